@@ -1,0 +1,18 @@
+"""`conceptprobe demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the indices and the report.")] = Path("conceptprobe-demo"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """Index the embedded emoji with the CLIP-trained and the supervised mini ViT, and write a report of both."""
+    from conceptprobe.demo import run_demo
+
+    path = run_demo(out, device=device, progress=True)
+    typer.echo(f"report: {path.resolve()}")
+    typer.echo("open it in a browser; the indices beside it answer `conceptprobe search`")

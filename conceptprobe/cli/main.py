@@ -1,0 +1,41 @@
+"""`conceptprobe`: the root command, and how errors end it."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from conceptprobe.cli import demo, doctor, index, models, report, search
+from conceptprobe.errors import ConceptProbeError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="What does each feature of a vision model respond to, and is that an object or a concept?",
+)
+app.command("demo")(demo.demo)
+app.command("models")(models.models)
+app.add_typer(index.app, name="index")
+app.command("search")(search.search)
+app.command("report")(report.report)
+app.command("doctor")(doctor.doctor)
+
+
+@app.callback()
+def root(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Options of every command."""
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    try:
+        app()
+    except ConceptProbeError as error:
+        if "--debug" in sys.argv[1:]:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the same command goes on from the last checkpoint", err=True)
+        sys.exit(130)

@@ -1,0 +1,16 @@
+"""Images with stable ids in one global order, wherever they lie."""
+
+from conceptprobe.images.decode import LoadedImage
+from conceptprobe.images.errors import ImageError, SourceError, UnknownImageError, UnreadableImageError
+from conceptprobe.images.load import load_images
+from conceptprobe.images.source import ImageSource
+
+__all__ = [
+    "ImageError",
+    "ImageSource",
+    "LoadedImage",
+    "SourceError",
+    "UnknownImageError",
+    "UnreadableImageError",
+    "load_images",
+]

@@ -1,0 +1,163 @@
+"""The one way from bytes to pixels, whatever the source: RGB, upright, alpha laid on a background.
+
+Colour profiles are not applied, and of an animation or a multi-page file the first frame counts.
+"""
+
+import hashlib
+import io
+import threading
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageColor, UnidentifiedImageError
+
+from conceptprobe.images.errors import SourceError, UnreadableImageError
+
+DECODING = 1  # raised when a change here changes pixels; part of a source's fingerprint
+
+IMAGE_EXTENSIONS = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+)  # in lower case
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no format that runs a program, as EPS does
+
+ORIENTATION = 0x0112  # EXIF tag
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    image: Image.Image  # RGB, upright, alpha laid on the background
+    mask: Image.Image | None  # L, the alpha channel; None where the image is opaque
+    content_hash: str  # sha256 of the raw bytes; of the decoded pixels where a dataset gives no bytes
+
+
+def parse_background(colour: str) -> tuple[int, int, int]:
+    """RGB of a colour name or of a hex value.
+
+    Raises:
+        SourceError: It is neither, or it is itself transparent.
+    """
+    try:
+        rgb = ImageColor.getrgb(colour)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise SourceError(
+            f"background={colour!r} is not a colour: give a name such as white, black or gray, or hex such as #808080"
+        ) from error
+    if len(rgb) != 3:
+        raise SourceError(f"background={colour!r} is transparent itself: give a colour without alpha, such as #808080")
+    return rgb
+
+
+def decode_image(data: bytes | Image.Image, background: tuple[int, int, int]) -> LoadedImage:
+    """Decode a file's bytes, or bring an image that a dataset opened to the same form.
+
+    Raises:
+        UnreadableImageError: Truncated, empty, not an image, beyond `PIL.Image.MAX_IMAGE_PIXELS`, or of a kind
+            whose pixels have no defined range.
+    """
+    try:
+        with _QUIET:
+            pixels = _plain_pixels(data)
+    except (UnreadableImageError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise anything at all on corrupt data
+        raise UnreadableImageError(_reason(error)) from error
+    if isinstance(data, bytes):
+        content_hash = hashlib.sha256(data).hexdigest()
+    else:
+        content_hash = hashlib.sha256(f"{pixels.mode} {pixels.size} ".encode() + pixels.tobytes()).hexdigest()
+    if pixels.mode == "RGB":
+        return LoadedImage(pixels, None, content_hash)
+    alpha = pixels.getchannel("A")
+    image = Image.new("RGB", pixels.size, background)
+    image.paste(pixels.convert("RGB"), mask=alpha)
+    return LoadedImage(image, alpha, content_hash)
+
+
+def _plain_pixels(data: bytes | Image.Image) -> Image.Image:
+    """Upright RGB, or RGBA where some pixel is not opaque."""
+    if isinstance(data, bytes):
+        if not data:
+            raise UnreadableImageError("empty file")
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    else:
+        image = data
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise UnreadableImageError(f"decompression bomb: {image.width} x {image.height} pixels, the limit is {limit}")
+    image.load()  # before the orientation is read: TIFF turns itself while loading
+    turn = UPRIGHT.get(_orientation(image))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or (
+        image.mode in ("1", "L", "P", "RGB") and "transparency" in image.info
+    ):
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() == (255, 255):
+            image = image.convert("RGB")
+    elif image.mode == "I" or image.mode.startswith("I;16"):
+        image = _from_16_bit(image).convert("RGB")
+    elif image.mode == "F":
+        raise UnreadableImageError("floating-point pixels have no defined white: store 8 or 16 bit")
+    else:
+        image = image.convert("RGB")
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(ORIENTATION)
+    except Exception:  # a broken EXIF block says nothing about the pixels
+        return None
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Scale 0..65535 to 0..255; PIL's own conversion clips."""
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise UnreadableImageError("32-bit pixels have no defined white: store 8 or 16 bit")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"decompression bomb: {text.removesuffix(', could be decompression bomb DOS attack.')}"
+    if isinstance(error, OSError) and "truncated" in text.lower():
+        return "truncated"
+    return f"corrupt: {text or type(error).__name__}"[:160]
+
+
+class _Quiet:
+    """Silences warnings while any thread decodes; `warnings.catch_warnings` alone mixes up the threads' filters."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._depth == 0:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+            self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                self._caught.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()

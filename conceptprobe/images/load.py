@@ -1,0 +1,52 @@
+"""From a spec to a source."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+
+from conceptprobe.images.dataset import list_dataset
+from conceptprobe.images.emoji import list_emoji
+from conceptprobe.images.errors import SourceError
+from conceptprobe.images.folder import list_folder
+from conceptprobe.images.metadata import conform
+from conceptprobe.images.readers import Reader
+from conceptprobe.images.shards import list_shards
+from conceptprobe.images.source import ImageSource
+from conceptprobe.images.table import list_table
+
+FAMILIES: dict[str, Callable[[str], tuple[pa.Table, Reader]]] = {
+    "mini": list_emoji,
+    "folder": list_folder,
+    "wds": list_shards,
+    "table": list_table,
+}
+GRAMMAR = "mini:emoji, folder:PATH, wds:PATTERN or table:FILE"
+
+
+def load_images(spec: str | Any, *, background: str = "white") -> ImageSource:
+    """List the images of a source; none is read yet.
+
+    Args:
+        spec: `mini:emoji`, `folder:PATH`, `wds:PATTERN`, `table:FILE`, or a torch map-style dataset.
+        background: What transparent images are laid on: a colour name, or hex.
+
+    Raises:
+        SourceError: The source does not exist, is empty, or its metadata is wrong.
+    """
+    if not isinstance(spec, str):
+        items, dataset = list_dataset(spec)
+        return ImageSource(f"dataset:{type(spec).__name__}", conform(items), dataset, background)
+    family, colon, rest = spec.partition(":")
+    if family not in FAMILIES or not rest:
+        near = difflib.get_close_matches(family, FAMILIES, n=1)
+        if family in FAMILIES:
+            hint = f"nothing follows {family!r}"
+        elif near and colon:
+            hint = f"did you mean {near[0]}:{rest}"
+        else:
+            hint = f"a folder is written folder:{spec}"
+        raise SourceError(f"{spec!r} is not an image source ({hint}); use {GRAMMAR}")
+    table, reader = FAMILIES[family](rest)
+    return ImageSource(spec, conform(table), reader, background)

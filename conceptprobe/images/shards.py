@@ -1,0 +1,149 @@
+"""`wds:PATTERN`: WebDataset tar shards, left as they are; each member's place is noted once."""
+
+import json
+import re
+import tarfile
+from collections.abc import Sequence
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from conceptprobe.images.decode import IMAGE_EXTENSIONS
+from conceptprobe.images.errors import SourceError
+from conceptprobe.images.readers import TarReader
+
+MEMBER = re.compile(r"^(?P<key>(?:.*/)?[^./]+)\.(?P<ending>[^/]*)$", re.DOTALL)
+SIDECARS = ("cls", "txt", "json")
+LONGEST_END = 1 << 16  # bytes of zeros that a writer may put at the end
+SCHEMA = pa.schema(
+    {"id": pa.string(), "label": pa.string(), "caption": pa.string(), "tags": pa.list_(pa.string())},
+)
+
+
+def list_shards(pattern: str) -> tuple[pa.Table, TarReader]:
+    """List the images in local tar shards: id is the sample's key, the path up to the first dot of the file name.
+
+    Members `.cls`, `.txt` and `.json` of the same key give label, caption, and `label`, `caption`, `tags`.
+
+    Raises:
+        SourceError: A shard is missing, compressed, damaged or remote, or no shard holds an image.
+    """
+    return index_shards(find_shards(pattern))
+
+
+def find_shards(pattern: str) -> list[str]:
+    """Paths of a pattern with `{000..012}`, `{a,b}`, `*`, `?`, `[...]`; each brace alternative must match."""
+    if re.match(r"[a-z0-9]+://|pipe:", pattern):
+        raise SourceError(f"wds:{pattern} is not local: copy the shards to this machine, or mount their store")
+    found: set[str] = set()
+    missing = []
+    for alternative in expand_braces(pattern):
+        path = Path(alternative).expanduser()
+        paths = [str(path)] if path.is_file() else glob(str(path), recursive=True)
+        found.update(str(Path(shard).absolute()) for shard in paths)
+        if not paths:
+            missing.append(alternative)
+    if missing:
+        raise SourceError(
+            f"wds:{pattern}: nothing matches {', '.join(missing[:5])}{' and others' if len(missing) > 5 else ''} "
+            f"({len(missing)} missing, {len(found)} found); patterns: shard-{{000..012}}.tar, {{a,b}}.tar, *.tar"
+        )
+    return sorted(found)
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """`a{1,2}` and `a{08..10}` as a shell expands them; nested braces from the inside out."""
+    braces = re.search(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}", pattern)
+    if not braces:
+        return [pattern]
+    if span := re.fullmatch(r"(\d+)\.\.(\d+)", braces[1]):
+        first, last = int(span[1]), int(span[2])
+        width = max(len(span[1]), len(span[2])) if "0" in (span[1][0], span[2][0]) else 0
+        numbers = range(first, last + 1) if first <= last else range(first, last - 1, -1)
+        parts = [f"{number:0{width}d}" for number in numbers]
+    else:
+        parts = braces[1].split(",")
+    before, after = pattern[: braces.start()], pattern[braces.end() :]
+    return [text for part in parts for text in expand_braces(before + part + after)]
+
+
+def index_shards(shards: Sequence[str]) -> tuple[pa.Table, TarReader]:
+    """Note where every image of these shards lies, and read what the shards say about it."""
+    tables, places = [], []
+    for shard in shards:
+        table, place = _index_shard(shard)
+        tables.append(table)
+        places.append(place)
+    counts = [len(table) for table in tables]
+    if not sum(counts):
+        raise SourceError(
+            f"no image in {len(shards)} shards such as {shards[0]}: a sample's image is a member KEY.jpg, "
+            f"with one of {' '.join(sorted(IMAGE_EXTENSIONS))}"
+        )
+    table = pa.concat_tables(tables)
+    table = table.select([name for name in table.column_names if table[name].null_count < len(table)])
+    offset, size = np.concatenate(places, axis=1)
+    return table, TarReader(tuple(shards), np.repeat(np.arange(len(shards), dtype=np.int32), counts), offset, size)
+
+
+def _index_shard(shard: str) -> tuple[pa.Table, np.ndarray]:
+    """The table of a shard's images, and their offsets and sizes as [2,n]."""
+    keys: list[str] = []
+    offsets: list[int] = []
+    sizes: list[int] = []
+    known: dict[str, dict[str, Any]] = {}
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            while (member := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined]  # it would keep all of them
+                name = MEMBER.match(member.name.removeprefix("./"))
+                if not (member.isreg() and name):
+                    continue
+                key, ending = name["key"], name["ending"].lower()
+                if f".{ending}" in IMAGE_EXTENSIONS:
+                    keys.append(key)
+                    offsets.append(member.offset_data)
+                    sizes.append(member.size)
+                elif ending in SIDECARS and (file := tar.extractfile(member)):
+                    known.setdefault(key, {}).update(_read_sidecar(ending, file.read()))
+            _check_end(tar)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        if shard.lower().endswith((".gz", ".tgz", ".bz2", ".xz", ".zst")):
+            raise SourceError(f"{shard} is compressed, so no image can be read in place: unpack it to .tar") from error
+        raise SourceError(f"{shard} is not a whole tar file ({error}): fetch it again or leave it out") from error
+    rows = [known.get(key, {}) for key in keys]
+    columns = [keys, *([row.get(name) for row in rows] for name in SCHEMA.names[1:])]
+    return pa.table(columns, schema=SCHEMA), np.array([offsets, sizes], np.int64)
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Only zeros follow the last member; tarfile itself takes a cut or a damaged header for the end."""
+    tar.fileobj.seek(tar.offset)
+    rest = tar.fileobj.read(LONGEST_END)
+    if len(rest) < tarfile.BLOCKSIZE or rest.strip(b"\0"):
+        raise tarfile.ReadError(f"it breaks off or is damaged at byte {tar.offset}")
+
+
+def _read_sidecar(ending: str, data: bytes) -> dict[str, Any]:
+    text = data.decode(errors="replace").strip()
+    if ending == "cls":
+        return {"label": text}
+    if ending == "txt":
+        return {"caption": text}
+    try:
+        fields = json.loads(text)
+    except ValueError:  # what a sidecar fails to say is unknown; the image is still good
+        return {}
+    if not isinstance(fields, dict):
+        return {}
+    known: dict[str, Any] = {
+        name: str(fields[name]) for name in ("label", "caption") if isinstance(fields.get(name), str | int)
+    }
+    if isinstance(tags := fields.get("tags"), str):
+        tags = tags.split("|")
+    if isinstance(tags, list):
+        known["tags"] = [str(tag) for tag in tags]
+    return known

@@ -1,0 +1,103 @@
+"""An ordered collection of images with stable ids."""
+
+import bisect
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from conceptprobe.images.decode import DECODING, LoadedImage, decode_image, parse_background
+from conceptprobe.images.errors import SourceError, UnknownImageError, UnreadableImageError
+from conceptprobe.images.readers import Reader
+
+HASHED_ROWS = 65536
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageSource:
+    """Images in one global order: ascending by id, whatever the order of the rows it is made from.
+
+    Raises:
+        SourceError: An id occurs twice, or the background is not a colour.
+    """
+
+    spec: str
+    table: pa.Table  # a row an image: `id`, and where known `label`, `caption`, `tags` and the source's own columns
+    reader: Reader  # its rows are the table's
+    background: str = "white"
+
+    def __post_init__(self) -> None:
+        parse_background(self.background)
+        order = pc.sort_indices(self.table["id"]).to_numpy()
+        if (order[1:] < order[:-1]).any():
+            object.__setattr__(self, "table", self.table.take(pa.array(order)))
+            object.__setattr__(self, "reader", self.reader.take(order))
+        ids = self.table["id"]
+        same = pc.indices_nonzero(pc.equal(ids.slice(1), ids.slice(0, max(len(ids) - 1, 0))))
+        if len(same):
+            some = ", ".join(repr(ids[row.as_py()].as_py()) for row in same[:5])
+            raise SourceError(
+                f"{self.spec}: {len(same)} rows repeat the id of another, among them {some}; ids must be unique: "
+                "rename the images, or give a table an `id` column"
+            )
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def __repr__(self) -> str:
+        return f"ImageSource({self.spec!r}, {len(self):,} images, columns: {', '.join(self.table.column_names)})"
+
+    def load(self, row: int) -> LoadedImage:
+        """Read and decode one image.
+
+        Raises:
+            UnreadableImageError: The file is gone or bad; the message is the reason.
+        """
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)} images")
+        try:
+            data = self.reader.read(row)
+        except FileNotFoundError as error:
+            raise UnreadableImageError("file is missing") from error
+        except OSError as error:
+            raise UnreadableImageError(error.strerror or type(error).__name__) from error
+        return decode_image(data, parse_background(self.background))
+
+    def row_of(self, id: str) -> int:
+        """The row of an id.
+
+        Raises:
+            UnknownImageError: No image has it; the message names its neighbours in the order.
+        """
+        ids = self.table["id"]
+        row = bisect.bisect_left(range(len(self)), id, key=lambda at: ids[at].as_py())
+        if row == len(self) or ids[row].as_py() != id:
+            near = ", ".join(repr(text) for text in ids.slice(max(row - 2, 0), 4).to_pylist())
+            raise UnknownImageError(f"{self.spec} has no image {id!r}; nearest ids: {near or 'none'}")
+        return row
+
+    def subset(self, rows: Iterable[int]) -> "ImageSource":
+        """The source of these rows, in the global order."""
+        chosen = np.fromiter(rows, np.int64)
+        return ImageSource(self.spec, self.table.take(pa.array(chosen)), self.reader.take(chosen), self.background)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over every column of the table, the background, the rules of decoding, and the images' sizes in bytes.
+
+        No image is read for it, so a file replaced by another of the same size escapes it, as does every change
+        inside a torch dataset; the content hashes in an index catch those. Where the source lies does not count.
+        """
+        sha = hashlib.sha256(json.dumps([DECODING, parse_background(self.background)]).encode())
+        for name in sorted(self.table.column_names):
+            column = self.table[name]
+            sha.update(json.dumps(name).encode())
+            for start in range(0, len(self), HASHED_ROWS):
+                sha.update(json.dumps(column.slice(start, HASHED_ROWS).to_pylist(), default=str).encode())
+        sha.update(self.reader.identity())
+        return sha.hexdigest()

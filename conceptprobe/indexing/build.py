@@ -1,0 +1,236 @@
+"""Build an index: stream the images through the model once and keep what the reducers keep."""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from conceptprobe.images import ImageSource
+from conceptprobe.indexing import checkpoint
+from conceptprobe.indexing.checkpoint import Ledger, load_checkpoint, save_checkpoint
+from conceptprobe.indexing.errors import IndexingError
+from conceptprobe.indexing.index import Index, layer_folder, open_index
+from conceptprobe.indexing.loader import default_workers, load_batches
+from conceptprobe.indexing.manifest import LOCK, NAME, Manifest, hash_files
+from conceptprobe.indexing.pooling import check_pooling
+from conceptprobe.indexing.reducer import LayerReducer
+from conceptprobe.indexing.sample import sampled_rows
+from conceptprobe.indexing.vectors import require_faiss
+from conceptprobe.models import Layer, VisionModel
+
+
+def build_index(
+    model: VisionModel,
+    images: ImageSource,
+    layers: str | Iterable[str],
+    out: str | os.PathLike[str],
+    *,
+    pooling: Sequence[str] = ("mean", "max"),
+    k: int = 100,
+    batch_size: int = 64,
+    workers: int | None = None,
+    vectors: bool = True,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Index:
+    """Index the top images and statistics of every feature of some layers in one pass over a source.
+
+    A build that was killed goes on from its last checkpoint (`<out>.partial`) when it is called again in the same way,
+    and ends with the same bytes as one that was not.
+
+    Args:
+        model: What `load_model` gives.
+        images: What `load_images` gives.
+        layers: Names, globs and slices, as `VisionModel.resolve` takes them.
+        out: The directory to make. It appears there when it is complete, never before.
+        pooling: One or more of `mean`, `max`, `cls`; FAISS vectors are made of the first.
+        k: Length of the top lists; shorter where there are fewer images.
+        batch_size: Images that the model sees at once. The same size gives the same bytes.
+        workers: Processes that decode images; by default half the processors. Does not change the result.
+        vectors: Whether to write `images.faiss` (4 bytes x width x images a layer) and `features.faiss`.
+        overwrite: Replace an index that is already there.
+        progress: Show a bar on stderr.
+
+    Raises:
+        IndexingError: `out` is taken, or a setting is not possible for these layers.
+        UnknownLayerError: A layer does not exist.
+        MissingFaissError: `vectors` without FAISS.
+    """
+    out = Path(out)
+    chosen = model.resolve(layers)
+    check_settings(chosen, pooling, k, batch_size, out, overwrite)
+    if vectors:
+        require_faiss("writing images.faiss and features.faiss (vectors=False leaves them out)")
+    partial = out.with_name(out.name + ".partial")
+    with claimed(partial, out):
+        manifest = describe(model, images, chosen, tuple(pooling), k, batch_size, vectors)
+        workers = default_workers() if workers is None else workers
+        if not is_finished(partial, manifest):
+            stream(model, images, chosen, partial, manifest, workers=workers, progress=progress)
+        (partial / LOCK).unlink()
+        publish(partial, out)
+    return open_index(out)
+
+
+def check_settings(
+    layers: Sequence[Layer], pooling: Sequence[str], k: int, batch_size: int, out: Path, overwrite: bool
+) -> None:
+    """Refuse what cannot work before any image is read."""
+    if isinstance(pooling, str) or not pooling or len(set(pooling)) != len(pooling):
+        raise IndexingError(f"pooling is {pooling!r}: give a tuple of different names, such as ('mean', 'max')")
+    for layer in layers:
+        for name in pooling:
+            check_pooling(layer, name)
+    for name, value in (("k", k), ("batch_size", batch_size)):
+        if value < 1:
+            raise IndexingError(f"{name} is {value}: it must be at least 1")
+    if out.exists():
+        if not overwrite:
+            raise IndexingError(f"{out} is already there: open it, choose another directory, or overwrite it")
+        Manifest.read(out)  # only an index is ever deleted
+
+
+@contextmanager
+def claimed(partial: Path, out: Path) -> Iterator[None]:
+    """Make the directory of an unfinished build, or take over one that was left, for this process alone.
+
+    Raises:
+        IndexingError: Another process builds there, or the directory is not of a build.
+    """
+    if partial.exists() and any(partial.iterdir()) and not ((partial / LOCK).is_file() or (partial / NAME).is_file()):
+        raise IndexingError(f"{partial} is in the way and no build left it there: move it, or choose another directory")
+    partial.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(partial / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise IndexingError(f"another process is building {out}; wait for it, or choose another directory") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_finished(partial: Path, manifest: Manifest) -> bool:
+    """Whether a build of this plan was killed when nothing but the renaming was left."""
+    return (partial / NAME).is_file() and replace(Manifest.read(partial), counts={}, files={}) == manifest
+
+
+def publish(partial: Path, out: Path) -> None:
+    """Put a finished index in its place; an older one is removed only when the new one is there."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-replaced-", dir=out.parent))
+    if out.exists():
+        out.rename(aside / out.name)
+    partial.rename(out)
+    shutil.rmtree(aside)
+
+
+def describe(
+    model: VisionModel, images: ImageSource, layers: list[Layer], pooling: tuple[str, ...], k: int, batch_size: int,
+    vectors: bool,
+) -> Manifest:  # fmt: skip
+    """The manifest of a build before it has begun: everything that decides the result."""
+    return Manifest(
+        model={"spec": model.spec, "fingerprint": model.fingerprint, "preprocessing": model.preprocessing},
+        source={"spec": images.spec, "fingerprint": images.fingerprint, "background": images.background},
+        layers={layer.name: {key: value for key, value in asdict(layer).items() if key != "name"} for layer in layers},
+        pooling=pooling,
+        k=k,
+        batch_size=batch_size,
+        vectors=vectors,
+        versions={name: importlib.metadata.version(name) for name in ("conceptprobe", "torch", "numpy", "pillow")},
+    )
+
+
+def stream(
+    model: VisionModel, images: ImageSource, layers: list[Layer], folder: Path, manifest: Manifest, *, workers: int,
+    progress: bool,
+) -> None:  # fmt: skip
+    """Run every image through the model and write the index into `folder`, from its last checkpoint if it has one."""
+    plan = json.dumps([asdict(manifest), model.device.type])
+    stored = load_checkpoint(folder, plan)
+    if stored is None:
+        empty_folder(folder)
+    ledger, state = stored or (Ledger(), {})
+    rows = sampled_rows(images.table["id"].to_pylist())
+    reducers = {}
+    for layer in layers:
+        prefix = f"{layer.name}/"
+        own = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+        reducers[layer.name] = LayerReducer(
+            layer, manifest.pooling, manifest.k, rows, layer_folder(folder, layer.name), vectors=manifest.vectors,
+            device=model.device, state=own or None,
+        )  # fmt: skip
+    batches = load_batches(
+        images, model.preprocess, size=manifest.batch_size, shape=model.image_size, workers=workers,
+        pin=model.device.type == "cuda", first=ledger.batches,
+    )  # fmt: skip
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeElapsedColumn(),
+        TimeRemainingColumn(), console=Console(stderr=True), disable=not progress,
+    )  # fmt: skip
+    saved = time.monotonic()
+    with bar, torch.inference_mode():
+        done = min(ledger.batches * manifest.batch_size, len(images))
+        task = bar.add_task(f"{model.spec} on {images.spec}", total=len(images), completed=done)
+        for batch in batches:
+            acts = model.capture(batch.pixels_bchw.to(model.device, model.dtype, non_blocking=True), list(reducers))
+            good = batch.rows[batch.good]
+            for name, reducer in reducers.items() if len(good) else ():
+                reducer.add(acts[name], batch, good)
+            ledger.add(batch.hashes, batch.bad)
+            if time.monotonic() - saved >= checkpoint.INTERVAL:
+                states = {name: reducer.state_dict() for name, reducer in reducers.items()}
+                flat = {f"{name}/{key}": tensor for name, own in states.items() for key, tensor in own.items()}
+                save_checkpoint(folder, plan, ledger, flat)
+                saved = time.monotonic()
+            bar.advance(task, len(batch.rows))
+    finish(images, folder, manifest, ledger, list(reducers.values()))
+
+
+def empty_folder(folder: Path) -> None:
+    """Remove what another build left, but not the lock that is held."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def finish(images: ImageSource, folder: Path, manifest: Manifest, ledger: Ledger, reducers: list[LayerReducer]) -> None:
+    """Write every file of the index, the manifest last."""
+    is_good = np.ones(len(images), bool)
+    is_good[[row for row, _ in ledger.bad]] = False
+    indexed = np.flatnonzero(is_good)
+    if not len(indexed):
+        raise IndexingError(
+            f"none of the {len(images)} images of {images.spec} could be read; the first: {ledger.bad[0][1]}"
+        )
+    new_row = np.where(is_good, np.cumsum(is_good) - 1, -1)
+    for reducer in reducers:
+        reducer.write(new_row)
+    hashes = pa.array((row.tobytes().hex() for row in ledger.all_hashes()), pa.string())
+    table = images.table.take(pa.array(indexed)).append_column("content_hash", hashes)
+    pq.write_table(table, folder / "images.parquet", compression="zstd")
+    ids = images.table["id"].take(pa.array([row for row, _ in ledger.bad], pa.int64()))
+    reasons = pa.array([reason for _, reason in ledger.bad], pa.string())
+    pq.write_table(pa.table({"id": ids, "reason": reasons}), folder / "skipped.parquet", compression="zstd")
+    (folder / checkpoint.NAME).unlink(missing_ok=True)  # first: the rest is of no use without the samples
+    for reducer in reducers:
+        reducer.discard_samples()
+    counts = {"listed": len(images), "indexed": len(indexed), "skipped": len(ledger.bad)}
+    replace(manifest, counts=counts, files=hash_files(folder)).write(folder)

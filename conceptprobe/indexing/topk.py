@@ -1,0 +1,87 @@
+"""The exact top images of every feature, kept while images stream by.
+
+A value and its image's row are packed into one integer whose order is the order of the list: larger values first, of
+equal values the smaller row first. All keys differ, so the k largest are one set in one order however the images were
+cut into batches and shards; `merge` is associative and commutative.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+EMPTY = torch.iinfo(torch.int64).min
+_LOW = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class TopLists:
+    """Rows int64 [f,k], values float32 [f,k], positions int32 [f,k] or None; -1, NaN, -1 past the end of a list."""
+
+    rows_fk: torch.Tensor
+    values_fk: torch.Tensor
+    positions_fk: torch.Tensor | None
+
+
+def pack(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Float32 values and rows below 2^32 as int64 keys; NaN and infinities become EMPTY."""
+    bits = (values + 0.0).view(torch.int32)  # + 0.0 makes -0.0 and 0.0 one value
+    ordered = torch.where(bits >= 0, bits, bits ^ 0x7FFFFFFF).long()
+    return torch.where(torch.isfinite(values), (ordered << 32) | (_LOW - rows), EMPTY)
+
+
+def unpack(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The values and rows of keys; NaN and -1 for EMPTY."""
+    ordered = (keys >> 32).int()
+    values = torch.where(ordered >= 0, ordered, ordered ^ 0x7FFFFFFF).view(torch.float32)
+    empty = keys == EMPTY
+    return values.masked_fill(empty, torch.nan), (_LOW - (keys & _LOW)).masked_fill(empty, -1)
+
+
+class TopK:
+    """The k largest values of every feature.
+
+    Args:
+        features: Number of features f.
+        k: Length of a list.
+        positions: Whether every value comes with the patch that gave it.
+    """
+
+    def __init__(self, features: int, k: int, *, positions: bool = False, device: torch.device | str = "cpu") -> None:
+        self.keys_fk = torch.full((features, k), EMPTY, dtype=torch.int64, device=device)
+        self.positions_fk = torch.full((features, k), -1, dtype=torch.int32, device=device) if positions else None
+
+    def add(self, values_bf: torch.Tensor, rows_b: torch.Tensor, positions_bf: torch.Tensor | None = None) -> None:
+        """Take in a batch: values float32 [b,f], rows int64 [b] that were never added before, positions int32 [b,f]."""
+        keys_fb = pack(values_bf, rows_b[:, None]).T
+        self._take(keys_fb, None if positions_bf is None else positions_bf.T)
+
+    def merge(self, other: "TopK") -> None:
+        """Take in the lists of other images."""
+        self._take(other.keys_fk.to(self.keys_fk.device), other.positions_fk)
+
+    def _take(self, keys_fb: torch.Tensor, positions_fb: torch.Tensor | None) -> None:
+        changed = (keys_fb.amax(1) > self.keys_fk[:, -1]).nonzero()[:, 0]  # few, once the lists have filled
+        if not len(changed):
+            return
+        joined = torch.cat([self.keys_fk[changed], keys_fb[changed]], 1)
+        best = joined.topk(self.keys_fk.shape[1], dim=1)
+        self.keys_fk[changed] = best.values
+        if self.positions_fk is not None:
+            assert positions_fb is not None, "this reducer keeps positions: every batch must bring them"
+            places = torch.cat([self.positions_fk[changed], positions_fb[changed].to(self.positions_fk)], 1)
+            self.positions_fk[changed] = places.gather(1, best.indices)
+
+    def result(self) -> TopLists:
+        values, rows = unpack(self.keys_fk)
+        positions = self.positions_fk
+        if positions is not None:
+            positions = positions.masked_fill(rows < 0, -1)
+        return TopLists(rows, values, positions)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        state = {"keys": self.keys_fk}
+        return state if self.positions_fk is None else {**state, "positions": self.positions_fk}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self.keys_fk = state["keys"].to(self.keys_fk.device)
+        self.positions_fk = state["positions"].to(self.keys_fk.device) if "positions" in state else None

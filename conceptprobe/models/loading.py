@@ -1,0 +1,48 @@
+"""Models by their specs."""
+
+import importlib
+from types import ModuleType
+
+import torch
+
+from conceptprobe.device import resolve_device
+from conceptprobe.models.errors import ModelError, SpecError
+from conceptprobe.models.spec import FAMILIES, ModelSpec
+from conceptprobe.models.vision_model import VisionModel
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def load_model(spec: str, device: str | torch.device = "auto", dtype: str | torch.dtype | None = None) -> VisionModel:
+    """Load a model, in eval mode and with frozen weights (gradients still flow to the pixels).
+
+    Args:
+        spec: `family:architecture[@weights]`; weights are a pretrained tag, a local file or directory, or `random`
+            (always the same weights, from a fixed seed). Families: mini, open_clip, timm, torchvision.
+        device: "auto" is the first GPU, or else the CPU.
+        dtype: float32 where it is None; "bfloat16" and "float16" make weights and activations smaller.
+
+    Raises:
+        SpecError: The spec cannot be read, or names an unknown family, architecture or tag.
+        WeightsError: The weights cannot be found or do not fit; says what else can be done.
+    """
+    parsed = ModelSpec.parse(spec)
+    name = str(dtype or "float32").removeprefix("torch.")
+    if name not in _DTYPES:
+        raise ModelError(f"dtype {name!r} is not one of {', '.join(_DTYPES)}")
+    target = resolve_device(device)
+    model: VisionModel = _family(parsed.family).load(parsed)
+    model.module.eval().requires_grad_(False).to(target, getattr(torch, name))
+    return model
+
+
+def list_models(family: str | None = None) -> list[str]:
+    """Specs of all models with pretrained weights, of one family or of all."""
+    if family is not None and family not in FAMILIES:
+        raise SpecError(f"no family {family!r}; there are {', '.join(FAMILIES)}")
+    return [spec for name in FAMILIES if family in (None, name) for spec in _family(name).names()]
+
+
+def _family(name: str) -> ModuleType:
+    """Imported only when it is asked for: timm, open_clip and torchvision take seconds each."""
+    return importlib.import_module(f"conceptprobe.models.{name}")

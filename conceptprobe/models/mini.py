@@ -1,0 +1,60 @@
+"""The embedded twins, and the start that they have in common."""
+
+import json
+from typing import Any
+
+from torch import Tensor
+
+from conceptprobe.mini.architecture import IMAGE_SIZE, MEAN, STD, WIDTH, data_path, make_classifier, make_clip
+from conceptprobe.mini.tokenizer import MiniTokenizer
+from conceptprobe.models import open_clip, timm
+from conceptprobe.models.checkpoints import find_checkpoint, load_state, read_state, seeded
+from conceptprobe.models.errors import SpecError
+from conceptprobe.models.preprocessing import Preprocessing
+from conceptprobe.models.spec import ModelSpec
+from conceptprobe.models.vision_model import VisionModel
+
+ARCHITECTURES = ("clip", "supervised", "distilled")
+_SIZE = (IMAGE_SIZE, IMAGE_SIZE)
+_PREPROCESSING = Preprocessing(size=_SIZE, resize=_SIZE, mean=MEAN, std=STD, mode="squash")
+
+
+def load(spec: ModelSpec) -> VisionModel:
+    """`mini:clip`, `mini:supervised` or `mini:distilled`: the embedded weights, or `@file`, or `@random`."""
+    if spec.architecture not in ARCHITECTURES or (spec.weights and not spec.path and not spec.is_random):
+        raise SpecError(
+            f"{spec.text!r}: the mini models are {', '.join(names())}, with nothing, @FILE or @random added"
+        )
+    if spec.architecture == "clip":
+        tokenizer = MiniTokenizer.load(data_path("vocabulary.json"))
+        with seeded():
+            clip = make_clip(tokenizer.vocabulary_size)
+        _load_weights(spec, clip)
+        return open_clip.vision_model(spec, clip, WIDTH, _PREPROCESSING, tokenizer)
+    classes = ()
+    if spec.architecture == "supervised":
+        classes = tuple(json.loads(data_path("classes.json").read_text()))
+    with seeded():
+        module = make_classifier(len(classes))
+    _load_weights(spec, module)
+    return VisionModel(
+        spec.text,
+        module,
+        timm.anatomy(module),
+        _PREPROCESSING,
+        architecture=spec.name,
+        has_logits=bool(classes),
+        class_names=classes or None,
+    )
+
+
+def names() -> list[str]:
+    return [f"mini:{name}" for name in ARCHITECTURES]
+
+
+def _load_weights(spec: ModelSpec, module: Any) -> None:
+    if spec.is_random:
+        return
+    path = find_checkpoint(spec.path or data_path(f"{spec.architecture}.safetensors"))
+    state: dict[str, Tensor] = {key: value.float() for key, value in read_state(path).items()}
+    load_state(module, state, path, spec.name)

@@ -1,0 +1,235 @@
+"""CLIP and its kin from open_clip, with their text towers."""
+
+import dataclasses
+import functools
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import open_clip
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import QuickGELU, VisionTransformer
+from torch import Tensor, nn
+
+from conceptprobe.models import timm
+from conceptprobe.models.anatomy import Anatomy
+from conceptprobe.models.attention import multihead_layers
+from conceptprobe.models.checkpoints import (
+    downloading,
+    find_checkpoint,
+    load_state,
+    read_state,
+    reason,
+    seeded,
+    soon_without_network,
+)
+from conceptprobe.models.convolutional import block_paths
+from conceptprobe.models.errors import ModelError, SpecError
+from conceptprobe.models.layers import Layer, Tokens, suggest
+from conceptprobe.models.preprocessing import Preprocessing
+from conceptprobe.models.sites import AS_IS, MAP_AS_TOKENS, TIME_FIRST, Placed, Site
+from conceptprobe.models.spec import ModelSpec
+from conceptprobe.models.vision_model import VisionModel
+
+HUB = "hf-hub:"
+VISUAL = "visual."
+
+
+def load(spec: ModelSpec) -> VisionModel:
+    """`open_clip:architecture@tag`, `@file`, `@directory`, `@random`, or `open_clip:hf-hub:org/name`."""
+    name = spec.architecture
+    with seeded(), _quiet():
+        if name.startswith(HUB):
+            with downloading(spec.text, "open_clip:ARCHITECTURE"):
+                module = open_clip.create_model(name, require_pretrained=True)
+                width = open_clip.get_model_config(name)["embed_dim"]
+        else:
+            module = _build(spec)
+            width = open_clip.get_model_config(name)["embed_dim"]
+    return vision_model(spec, module, width, _preprocessing(module), _Tokenizer(name))
+
+
+def names() -> list[str]:
+    return [f"open_clip:{name}@{tag}" for name, tag in open_clip.list_pretrained()]
+
+
+def vision_model(
+    spec: ModelSpec,
+    module: Any,
+    embedding_width: int,
+    preprocessing: Preprocessing,
+    tokenizer: Callable[[list[str]], Tensor],
+) -> VisionModel:
+    """Any open_clip model behind the one face."""
+
+    def encode_text(texts: list[str]) -> Tensor:
+        return module.encode_text(tokenizer(texts).to(module.logit_scale.device), normalize=False)
+
+    return VisionModel(
+        spec.text,
+        module,
+        anatomy(module, embedding_width),
+        preprocessing,
+        # The same weights with another activation are another model.
+        architecture=f"{spec.name} quickgelu" if _has_quick_gelu(module) else spec.name,
+        forward=module.visual,
+        encode_text=encode_text,
+    )
+
+
+def _has_quick_gelu(module: nn.Module) -> bool:
+    return any(isinstance(part, QuickGELU) for part in module.modules())
+
+
+def anatomy(module: Any, embedding_width: int) -> Anatomy:
+    """The layers of the image tower."""
+    visual = module.visual
+    embedding = Placed(Layer("embedding", embedding_width, "vector"), Site(visual))
+    if isinstance(visual, TimmModel):
+        declared = timm.anatomy(visual.trunk, f"{VISUAL}trunk.", embedding=False)
+    elif isinstance(visual, VisionTransformer):
+        declared = _vit_anatomy(visual)
+    else:
+        declared = Anatomy(blocks=tuple(block_paths(visual, VISUAL)))
+    return dataclasses.replace(
+        declared,
+        named={**declared.named, "embedding": embedding},
+        fixed_size=declared.fixed_size or hasattr(visual, "attnpool"),
+    )
+
+
+def _vit_anatomy(visual: VisionTransformer) -> Anatomy:
+    rows, columns = visual.grid_size
+    tokens = Tokens(1, 0, (rows, columns))  # open_clip's own ViT always has a class embedding, first
+    width = visual.transformer.width
+    layers = [Placed(Layer("patch_embed", width, "tokens", grid=tokens.grid), Site(visual.conv1, layout=MAP_AS_TOKENS))]
+    layout = AS_IS if visual.transformer.batch_first else TIME_FIRST
+    for i, block in enumerate(visual.transformer.resblocks):
+        name = f"blocks.{i}"
+        if isinstance(block.attn, nn.MultiheadAttention):
+            layers += multihead_layers(name, block.attn, tokens)
+        else:
+            layers.append(Placed(tokens.layer(f"{name}.attn.heads", width), Site(block.attn.out_proj, "input")))
+            layers.append(Placed(tokens.layer(f"{name}.attn.out", width), Site(block.attn)))
+        parts = (
+            ("mlp.pre", block.mlp.c_fc.out_features, Site(block.mlp.gelu, "input", layout)),
+            ("mlp.hidden", block.mlp.c_fc.out_features, Site(block.mlp.gelu, layout=layout)),
+            ("mlp.out", width, Site(block.mlp, layout=layout)),
+            ("resid", width, Site(block, layout=layout)),
+        )
+        layers += [Placed(tokens.layer(f"{name}.{part}", n), site) for part, n, site in parts]
+    # CoCa's pooler norms the patch tokens itself; with final_ln_after_pool nothing does.
+    if visual.attn_pool is not None:
+        last_norm: nn.Module = visual.attn_pool.ln_k
+    else:
+        last_norm = visual.transformer if visual.final_ln_after_pool else visual.ln_post
+    layers.append(Placed(tokens.layer("final", width), Site(last_norm)))
+    blocks = f"{VISUAL}transformer.resblocks."
+    within = Tokens(tokens.prefix, tokens.cls, tokens.grid, batch_first=visual.transformer.batch_first)
+    around = (f"{VISUAL}ln_pre", f"{VISUAL}transformer", f"{VISUAL}patch_dropout")
+
+    def tokens_of(path: str) -> Tokens:
+        if path.startswith(blocks):
+            return within
+        return tokens if path in around else Tokens()
+
+    return Anatomy({placed.layer.name: placed for placed in layers}, tokens=tokens_of, fixed_size=True)
+
+
+def _build(spec: ModelSpec) -> Any:
+    name = spec.architecture
+    if name not in open_clip.list_models():
+        raise SpecError(f"{spec.text!r}: open_clip has no model {name!r}.{suggest(name, open_clip.list_models())}")
+    if spec.is_random:
+        return _create(spec)
+    if spec.path:
+        return _from_path(spec, spec.path)
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if spec.weights not in tags:
+        known = f"the pretrained tags of {name} are {', '.join(tags)}" if tags else f"{name} has no pretrained tags"
+        given = f"no tag {spec.weights!r}" if spec.weights else "no weights named"
+        raise SpecError(f"{spec.text!r}: {given}; {known}; or write @FILE, or @random")
+    # A tag says whether it was trained with QuickGELU; open_clip itself would only warn of the difference.
+    quick = open_clip.get_pretrained_cfg(name, spec.weights).get("quick_gelu", False)
+    with downloading(spec.text, spec.name):
+        return open_clip.create_model(name, spec.weights, force_quick_gelu=quick)
+
+
+def _from_path(spec: ModelSpec, path: Path) -> Any:
+    checkpoint = find_checkpoint(path)
+    state = read_state(checkpoint)
+    preprocess: dict[str, Any] = {}
+    config = path / "open_clip_config.json"
+    if path.is_dir() and config.is_file():
+        preprocess = json.loads(config.read_text()).get("preprocess_cfg", {})
+    module = _create(spec, force_preprocess_cfg=preprocess)
+    state = convert_state_dict(module, state)
+    if "positional_embedding" in state and not hasattr(module, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(state)
+    load_state(module, state, checkpoint, spec.name)
+    return module
+
+
+def _create(spec: ModelSpec, **options: Any) -> Any:
+    """The architecture with random weights. Some text towers are described by another package, or on a hub."""
+    try:
+        with soon_without_network():
+            return open_clip.create_model(spec.architecture, pretrained_text=False, **options)
+    except Exception as error:
+        raise ModelError(f"{spec.text}: open_clip cannot build it ({reason(error)})") from error
+
+
+def _preprocessing(module: Any) -> Preprocessing:
+    config = open_clip.transform.PreprocessCfg(**module.visual.preprocess_cfg)
+    _, height, width = config.input_size
+    return Preprocessing(
+        size=(height, width),
+        resize=(height, width),
+        mean=tuple(config.mean),
+        std=tuple(config.std),
+        mode=config.resize_mode,
+        interpolation="bilinear" if config.interpolation == "bilinear" else "bicubic",
+        fill=config.fill_color,
+    )
+
+
+class _Tokenizer:
+    """open_clip's tokenizer of a model, made when it is first used: some need a download or another package."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @functools.cached_property
+    def tokenizer(self) -> Callable[..., Tensor]:
+        try:
+            with soon_without_network():
+                return open_clip.get_tokenizer(self.name)
+        except Exception as error:
+            raise ModelError(
+                f"open_clip:{self.name}: cannot make its tokenizer ({reason(error)}). It needs the "
+                "package transformers and, the first time, a network; models with CLIP's own tokenizer "
+                "(open_clip:ViT-B-32) need neither."
+            ) from error
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        return self.tokenizer(texts)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip logs on the root logger what is asked for by name (random weights) or told by our own error."""
+
+    def drop(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(("No pretrained weights loaded", "Failed to download weights"))
+
+    logger = logging.getLogger()
+    logger.addFilter(drop)
+    try:
+        yield
+    finally:
+        logger.removeFilter(drop)

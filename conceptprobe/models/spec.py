@@ -1,0 +1,61 @@
+"""The grammar of model specs: `family:architecture[@weights]`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from conceptprobe.models.errors import SpecError
+
+FAMILIES = ("mini", "open_clip", "timm", "torchvision")
+RANDOM = "random"
+_EXAMPLES = "mini:clip, open_clip:ViT-B-32@openai, timm:vit_base_patch16_224.augreg_in1k, torchvision:resnet50@random"
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model spec, taken apart.
+
+    Attributes:
+        weights: A pretrained tag, a path, `random`, or None where the spec names none.
+    """
+
+    text: str
+    family: str
+    architecture: str
+    weights: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelSpec":
+        """Read `family:architecture[@weights]`.
+
+        Raises:
+            SpecError: The text has another form, or names an unknown family.
+        """
+        family, colon, rest = text.partition(":")
+        architecture, at, weights = rest.partition("@")
+        if not colon or not architecture or (at and not weights):
+            raise SpecError(f"{text!r} is not a model spec: write family:architecture[@weights], such as {_EXAMPLES}")
+        if family not in FAMILIES:
+            raise SpecError(f"{text!r}: no family {family!r}; there are {', '.join(FAMILIES)} (such as {_EXAMPLES})")
+        return cls(text, family, architecture, weights or None)
+
+    @property
+    def name(self) -> str:
+        """Family and architecture, without the weights."""
+        return f"{self.family}:{self.architecture}"
+
+    @property
+    def is_random(self) -> bool:
+        return self.weights == RANDOM
+
+    @property
+    def path(self) -> Path | None:
+        """The local file or directory that the weights name; None where they are a tag.
+
+        Anything that exists, has a directory in it, or ends like a checkpoint is a path, whether or not it is there.
+        """
+        if self.weights is None or self.is_random:
+            return None
+        path = Path(self.weights).expanduser()
+        is_path = len(path.parts) > 1 or path.suffix in _SUFFIXES or path.exists()
+        return path if is_path else None

@@ -1,0 +1,223 @@
+"""Models of timm: ViTs with named layers, everything else by its modules."""
+
+import functools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_data_config
+from timm.layers import Attention, AttentionRope, Format, GluMlp, Mlp, SwiGLU
+from timm.models.beit import Attention as BeitAttention
+from timm.models.beit import Beit
+from timm.models.convnext import ConvNeXtBlock
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva, EvaAttention
+from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import RelPosAttention, VisionTransformerRelPos
+from timm.models.vision_transformer_sam import VisionTransformerSAM
+from torch import nn
+
+from conceptprobe.models.anatomy import Anatomy
+from conceptprobe.models.attention import unfused
+from conceptprobe.models.checkpoints import downloading, find_checkpoint, load_state, read_state, seeded
+from conceptprobe.models.convolutional import block_paths, stage_paths
+from conceptprobe.models.errors import SpecError
+from conceptprobe.models.layers import Layer, Tokens, suggest
+from conceptprobe.models.preprocessing import Preprocessing
+from conceptprobe.models.sites import AS_IS, CHANNELS_LAST_AS_TOKENS, MAP_AS_TOKENS, POOLED, Layout, Placed, Site
+from conceptprobe.models.spec import ModelSpec
+from conceptprobe.models.vision_model import VisionModel
+
+_VITS = (VisionTransformer, Eva, Beit, VisionTransformerRelPos)
+_ATTENTIONS = (Attention, AttentionRope, EvaAttention, BeitAttention, RelPosAttention)
+_CROPS = {"center": "shortest", "squash": "squash", "border": "longest"}
+
+
+def load(spec: ModelSpec) -> VisionModel:
+    """`timm:architecture.tag` (the tag's weights), `@file`, `@directory` or `@random`."""
+    base, _, tag = spec.architecture.partition(".")
+    if not timm.is_model(base):
+        raise SpecError(f"{spec.text!r}: timm has no model {base!r}.{suggest(base, timm.list_models())}")
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(base) if name.partition(".")[0] == base]
+    wanted = tag or (spec.weights if not spec.path and not spec.is_random else "")
+    if (wanted and wanted not in tags) or (tag and spec.weights and not spec.path and not spec.is_random):
+        raise SpecError(f"{spec.text!r}: the pretrained tags of {base} are {', '.join(tags) or 'none'}")
+    if not wanted and spec.weights is None:
+        known = ", ".join(f"{base}.{tag}" for tag in tags) or "it has none"
+        raise SpecError(f"{spec.text!r} names no weights: add a tag ({known}), @FILE, or @random")
+    name = f"{base}.{wanted}" if wanted else base
+    with seeded():
+        module = _from_path(spec, name, spec.path) if spec.path else _build(spec, name, pretrained=not spec.is_random)
+    return VisionModel(
+        spec.text,
+        module,
+        anatomy(module),
+        _preprocessing(module),
+        architecture=f"timm:{name}",
+        has_logits=module.num_classes > 0,
+        class_names=_class_names(module),
+    )
+
+
+def names() -> list[str]:
+    return [f"timm:{name}" for name in timm.list_pretrained()]
+
+
+def anatomy(trunk: Any, prefix: str = "", embedding: bool = True) -> Anatomy:
+    """The layers of a timm model.
+
+    Args:
+        prefix: Path of the model in the module that it is a part of, with a dot at its end.
+        embedding: Whether its pooled features are the embedding (they are not where a projection follows).
+    """
+    layers: list[Placed] = []
+    blocks: list[str] = []
+    tokens = Tokens()
+    stages: dict[str, int] = {}
+    if isinstance(trunk, _VITS):
+        tokens = Tokens(trunk.num_prefix_tokens, 0 if trunk.cls_token is not None else None, _grid(trunk))
+        layers = list(_vit_layers(trunk, tokens))
+    else:
+        stages = {info["module"]: info["num_chs"] for info in getattr(trunk, "feature_info", None) or []}
+        blocks = stage_paths(trunk, list(stages), prefix) or block_paths(trunk, prefix)
+    if embedding:
+        layers += _embedding(trunk)
+    in_order = tuple(f"{prefix}{part}" for part in ("blocks", "norm", "norm_pre", "pos_drop", "patch_drop"))
+    return Anatomy(
+        named={placed.layer.name: placed for placed in layers},
+        blocks=tuple(blocks),
+        tokens=lambda path: tokens if path in in_order or path.startswith(in_order[0] + ".") else Tokens(),
+        channels_last=functools.partial(_channels_last, trunk, prefix),
+        channels={path: n for path in blocks for stage, n in stages.items() if _is_within(path, prefix + stage)}.get,
+        fixed_size=getattr(getattr(trunk, "patch_embed", None), "strict_img_size", False),
+    )
+
+
+def _build(spec: ModelSpec, name: str, pretrained: bool, **kwargs: Any) -> Any:
+    if not pretrained:
+        return timm.create_model(name, **kwargs)
+    with downloading(spec.text, f"timm:{name}"):
+        return timm.create_model(name, pretrained=True, **kwargs)
+
+
+def _from_path(spec: ModelSpec, name: str, path: Path) -> Any:
+    """The model with weights from a file; its classifier is as the file has it."""
+    checkpoint = find_checkpoint(path)
+    state = read_state(checkpoint)
+    kwargs: dict[str, Any] = {}
+    config = path / "config.json"
+    if path.is_dir() and config.is_file():
+        kwargs["pretrained_cfg_overlay"] = json.loads(config.read_text()).get("pretrained_cfg", {})
+    cfg = timm.get_pretrained_cfg(name)
+    classifier = cfg.classifier if cfg else None
+    if isinstance(classifier, str):
+        weight = state.get(f"{classifier}.weight")
+        kwargs["num_classes"] = 0 if weight is None else len(weight)
+    module = timm.create_model(name, **kwargs)
+    load_state(module, state, checkpoint, spec.name)
+    return module
+
+
+def _preprocessing(module: nn.Module) -> Preprocessing:
+    config = resolve_data_config(model=module)
+    height, width = config["input_size"][-2:]
+    red, green, blue = (round(255 * value) for value in config["mean"])
+    return Preprocessing(
+        size=(height, width),
+        resize=(math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"])),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        mode=_CROPS[config["crop_mode"]],  # type: ignore[arg-type]
+        interpolation=config["interpolation"],
+        fill=(red, green, blue) if config["crop_mode"] == "border" else 0,
+    )
+
+
+def _class_names(module: Any) -> tuple[str, ...] | None:
+    subset = infer_imagenet_subset(module) if module.num_classes > 0 else None
+    if subset is None:
+        return None
+    info = ImageNetInfo(subset)
+    return tuple(info.index_to_description(index) for index in range(info.num_classes()))
+
+
+def _grid(trunk: Any) -> tuple[int, int]:
+    rows, columns = trunk.patch_embed.grid_size
+    return rows, columns
+
+
+def _vit_layers(trunk: Any, tokens: Tokens) -> list[Placed]:
+    width = trunk.embed_dim
+    layout = AS_IS
+    if not trunk.patch_embed.flatten:
+        layout = CHANNELS_LAST_AS_TOKENS if trunk.patch_embed.output_fmt == Format.NHWC else MAP_AS_TOKENS
+    layers = [Placed(Layer("patch_embed", width, "tokens", grid=tokens.grid), Site(trunk.patch_embed, layout=layout))]
+    for i, block in enumerate(trunk.blocks):
+        layers += _block_layers(f"blocks.{i}", block, width, tokens)
+    layers.append(Placed(tokens.layer("final", width), Site(trunk.norm)))
+    return layers
+
+
+def _block_layers(name: str, block: Any, width: int, tokens: Tokens) -> list[Placed]:
+    """The layers of one transformer block, in the order of the forward; of kinds that are not known only `resid`."""
+    layers = []
+
+    def add(part: str, features: int, site: Site, kind: str = "tokens") -> None:
+        layers.append(Placed(tokens.layer(f"{name}.{part}", features, kind), site))
+
+    attention: Any = getattr(block, "attn", None)
+    if isinstance(attention, _ATTENTIONS):
+        shown = functools.partial(unfused, attention)
+        add("attn.probs", attention.num_heads, Site(attention.attn_drop, exposing=shown), "attention")
+        # Some norm or gate the heads together before they project them; a head's own values are those before.
+        heads = getattr(attention, "norm", attention.proj)
+        add("attn.heads", attention.proj.in_features, Site(heads, "input"))
+        add("attn.out", attention.proj.out_features, Site(attention))
+    mlp: Any = getattr(block, "mlp", None)
+    if isinstance(mlp, Mlp | GluMlp | SwiGLU):
+        fc2: Any = mlp.fc2
+        hidden = fc2.in_features
+        add("mlp.pre", hidden, Site(mlp.act, "input"))
+        # A gated MLP multiplies the activation with another projection: its hidden values are what enters fc2.
+        add("mlp.hidden", hidden, Site(mlp.act) if isinstance(mlp, Mlp) else Site(fc2, "input"))
+        add("mlp.out", fc2.out_features, Site(mlp))
+    add("resid", width, Site(block))
+    return layers
+
+
+def _embedding(trunk: Any) -> list[Placed]:
+    """Pooled features before the classifier: what enters it. None where no one module classifies them."""
+    width = getattr(trunk, "head_hidden_size", None) or trunk.num_features
+    layer = Layer("embedding", width, "vector")
+    if isinstance(trunk, VisionTransformerDistilled):
+        both = Layout(lambda x_btc: (x_btc[:, 0] + x_btc[:, 1]) / 2, lambda value, own: own)
+        why = "it is the mean of the CLS and the distillation token; intervene on final"
+        return [Placed(layer, Site(trunk.norm, layout=both, readonly=why))]
+    classifier = trunk.get_classifier()
+    if isinstance(classifier, nn.Linear | nn.Conv2d | nn.Identity):
+        return [Placed(layer, Site(classifier, "input", POOLED))]
+    return []
+
+
+def _is_within(path: str, stage: str) -> bool:
+    return path == stage or path.startswith(f"{stage}.")
+
+
+def _channels_last(trunk: Any, prefix: str, path: str) -> bool:
+    """timm declares it for a whole model (Swin); else SAM's blocks do so, and the linear layers of a ConvNeXt block."""
+    own = path.removeprefix(prefix)
+    module = trunk.get_submodule(own) if path.startswith(prefix) else None
+    if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+        return False
+    if getattr(trunk, "output_fmt", None) == "NHWC":
+        return True
+    if isinstance(trunk, VisionTransformerSAM):
+        return own.startswith(("patch_embed", "blocks"))
+    parts = own.split(".")
+    for depth in range(1, len(parts)):
+        block = trunk.get_submodule(".".join(parts[:depth]))
+        if isinstance(block, ConvNeXtBlock):
+            return not block.use_conv_mlp and parts[depth] in ("norm", "mlp")
+    return False

@@ -1,0 +1,146 @@
+"""Classifiers of torchvision: ViTs with named layers, everything else by its modules."""
+
+from pathlib import Path
+from typing import Any
+
+import torchvision
+from torch import nn
+from torchvision.models.convnext import CNBlock
+from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.models.vision_transformer import VisionTransformer
+from torchvision.ops.misc import Permute
+
+from conceptprobe.models.anatomy import Anatomy
+from conceptprobe.models.attention import multihead_layers
+from conceptprobe.models.checkpoints import TORCH_CACHE, downloading, find_checkpoint, load_state, read_state, seeded
+from conceptprobe.models.convolutional import block_paths
+from conceptprobe.models.errors import SpecError
+from conceptprobe.models.layers import Layer, Tokens, suggest
+from conceptprobe.models.preprocessing import Preprocessing
+from conceptprobe.models.sites import MAP_AS_TOKENS, POOLED, Placed, Site
+from conceptprobe.models.spec import ModelSpec
+from conceptprobe.models.vision_model import VisionModel
+
+
+def load(spec: ModelSpec) -> VisionModel:
+    """`torchvision:architecture@tag` (a name of its weights enum), `@file`, `@directory` or `@random`."""
+    name = spec.architecture
+    if name not in _architectures():
+        raise SpecError(f"{spec.text!r}: torchvision has no classifier {name!r}.{suggest(name, _architectures())}")
+    enum = torchvision.models.get_model_weights(name)
+    tags = [weights.name for weights in enum]
+    tag = None if spec.is_random or spec.path else spec.weights
+    if spec.weights is None or (tag and tag not in tags):
+        given = f"no tag {tag!r}" if tag else "no weights named"
+        raise SpecError(f"{spec.text!r}: {given}; the tags of {name} are {', '.join(tags)}; or write @FILE, or @random")
+    # Random weights and files are looked at in the way of the newest pretrained ones.
+    weights = enum[tag] if tag else enum.DEFAULT
+    with seeded():
+        module = _build(spec, weights, tag is not None)
+    categories = tuple(weights.meta["categories"])
+    return VisionModel(
+        spec.text,
+        module,
+        _anatomy(module),
+        _preprocessing(weights),
+        architecture=spec.name,
+        has_logits=True,
+        class_names=categories,
+    )
+
+
+def names() -> list[str]:
+    return [
+        f"torchvision:{name}@{weights.name}"
+        for name in _architectures()
+        for weights in torchvision.models.get_model_weights(name)
+    ]
+
+
+def _architectures() -> list[str]:
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def _build(spec: ModelSpec, weights: Any, pretrained: bool) -> Any:
+    name = spec.architecture
+    if pretrained:
+        with downloading(spec.text, spec.name, TORCH_CACHE):
+            return torchvision.models.get_model(name, weights=weights)
+    module = torchvision.models.get_model(name, weights=None)
+    if spec.path:
+        checkpoint: Path = find_checkpoint(spec.path)
+        load_state(module, read_state(checkpoint), checkpoint, spec.name)
+    return module
+
+
+def _preprocessing(weights: Any) -> Preprocessing:
+    preset = weights.transforms()
+    (resize,), (crop,) = preset.resize_size, preset.crop_size
+    return Preprocessing(
+        size=(crop, crop),
+        resize=(resize, resize),
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        interpolation=preset.interpolation.value,
+    )
+
+
+def _anatomy(module: Any) -> Anatomy:
+    if isinstance(module, VisionTransformer):
+        return _vit_anatomy(module)
+    head = "fc" if hasattr(module, "fc") else "head" if hasattr(module, "head") else "classifier"
+    named = {}
+    # What enters the last linear layer: hidden layers of the head are part of the features.
+    linear = [part for part in getattr(module, head).modules() if isinstance(part, nn.Linear)]
+    if linear:
+        named["embedding"] = Placed(
+            Layer("embedding", linear[-1].in_features, "vector"), Site(linear[-1], "input", POOLED)
+        )
+    return Anatomy(
+        named,
+        blocks=tuple(path for path in block_paths(module) if path.partition(".")[0] != head),
+        channels_last=lambda path: _channels_last(module, path),
+    )
+
+
+def _vit_anatomy(vit: VisionTransformer) -> Anatomy:
+    side = vit.image_size // vit.patch_size
+    tokens = Tokens(1, 0, (side, side))
+    width = vit.hidden_dim
+    layers = [
+        Placed(Layer("patch_embed", width, "tokens", grid=tokens.grid), Site(vit.conv_proj, layout=MAP_AS_TOKENS))
+    ]
+    for i, block in enumerate(vit.encoder.layers):
+        name = f"blocks.{i}"
+        layers += multihead_layers(name, block.self_attention, tokens)
+        activation = block.mlp[1]
+        parts = (
+            ("mlp.pre", vit.mlp_dim, Site(activation, "input")),
+            ("mlp.hidden", vit.mlp_dim, Site(activation)),
+            ("mlp.out", width, Site(block.mlp)),
+            ("resid", width, Site(block)),
+        )
+        layers += [Placed(tokens.layer(f"{name}.{part}", features), site) for part, features, site in parts]
+    layers.append(Placed(tokens.layer("final", width), Site(vit.encoder.ln)))
+    layers.append(Placed(Layer("embedding", width, "vector"), Site(vit.heads, "input")))
+    return Anatomy(
+        {placed.layer.name: placed for placed in layers},
+        tokens=lambda path: tokens if path.startswith("encoder") else Tokens(),
+        fixed_size=True,
+    )
+
+
+def _channels_last(module: nn.Module, path: str) -> bool:
+    """Swin keeps its maps so from the first Permute to the last; a ConvNeXt block does between its two."""
+    own = module.get_submodule(path)
+    if isinstance(own, nn.Conv2d):
+        return False
+    if isinstance(module, SwinTransformer):
+        return path.startswith(("features", "norm"))
+    parts = path.split(".")
+    for depth in range(1, len(parts)):
+        block = module.get_submodule(".".join(parts[:depth]))
+        if isinstance(block, CNBlock) and len(parts) > depth + 1 and parts[depth] == "block":
+            permutes = [i for i, part in enumerate(block.block) if isinstance(part, Permute)]
+            return permutes[0] <= int(parts[depth + 1]) < permutes[1]
+    return False

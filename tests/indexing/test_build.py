@@ -1,0 +1,255 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from conceptprobe.images import ImageSource, load_images
+from conceptprobe.indexing import IndexingError, build_index, open_index
+from conceptprobe.indexing.manifest import Manifest
+from conceptprobe.models import Layer, VisionModel, load_model
+
+
+def picture(seed: int, size: int = 40) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize(
+        (size, size), Image.Resampling.BICUBIC
+    )
+
+
+def make_folder(root: Path, n: int) -> Path:
+    for i in range(n):
+        path = root / f"class{i % 3}" / f"{i:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(i).save(path)
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> ImageSource:
+    return load_images(f"folder:{make_folder(tmp_path_factory.mktemp('images'), 90)}")
+
+
+@pytest.fixture(scope="module")
+def mini() -> VisionModel:
+    return load_model("mini:supervised@random", device="cpu")
+
+
+def hooked(module: nn.Module, run: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """The output of a module in a plain forward pass of the whole network."""
+    kept = []
+    handle = module.register_forward_hook(lambda _m, _i, out: kept.append(out))
+    with torch.inference_mode():
+        run(pixels)
+    handle.remove()
+    return kept[0]
+
+
+def full_sort(values_nf: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    exact = values_nf.astype(np.float64)
+    rows = np.stack([np.lexsort((np.arange(len(exact)), -exact[:, f]))[:k] for f in range(exact.shape[1])])
+    return rows, np.take_along_axis(values_nf.T, rows, 1)
+
+
+def pooled(acts: torch.Tensor, layer: Layer, pooling: str) -> torch.Tensor:
+    if layer.kind == "map":
+        return acts.flatten(2).mean(2) if pooling == "mean" else acts.flatten(2).amax(2)
+    return {"mean": acts[:, layer.prefix :].mean(1), "max": acts[:, layer.prefix :].amax(1), "cls": acts[:, 0]}[pooling]
+
+
+# model, layer, where a plain hook finds it, batch size (the number of tokens for those with 37, 197 and 50), poolings
+ALL = ("mean", "max", "cls")
+ORACLES = [
+    ("mini:supervised@random", "blocks.5.mlp.hidden", "blocks.5.mlp.act", 37, ALL),
+    ("mini:clip@random", "blocks.2.resid", "visual.trunk.blocks.2", 37, ALL),
+    ("timm:vit_tiny_patch16_224@random", "blocks.1.mlp.hidden", "blocks.1.mlp.act", 197, ALL),
+    ("timm:deit_tiny_distilled_patch16_224@random", "blocks.0.resid", "blocks.0", 16, ALL),
+    ("open_clip:ViT-B-32@random", "blocks.0.mlp.hidden", "visual.transformer.resblocks.0.mlp.gelu", 50, ALL),
+    ("torchvision:resnet18@random", "module:layer2.1", "layer2.1", 16, ("mean", "max")),
+    ("torchvision:vit_b_16@random", "blocks.0.mlp.hidden", "encoder.layers.encoder_layer_0.mlp.1", 8, ALL),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("spec", "name", "path", "batch", "poolings"), ORACLES, ids=[row[0] for row in ORACLES])
+def test_lists_equal_a_full_sort(
+    spec: str, name: str, path: str, batch: int, poolings: tuple[str, ...], folder: ImageSource, tmp_path: Path
+) -> None:
+    model = load_model(spec, device="cpu")
+    folder = folder.subset(range(20)) if batch == 8 else folder
+    index = build_index(model, folder, name, tmp_path / "i", pooling=poolings, k=60, batch_size=batch, workers=0)
+    (layer,) = model.resolve(name)
+    pixels = torch.zeros(-(-len(folder) // batch) * batch, 3, *model.image_size)
+    for row in range(len(folder)):
+        pixels[row] = model.preprocess(folder.load(row).image)
+    module = model.module.get_submodule(path)
+    run = model.module.visual if spec.startswith(("open_clip", "mini:clip")) else model.module
+    mean, std = (torch.tensor(model.preprocessing[key])[:, None, None] for key in ("mean", "std"))
+    acts = torch.cat([hooked(module, run, (chunk - mean) / std) for chunk in pixels.split(batch)])[: len(folder)]
+    for pooling in poolings:
+        values = pooled(acts, layer, pooling).numpy()
+        rows, expected = full_sort(values, 60)
+        got_rows, got_values = index.top_rows(name, pooling)
+        np.testing.assert_array_equal(got_rows, rows)
+        np.testing.assert_array_equal(got_values, expected)
+        stats = index.stats(name, pooling)
+        np.testing.assert_allclose(stats["mean"], values.mean(0, dtype=np.float64), rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(stats["std"], values.std(0, dtype=np.float64), rtol=1e-5, atol=1e-9)
+        np.testing.assert_array_equal(stats["firing_rate"], (values > 0).mean(0))
+
+
+class Planted(nn.Module):
+    """Feature 0 is the mean of red, 1 the same for all images, 2 always negative, 3 NaN on dark
+    images, 4 a little below zero like a unit that is never on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Identity()
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        red = pixels[:, 0].mean((1, 2))
+        dark = torch.where(pixels.mean((1, 2, 3)) < 0.5, torch.nan, red)
+        return self.features(torch.stack([red, torch.ones_like(red), red - 5, dark, -0.01 * red], 1)[:, :, None, None])
+
+
+def planted() -> VisionModel:
+    return VisionModel.wrap(Planted(), layers=["features"], image_size=16, mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def test_planted_features(folder: ImageSource, tmp_path: Path) -> None:
+    index = build_index(planted(), folder, "module:features", tmp_path / "i", k=100, batch_size=7, workers=0)
+    name = "module:features"
+    red = index.top(f"{name}:0", 100)
+    assert len(red) == 90  # fewer images than k
+    assert (np.diff(red.values) <= 0).all()
+    assert index.top(f"{name}:1", 3).ids == tuple(sorted(index.images["id"])[:3])  # ties by id
+    assert index.top(f"{name}:2", 100).ids == red.ids  # all negative, same order
+    stats = index.stats(name)
+    nan = int(stats["nonfinite"][3])
+    assert 0 < nan < 90
+    assert len(index.top(f"{name}:3", 100)) == 90 - nan
+    assert stats["dead"].tolist() == [False, True, False, False, True]
+    assert stats["firing_rate"][2] == 0
+
+
+def same_files(a: Path, b: Path) -> None:
+    files = sorted(p.relative_to(a) for p in a.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(b) for p in b.rglob("*") if p.is_file())
+    for name in files:
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
+
+
+def test_same_bytes_for_any_number_of_workers(folder: ImageSource, mini: VisionModel, tmp_path: Path) -> None:
+    for workers in (0, 1, 3):
+        build_index(mini, folder, "blocks[-2:].mlp.hidden", tmp_path / str(workers), batch_size=16, workers=workers)
+    same_files(tmp_path / "0", tmp_path / "1")
+    same_files(tmp_path / "0", tmp_path / "3")
+
+
+def test_a_bad_image_is_listed_and_changes_nothing_else(mini: VisionModel, tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "images", 20)
+    good = build_index(mini, load_images(f"folder:{root}"), "final", tmp_path / "good", batch_size=8, workers=0)
+    (root / "class0" / "0003a.png").write_bytes(b"")
+    (root / "class1" / "0004a.jpg").write_bytes(b"not an image")
+    whole = (root / "class1" / "0007.png").read_bytes()
+    (root / "class2" / "0008a.png").write_bytes(whole[: len(whole) // 2])
+    index = build_index(mini, load_images(f"folder:{root}"), "final", tmp_path / "bad", batch_size=8, workers=0)
+    assert index.manifest.counts == {"listed": 23, "indexed": 20, "skipped": 3}
+    assert set(index.skipped["id"]) == {"class0/0003a.png", "class1/0004a.jpg", "class2/0008a.png"}
+    assert (index.skipped["reason"].str.len() > 3).all()
+    alone = build_index(mini, load_images(f"folder:{root}"), "final", tmp_path / "alone", batch_size=1, workers=0)
+    assert alone.manifest.counts == index.manifest.counts  # batches of nothing but a bad image
+    assert index.images["id"].tolist() == good.images["id"].tolist()
+    for feature in ("final:0", "final:191"):
+        assert index.top(feature, 20).ids == good.top(feature, 20).ids
+        np.testing.assert_allclose(index.top(feature, 20).values, good.top(feature, 20).values, rtol=1e-5, atol=1e-6)
+
+
+def test_search_similar_and_neighbours_against_numpy(folder: ImageSource, mini: VisionModel, tmp_path: Path) -> None:
+    name = "blocks.5.mlp.hidden"
+    index = build_index(mini, folder, name, tmp_path / "i", pooling=("cls",), batch_size=30, workers=0)
+    pixels = torch.stack([mini.preprocess(folder.load(row).image) for row in range(90)])
+    with torch.inference_mode():
+        acts = torch.cat([mini.capture(chunk, [name])[name][:, 0] for chunk in pixels.split(30)]).double().numpy()
+    direction = np.random.default_rng(0).standard_normal(768)
+    found = index.search(name, direction, 10)
+    np.testing.assert_array_equal(found.ids, index.images["id"].to_numpy()[np.argsort(-acts @ direction)[:10]])
+    np.testing.assert_allclose(found.values, np.sort(acts @ direction)[::-1][:10], rtol=1e-4)
+    one = index.search(name, np.eye(768)[5], 10)
+    assert one.ids == index.top(f"{name}:5", 10).ids  # a feature is a basis direction
+    centred = acts - acts.mean(0)
+    cosine = centred @ centred[4] / np.linalg.norm(centred, axis=1) / np.linalg.norm(centred[4])
+    cosine[4] = -np.inf
+    near = index.similar_images(index.images["id"][4], 5)
+    np.testing.assert_array_equal(near.ids, index.images["id"].to_numpy()[np.argsort(-cosine)[:5]])
+    np.testing.assert_allclose(near.values, np.sort(cosine)[::-1][:5], rtol=1e-4)
+    correlation = np.corrcoef(acts.T)[7]
+    order = [f for f in np.argsort(-correlation) if f != 7][:5]
+    neighbours = index.neighbours(f"{name}:7", 5)
+    assert [feature.index for feature, _ in neighbours] == order
+    np.testing.assert_allclose([value for _, value in neighbours], correlation[order], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pooling": "mean"}, "give a tuple"),
+        ({"pooling": ("mean", "mean")}, "different names"),
+        ({"pooling": ("sum",)}, "choose from"),
+        ({"k": 0}, "at least 1"),
+        ({"batch_size": 0}, "at least 1"),
+    ],
+)
+def test_bad_settings_are_refused_before_work(
+    change: dict, message: str, folder: ImageSource, mini: VisionModel, tmp_path: Path
+) -> None:
+    with pytest.raises(IndexingError, match=message):
+        build_index(mini, folder, "final", tmp_path / "i", **change)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_index_is_replaced_only_when_asked_and_nothing_else_ever(
+    folder: ImageSource, mini: VisionModel, tmp_path: Path
+) -> None:
+    source = folder.subset(range(6))
+    build_index(mini, source, "final", tmp_path / "i", batch_size=6, workers=0)
+    with pytest.raises(IndexingError, match="already there"):
+        build_index(mini, source, "final", tmp_path / "i", batch_size=6, workers=0)
+    build_index(mini, source, "final", tmp_path / "i", k=2, batch_size=6, workers=0, overwrite=True)
+    assert open_index(tmp_path / "i").manifest.k == 2
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "precious").write_text("x")
+    with pytest.raises(IndexingError, match="not a finished index"):
+        build_index(mini, source, "final", tmp_path / "home", overwrite=True)
+    assert (tmp_path / "home" / "precious").exists()
+
+
+def test_questions_that_an_index_cannot_answer(folder: ImageSource, mini: VisionModel, tmp_path: Path) -> None:
+    source = folder.subset(range(6))
+    index = build_index(mini, source, "final", tmp_path / "i", k=4, batch_size=6, workers=0, vectors=False)
+    for question, message in [
+        (lambda: index.top("final:192"), "features 0 to 191"),
+        (lambda: index.top("final:0", 5), "lists of 4"),
+        (lambda: index.top("final:0", 4, "cls"), "no pooling 'cls'"),
+        (lambda: index.top("blocks.0.resid:0", 4), "no layer"),
+        (lambda: index.top("final", 4), "LAYER:NUMBER"),
+        (lambda: index.search("final", np.zeros(192), 4), "build the index with vectors"),
+        (lambda: index.search("final", np.zeros(3), 4), "192 finite numbers"),
+        (lambda: index.similar_images("nobody.png"), "not an image"),
+    ]:
+        with pytest.raises(IndexingError, match=message):
+            question()
+
+
+def test_a_damaged_or_foreign_index_is_refused(folder: ImageSource, mini: VisionModel, tmp_path: Path) -> None:
+    build_index(mini, folder.subset(range(6)), "final", tmp_path / "i", batch_size=6, workers=0)
+    (tmp_path / "i" / "layers" / "final" / "top.safetensors").unlink()
+    with pytest.raises(IndexingError, match=r"top\.safetensors missing"):
+        open_index(tmp_path / "i")
+    manifest = json.loads((tmp_path / "i" / "manifest.json").read_text())
+    (tmp_path / "i" / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
+    with pytest.raises(IndexingError, match="schema version 99"):
+        Manifest.read(tmp_path / "i")

@@ -1,0 +1,152 @@
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from conceptprobe.images import load_images
+from conceptprobe.indexing import IndexingError, build_index, checkpoint, open_index
+from conceptprobe.indexing import build as building
+from conceptprobe.models import load_model
+from tests.indexing.test_build import make_folder, same_files
+
+LAYERS = ("blocks[-1:].mlp.hidden", "embedding")
+
+
+def build(root: Path, out: Path, interval: float = 0.0, workers: int = 0, k: int = 7) -> None:
+    """A build that leaves a checkpoint after every batch, or every `interval` seconds."""
+    torch.set_num_threads(1)
+    checkpoint.INTERVAL = interval
+    model = load_model("mini:supervised@random", device="cpu")
+    build_index(
+        model, load_images(f"folder:{root}"), LAYERS, out, k=k, batch_size=4, workers=workers, pooling=("mean",)
+    )
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = make_folder(tmp_path_factory.mktemp("resume"), 30)
+    (root / "class0" / "0012a.png").write_bytes(b"")
+    (root / "class2" / "0029a.png").write_bytes(b"no image")
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "index"
+    build(root, out, interval=1e9)
+    return out
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(root: Path, whole: Path, tmp_path: Path) -> None:
+    out, partial = tmp_path / "index", tmp_path / "index.partial"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["conceptprobe.indexing", "conceptprobe.models.mini"])
+    rng, kills, resumed = random.Random(1), 0, 0
+    while not out.exists():
+        assert kills < 60, "the build makes no progress"
+        process = context.Process(target=build, args=(root, out, 0.0, kills % 2))
+        before = (partial / checkpoint.NAME).exists()
+        process.start()
+        seen = (partial / checkpoint.NAME).stat().st_mtime_ns if before else 0
+        while process.is_alive():  # wait for some progress, so that every run gets further
+            if (partial / checkpoint.NAME).exists() and (partial / checkpoint.NAME).stat().st_mtime_ns != seen:
+                break
+            time.sleep(0.002)
+        time.sleep(rng.choice([0.0, 0.003, 0.02, 0.1]))
+        if process.is_alive() and not out.exists():
+            os.kill(process.pid or 0, signal.SIGKILL)
+            kills += 1
+            resumed += before
+        process.join()
+        if not out.exists():
+            with pytest.raises(IndexingError, match="does not exist"):
+                open_index(out)
+    assert resumed >= 3
+    same_files(out, whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+@pytest.mark.parametrize("step", ["stream", "finish", "hash_files", "publish"])
+def test_an_error_at_any_step_is_made_good_by_the_same_command(
+    step: str, root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, step, fail)
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+    build(root, tmp_path / "index")
+    same_files(tmp_path / "index", whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_what_was_left_is_only_gone_on_with_by_the_same_plan(
+    root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "index", k=8)
+    assert (tmp_path / "index.partial" / checkpoint.NAME).exists()
+    build(root, tmp_path / "index")
+    same_files(tmp_path / "index", whole)
+
+
+def test_it_does_not_start_over(root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "index")
+    firsts = []
+    original = building.load_batches
+
+    def load_batches(*args: object, **kwargs: object) -> object:
+        firsts.append(kwargs["first"])
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(building, "load_batches", load_batches)
+    build(root, tmp_path / "index")
+    assert firsts == [8]  # all 32 images of the listing were done
+    same_files(tmp_path / "index", whole)
+
+
+def hold(root: Path, out: Path, started: object, end: object) -> None:
+    def wait(*args: object) -> None:
+        started.set()
+        end.wait(60)
+
+    building.finish = wait
+    building.publish = wait
+    build(root, out, interval=1e9)
+
+
+def test_two_processes_on_one_directory(root: Path, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    started, end = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(root, tmp_path / "index", started, end))
+    process.start()
+    try:
+        assert started.wait(120)
+        with pytest.raises(IndexingError, match="another process is building"):
+            build(root, tmp_path / "index")
+        assert (tmp_path / "index.partial").exists()
+    finally:
+        end.set()
+        process.join()
+
+
+def test_a_folder_that_no_build_left_is_not_touched(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "index.partial").mkdir()
+    (tmp_path / "index.partial" / "mine.txt").write_text("x")
+    with pytest.raises(IndexingError, match="in the way"):
+        build(root, tmp_path / "index")
+    assert (tmp_path / "index.partial" / "mine.txt").read_text() == "x"

@@ -1,0 +1,68 @@
+"""Preprocessing equals that of the library a model comes from."""
+
+import numpy as np
+import open_clip
+import pytest
+import timm
+import torch
+import torchvision
+from PIL import Image
+from timm.data import create_transform, resolve_data_config
+
+from conceptprobe.models import load_model
+from conceptprobe.models import open_clip as open_clip_family
+from conceptprobe.models import timm as timm_family
+
+
+@pytest.fixture(params=[(300, 200), (123, 457), (40, 40)], ids=str)
+def image(request):
+    columns, rows = request.param
+    noise = np.random.default_rng(0).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((columns, rows), Image.Resampling.BILINEAR)
+
+
+def normalised(pixels, preprocessing):
+    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    return (pixels - mean) / std
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        {},
+        {"crop_pct": 1.0, "interpolation": "bilinear"},
+        {"crop_mode": "squash", "crop_pct": 0.9},
+        {"crop_mode": "border", "crop_pct": 1.0},
+        {"input_size": (3, 96, 64), "crop_pct": 0.9, "interpolation": "bicubic"},
+    ],
+    ids=str,
+)
+def test_timm(overlay, image):
+    module = timm.create_model("resnet18", pretrained_cfg_overlay=overlay)
+    preprocessing = timm_family._preprocessing(module)
+    expected = create_transform(**resolve_data_config(model=module), is_training=False)(image)
+    assert torch.allclose(normalised(preprocessing(image), preprocessing), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+def test_open_clip(mode, image):
+    module = open_clip.create_model("RN50", force_preprocess_cfg={"resize_mode": mode})
+    preprocessing = open_clip_family._preprocessing(module)
+    config = open_clip.transform.PreprocessCfg(**module.visual.preprocess_cfg)
+    expected = open_clip.transform.image_transform_v2(config, is_train=False)(image)
+    assert torch.allclose(normalised(preprocessing(image), preprocessing), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_b_32"])
+def test_torchvision(name, image):
+    model = load_model(f"torchvision:{name}@random", "cpu")
+    expected = torchvision.models.get_model_weights(name).DEFAULT.transforms()(image)
+    assert torch.allclose(normalised(model.preprocess(image), model.preprocess), expected, atol=1e-6)
+
+
+def test_pixels_are_in_the_unit_interval(tiny, image):
+    pixels = tiny.preprocess(image)
+    assert pixels.dtype == torch.float32
+    assert pixels.shape == (3, 48, 48)
+    assert pixels.min() >= 0
+    assert pixels.max() <= 1

@@ -1,0 +1,23 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conceptprobe.demo import run_demo
+from conceptprobe.indexing import open_index
+
+
+@pytest.mark.slow
+def test_the_main_job_on_the_embedded_default(tmp_path: Path) -> None:
+    page = run_demo(tmp_path / "demo")
+    assert page == tmp_path / "demo" / "report" / "index.html"
+    for twin in ("mini-clip", "mini-supervised"):
+        index = open_index(tmp_path / "demo" / "indices" / twin)
+        assert index.manifest.counts == {"listed": 12359, "indexed": 12359, "skipped": 0}
+        assert index.layers == tuple(f"blocks.{i}.mlp.hidden" for i in (2, 3, 4, 5))
+        # A trained feature shows one object in several hands far more often than chance would.
+        rows, _ = index.top_rows(index.layers[-1])
+        labels = index.images["label"].astype("category").cat.codes.to_numpy()
+        distinct = np.array([len(set(row)) for row in labels[rows[:, :8]]])
+        chance = np.array([len(set(np.random.default_rng(i).choice(labels, 8))) for i in range(len(distinct))])
+        assert distinct.mean() < chance.mean() - 1
