@@ -36,6 +36,9 @@ def build(
         "model": model, "images": images, "layers": layers, "out": out, "pooling": pooling, "k": k,
         "batch_size": batch_size, "background": background, "vectors": vectors,
     }  # fmt: skip
+    needed = [name for name in ("model", "images", "layers", "out") if not options[name]]
+    if recipe is None and needed:
+        raise typer.BadParameter(f"give a recipe, or --{' and --'.join(needed)}")
     given = {name: value for name, value in options.items() if value is not None}
     plan = Recipe.make({**(read_recipe(recipe) if recipe else {}), **given})
     source = load_images(plan.images, background=plan.background)

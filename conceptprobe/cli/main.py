@@ -1,5 +1,6 @@
 """`conceptprobe`: the root command, and how errors end it."""
 
+import importlib.metadata
 import sys
 from typing import Annotated
 
@@ -22,8 +23,19 @@ app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 
 
+def show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(importlib.metadata.version("conceptprobe"))
+        raise typer.Exit
+
+
 @app.callback()
-def root(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
     """Options of every command."""
 
 
@@ -35,6 +47,11 @@ def main() -> None:
         if "--debug" in sys.argv[1:]:
             raise
         typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if "--debug" in sys.argv[1:]:
+            raise
+        typer.echo(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("interrupted: the same command goes on from the last checkpoint", err=True)

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -31,6 +32,10 @@ from conceptprobe.indexing.reducer import LayerReducer
 from conceptprobe.indexing.sample import sampled_rows
 from conceptprobe.indexing.vectors import require_faiss
 from conceptprobe.models import Layer, VisionModel
+
+MAX_K = 10_000
+MAX_BATCH = 65_536
+MAX_WORKERS = 256
 
 
 def build_index(
@@ -58,11 +63,11 @@ def build_index(
         layers: Names, globs and slices, as `VisionModel.resolve` takes them.
         out: The directory to make. It appears there when it is complete, never before.
         pooling: One or more of `mean`, `max`, `cls`; FAISS vectors are made of the first.
-        k: Length of the top lists; shorter where there are fewer images.
+        k: Length of the top lists, at most 10,000; they are shorter where there are fewer images.
         batch_size: Images that the model sees at once. The same size gives the same bytes.
         workers: Processes that decode images; by default half the processors. Does not change the result.
         vectors: Whether to write `images.faiss` (4 bytes x width x images a layer) and `features.faiss`.
-        overwrite: Replace an index that is already there.
+        overwrite: Replace an index that is already there; anything else is never replaced.
         progress: Show a bar on stderr.
 
     Raises:
@@ -70,50 +75,72 @@ def build_index(
         UnknownLayerError: A layer does not exist.
         MissingFaissError: `vectors` without FAISS.
     """
-    out = Path(out)
+    out = Path(out).resolve()
     chosen = model.resolve(layers)
-    check_settings(chosen, pooling, k, batch_size, out, overwrite)
+    workers = default_workers() if workers is None else workers
+    check_settings(images, chosen, pooling, k=k, batch_size=batch_size, workers=workers)
+    check_place(out, overwrite)
     if vectors:
         require_faiss("writing images.faiss and features.faiss (vectors=False leaves them out)")
     partial = out.with_name(out.name + ".partial")
-    with claimed(partial, out):
-        manifest = describe(model, images, chosen, tuple(pooling), k, batch_size, vectors)
-        workers = default_workers() if workers is None else workers
+    manifest = describe(model, images, chosen, tuple(pooling), k, batch_size, vectors)
+    with claimed(partial, out, manifest):
+        check_place(out, overwrite)  # another process may have finished it before this one got its claim
         if not is_finished(partial, manifest):
             stream(model, images, chosen, partial, manifest, workers=workers, progress=progress)
+        check_place(out, overwrite)  # or something else may have come there meanwhile
         (partial / LOCK).unlink()
         publish(partial, out)
     return open_index(out)
 
 
 def check_settings(
-    layers: Sequence[Layer], pooling: Sequence[str], k: int, batch_size: int, out: Path, overwrite: bool
+    images: ImageSource, layers: Sequence[Layer], pooling: Sequence[str], *, k: int, batch_size: int, workers: int
 ) -> None:
     """Refuse what cannot work before any image is read."""
+    if not len(images) or not layers:
+        raise IndexingError(f"nothing to index: {len(images)} images, {len(layers)} layers")
     if isinstance(pooling, str) or not pooling or len(set(pooling)) != len(pooling):
         raise IndexingError(f"pooling is {pooling!r}: give a tuple of different names, such as ('mean', 'max')")
     for layer in layers:
         for name in pooling:
             check_pooling(layer, name)
-    for name, value in (("k", k), ("batch_size", batch_size)):
-        if value < 1:
-            raise IndexingError(f"{name} is {value}: it must be at least 1")
-    if out.exists():
-        if not overwrite:
-            raise IndexingError(f"{out} is already there: open it, choose another directory, or overwrite it")
-        Manifest.read(out)  # only an index is ever deleted
+    for name, value, least, most in (
+        ("k", k, 1, MAX_K), ("batch_size", batch_size, 1, MAX_BATCH), ("workers", workers, 0, MAX_WORKERS)
+    ):  # fmt: skip
+        if not isinstance(value, int) or not least <= value <= most:
+            raise IndexingError(f"{name} is {value!r}: it must be a whole number from {least} to {most:,}")
+
+
+def check_place(out: Path, overwrite: bool) -> None:
+    """Refuse to replace anything but an index, and that only when asked to."""
+    if not out.exists():
+        return
+    if not overwrite:
+        raise IndexingError(f"{out} is already there: open it, choose another directory, or overwrite it")
+    own = {NAME, LOCK, *Manifest.read(out).files}
+    foreign = sorted(path for path in out.rglob("*") if path.is_file() and path.relative_to(out).as_posix() not in own)
+    if foreign:
+        raise IndexingError(
+            f"{out} holds files that are not the index's, such as {foreign[0].relative_to(out)}: move them, "
+            "or choose another directory"
+        )
 
 
 @contextmanager
-def claimed(partial: Path, out: Path) -> Iterator[None]:
+def claimed(partial: Path, out: Path, manifest: Manifest) -> Iterator[None]:
     """Make the directory of an unfinished build, or take over one that was left, for this process alone.
 
     Raises:
         IndexingError: Another process builds there, or the directory is not of a build.
     """
-    if partial.exists() and any(partial.iterdir()) and not ((partial / LOCK).is_file() or (partial / NAME).is_file()):
+    ours = (partial / LOCK).is_file() or is_finished(partial, manifest)
+    if partial.exists() and not (ours or (partial.is_dir() and not any(partial.iterdir()))):
         raise IndexingError(f"{partial} is in the way and no build left it there: move it, or choose another directory")
-    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexingError(f"cannot make {partial}: {error.strerror}; choose another directory") from error
     lock = FileLock(partial / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -127,7 +154,10 @@ def claimed(partial: Path, out: Path) -> Iterator[None]:
 
 def is_finished(partial: Path, manifest: Manifest) -> bool:
     """Whether a build of this plan was killed when nothing but the renaming was left."""
-    return (partial / NAME).is_file() and replace(Manifest.read(partial), counts={}, files={}) == manifest
+    if not (partial / NAME).is_file():
+        return False
+    stored = replace(Manifest.read(partial), counts={}, files={})
+    return json.dumps(asdict(stored)) == json.dumps(asdict(manifest))
 
 
 def publish(partial: Path, out: Path) -> None:
@@ -162,6 +192,8 @@ def stream(
 ) -> None:  # fmt: skip
     """Run every image through the model and write the index into `folder`, from its last checkpoint if it has one."""
     plan = json.dumps([asdict(manifest), model.device.type])
+    if any(layer.name in model.derived_layers for layer in layers):
+        plan += str(uuid.uuid4())  # nothing tells one function from another, so such a build is never gone on with
     stored = load_checkpoint(folder, plan)
     if stored is None:
         empty_folder(folder)
@@ -196,7 +228,8 @@ def stream(
             if time.monotonic() - saved >= checkpoint.INTERVAL:
                 states = {name: reducer.state_dict() for name, reducer in reducers.items()}
                 flat = {f"{name}/{key}": tensor for name, own in states.items() for key, tensor in own.items()}
-                save_checkpoint(folder, plan, ledger, flat)
+                files = [path for reducer in reducers.values() for path in reducer.files]
+                save_checkpoint(folder, plan, ledger, flat, files)
                 saved = time.monotonic()
             bar.advance(task, len(batch.rows))
     finish(images, folder, manifest, ledger, list(reducers.values()))

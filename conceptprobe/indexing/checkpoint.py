@@ -2,12 +2,13 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 NAME = "state.safetensors"
@@ -40,10 +41,23 @@ class Ledger:
         return self.hashes[0]
 
 
-def save_checkpoint(folder: Path, plan: str, ledger: Ledger, state: dict[str, torch.Tensor]) -> None:
-    """Replace the checkpoint. `plan` says what is being built; only the same plan can go on from it."""
+def save_checkpoint(
+    folder: Path, plan: str, ledger: Ledger, state: dict[str, torch.Tensor], files: Iterable[Path]
+) -> None:
+    """Replace the checkpoint.
+
+    Args:
+        plan: What is being built; only the same plan can go on from it.
+        files: What else lies in the folder, flushed, and is needed to go on.
+    """
     tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-    metadata = {"plan": plan, "batches": str(ledger.batches), "bad": json.dumps(ledger.bad)}
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    metadata = {
+        "plan": plan,
+        "batches": str(ledger.batches),
+        "bad": json.dumps(ledger.bad),
+        "files": json.dumps(sizes),
+    }
     temporary = folder / f"{NAME}.tmp"
     save_file({**tensors, "hashes": torch.from_numpy(ledger.all_hashes().copy())}, temporary, metadata)
     with temporary.open("rb") as file:
@@ -52,13 +66,19 @@ def save_checkpoint(folder: Path, plan: str, ledger: Ledger, state: dict[str, to
 
 
 def load_checkpoint(folder: Path, plan: str) -> tuple[Ledger, dict[str, torch.Tensor]] | None:
-    """The last checkpoint of this plan, or None: there is none, or it is of another plan."""
+    """The last checkpoint of this plan, or None: there is none, it is of another plan, or something of it is lost."""
     if not (folder / NAME).is_file():
         return None
-    with safe_open(folder / NAME, "pt") as file:
-        metadata = file.metadata()
-        if metadata["plan"] != plan:
-            return None
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        with safe_open(folder / NAME, "pt") as file:
+            metadata = file.metadata()
+            if metadata["plan"] != plan:
+                return None
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError:
+        return None
+    sizes = {folder / name: size for name, size in json.loads(metadata["files"]).items()}
+    if not all(path.is_file() and path.stat().st_size >= size for path, size in sizes.items()):
+        return None
     bad = [(row, reason) for row, reason in json.loads(metadata["bad"])]
     return Ledger(int(metadata["batches"]), [state.pop("hashes").numpy()], bad), state

@@ -1,7 +1,8 @@
 """Read an index: top images, statistics, search."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
+from conceptprobe.errors import ConceptProbeError
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.feature import FeatureId
 from conceptprobe.indexing.manifest import Manifest
@@ -49,6 +51,23 @@ def layer_folder(root: Path, layer: str) -> Path:
     return root / "layers" / quote(layer, safe="")
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[Path]:
+    """What goes wrong in reading a file of an index becomes one clear error."""
+    try:
+        yield path
+    except ConceptProbeError:
+        raise
+    except Exception as error:
+        raise IndexingError(f"{path} is damaged ({type(error).__name__}): rebuild the index") from error
+
+
+def at_least_1(k: int) -> int:
+    if k < 1:
+        raise IndexingError(f"k is {k}: it must be at least 1")
+    return k
+
+
 class Index:
     """A finished index directory; made by `open_index`. Arrays are read when they are first asked for."""
 
@@ -68,12 +87,14 @@ class Index:
     @cached_property
     def images(self) -> pd.DataFrame:
         """One row an indexed image, in the global order: id, what the source knows of it, content_hash."""
-        return pd.read_parquet(self.path / "images.parquet")
+        with reading(self.path / "images.parquet") as path:
+            return pd.read_parquet(path)
 
     @cached_property
     def skipped(self) -> pd.DataFrame:
         """The images that could not be read: id, reason."""
-        return pd.read_parquet(self.path / "skipped.parquet")
+        with reading(self.path / "skipped.parquet") as path:
+            return pd.read_parquet(path)
 
     def top(self, feature: FeatureId | str, k: int | None = None, pooling: str | None = None) -> TopImages:
         """The images that activate a feature most: exact, ties by id.
@@ -129,7 +150,7 @@ class Index:
 
     def search(self, layer: str, direction: Sequence[float] | np.ndarray, k: int = 20) -> TopImages:
         """The images whose activations, pooled by the index's first pooling, have the largest inner product with a
-        direction of the layer, float [f].
+        direction of the layer, float [f]. Activations that are not finite count as 0.
 
         Raises:
             IndexingError: The direction has another width, or the index was built without vectors.
@@ -137,10 +158,15 @@ class Index:
         """
         width = self.manifest.layers[self._layer(layer)]["width"]
         query = np.asarray(direction, dtype=np.float32)
-        if query.shape != (width,) or not np.isfinite(query).all():
-            raise IndexingError(f"a direction of {layer} is {width} finite numbers, not shape {query.shape}")
-        values, rows = self._faiss(layer, "images").search(query[None], min(k, len(self.images)))
-        return TopImages(self._ids(rows[0]), values[0])
+        if query.shape != (width,):
+            raise IndexingError(f"a direction of {layer} is {width} numbers, not shape {query.shape}")
+        if not np.isfinite(query).all():
+            raise IndexingError(
+                f"a direction must be finite: {int((~np.isfinite(query)).sum())} of its numbers are not"
+            )
+        (values,), (rows,) = self._faiss(layer, "images").search(query[None], min(at_least_1(k), len(self.images)))
+        order = np.lexsort((rows, -values))
+        return TopImages(self._ids(rows[order]), values[order])
 
     def similar_images(self, id_: str, k: int = 20, layer: str | None = None) -> TopImages:
         """The images closest to one of the index by the cosine of their activations, each minus the layer's mean
@@ -155,31 +181,37 @@ class Index:
             raise IndexingError(f"{id_!r} is not an image of {self.path}; see the ids in Index.images")
         layer = self.layers[-1] if layer is None else self._layer(layer)
         faiss_index = self._faiss(layer, "images")
-        mean = self.stats(layer)["mean"].to_numpy(np.float32)
+        mean = np.nan_to_num(self.stats(layer)["mean"].to_numpy(np.float32))
         query = unit(faiss_index.reconstruct(int(matches[0]))[None] - mean)[0]
         cosines = np.empty(faiss_index.ntotal, np.float32)
         for start in range(0, faiss_index.ntotal, 65_536):
             block = faiss_index.reconstruct_n(start, min(65_536, faiss_index.ntotal - start))
             cosines[start : start + len(block)] = unit(block - mean) @ query
         cosines[matches[0]] = -np.inf
-        rows = np.argsort(-cosines, kind="stable")[: min(k, len(cosines) - 1)]
+        rows = np.argsort(-cosines, kind="stable")[: min(at_least_1(k), len(cosines) - 1)]
         return TopImages(self._ids(rows), cosines[rows])
 
     def neighbours(self, feature: FeatureId | str, k: int = 10) -> list[tuple[FeatureId, float]]:
-        """The features of the same layer whose activations correlate most with a feature's, over a sample of images."""
+        """The features of the same layer whose activations correlate most with a feature's, over a sample of at most
+        1,024 images, with Pearson's r; none for a feature that does not vary there.
+        """
         feature = FeatureId.parse(feature)
         self._check_feature(feature)
         faiss_index = self._faiss(feature.layer, "features")
         query = faiss_index.reconstruct(feature.index)[None]
-        values, rows = faiss_index.search(query, min(k + 1, faiss_index.ntotal))
+        if not query.any():
+            return []
+        values, rows = faiss_index.search(query, min(at_least_1(k) + 1, faiss_index.ntotal))
         pairs = zip(rows[0].tolist(), values[0].tolist(), strict=True)
         return [(FeatureId(feature.layer, row), value) for row, value in pairs if row != feature.index][:k]
 
     def _read_arrays(self, layer: str, kind: str) -> dict[str, np.ndarray]:
-        return load_file(layer_folder(self.path, layer) / f"{kind}.safetensors")
+        with reading(layer_folder(self.path, layer) / f"{kind}.safetensors") as path:
+            return load_file(path)
 
     def _faiss(self, layer: str, kind: str) -> Any:
-        return read_flat(layer_folder(self.path, self._layer(layer)) / f"{kind}.faiss")
+        with reading(layer_folder(self.path, self._layer(layer)) / f"{kind}.faiss") as path:
+            return read_flat(path)
 
     def _ids(self, rows: np.ndarray) -> tuple[str, ...]:
         return tuple(self.images["id"].to_numpy()[rows])
@@ -208,7 +240,7 @@ def open_index(path: str | os.PathLike[str]) -> Index:
     Raises:
         IndexingError: There is none, it is of another version, or files that its manifest lists are missing.
     """
-    path = Path(path)
+    path = Path(path).resolve()
     manifest = Manifest.read(path)
     missing = [name for name in manifest.files if not (path / name).is_file()]
     if missing:

@@ -66,8 +66,10 @@ class Manifest:
             raise IndexingError(
                 f"{folder} has schema version {version}, this conceptprobe reads {SCHEMA_VERSION}; rebuild it"
             )
-        stored["pooling"] = tuple(stored["pooling"])
-        return cls(**stored)
+        try:
+            return cls(**{**stored, "pooling": tuple(stored["pooling"])})
+        except (KeyError, TypeError) as error:
+            raise IndexingError(f"{path} lacks or has too many entries ({error}); rebuild the index") from error
 
 
 def hash_files(folder: Path) -> dict[str, str]:

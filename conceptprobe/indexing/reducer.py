@@ -64,7 +64,7 @@ class LayerReducer:
             self.sample[pooling].add(values, rows)
             self.top[pooling].add(values, rows_b, positions)
             if number == 0 and self.vectors is not None:
-                self.vectors.add(values.cpu().numpy())
+                self.vectors.add(np.nan_to_num(values.cpu().numpy(), nan=0.0, posinf=0.0, neginf=0.0))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """What `state` takes to go on from here. Files are flushed; what they gain later is not missed."""
@@ -95,8 +95,14 @@ class LayerReducer:
         if self.vectors is not None:
             self.vectors.close()
             values = next(iter(self.sample.values())).values_nf
-            few = np.array(values[:: max(1, len(values) // NEIGHBOUR_SAMPLE)][:NEIGHBOUR_SAMPLE])
-            write_flat(self.folder / "features.faiss", unit(centred(few).T))
+            spread = np.linspace(0, len(values) - 1, min(len(values), NEIGHBOUR_SAMPLE)).round().astype(int)
+            write_flat(self.folder / "features.faiss", unit(centred(values[spread]).T))
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that `state_dict` relies on."""
+        samples = [self.folder / f"sample-{pooling}.npy" for pooling in self.sample]
+        return samples if self.vectors is None else [*samples, self.folder / "images.faiss"]
 
     def discard_samples(self) -> None:
         """Remove the files that only a build in progress needs."""

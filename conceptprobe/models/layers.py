@@ -69,7 +69,7 @@ def suggest(pattern: str, known: Collection[str]) -> str:
         return f" Did you mean {', '.join(near)}?"
     some = list(known)
     shown = some if len(some) <= 12 else [*some[:6], "...", *some[-6:]]
-    return f" There are {', '.join(shown)};"
+    return f" There are {', '.join(shown)}."
 
 
 def _fits(pattern: str, name: str) -> bool:

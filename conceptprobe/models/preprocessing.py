@@ -9,6 +9,17 @@ from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
+LONGEST = 16
+
+
+def shortened(image: Image.Image) -> Image.Image:
+    """The middle of an image longer than 16:1. Only a square of it is looked at, but all of it would be scaled so that
+    the shorter side fits: a line of 1 x 60,000 pixels would take gigabytes."""
+    width, height = image.size
+    shown_width, shown_height = min(width, LONGEST * height), min(height, LONGEST * width)
+    left, top = (width - shown_width) // 2, (height - shown_height) // 2
+    return image if (left, top) == (0, 0) else image.crop((left, top, left + shown_width, top + shown_height))
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -33,6 +44,8 @@ class Preprocessing:
     def __call__(self, image: Image.Image) -> Tensor:
         """Pixels [3,H,W], float32 in [0,1], of an RGB image."""
         interpolation = InterpolationMode(self.interpolation)
+        if self.mode == "shortest":
+            image = shortened(image)
         if self.mode == "squash":
             image = transforms.resize(image, list(self.resize), interpolation)
         elif self.mode == "longest":

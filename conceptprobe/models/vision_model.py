@@ -119,6 +119,11 @@ class VisionModel:
         return self._table.layers
 
     @property
+    def derived_layers(self) -> frozenset[str]:
+        """Names of the layers that `attach` added; the fingerprint does not cover their functions."""
+        return frozenset(x.name for x in self.layers if self._table.base(x.name) != x.name)
+
+    @property
     def device(self) -> torch.device:
         return self._some_weight.device
 

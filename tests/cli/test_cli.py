@@ -80,7 +80,9 @@ REST = ("--images", "mini:emoji", "--layers", "final", "--out", "x")
     [
         (["index", "info", "nowhere"], 1, "does not exist"),
         (["index", "build", "nowhere.toml"], 1, "nowhere.toml: No such file"),
-        (["index", "build", "--model", "mini:clip"], 1, "needs images and layers and out"),
+        (["index", "build", "--model", "mini:clip"], 2, "give a recipe"),
+        (["index", "build", "--model", "mini:clip", *REST, "--workers", "-1"], 1, "workers is -1"),
+        (["index", "build", "--model", "mini:clip", *REST, "--k", "1000000000"], 1, "from 1 to 10,000"),
         (["index", "build", "--model", "mini:clop", *REST], 1, "mini:clip"),
         (["index", "build", "--model", "mini:clip", *REST, "--images", "folder:no"], 1, "folder:no"),
         (["search", "nowhere"], 2, "one of --feature"),

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing import IndexingError, build_index, open_index
+from conceptprobe.indexing import build as building
 from conceptprobe.indexing.manifest import Manifest
 from conceptprobe.models import Layer, VisionModel, load_model
 
@@ -80,7 +82,7 @@ def test_lists_equal_a_full_sort(
 ) -> None:
     model = load_model(spec, device="cpu")
     folder = folder.subset(range(20)) if batch == 8 else folder
-    index = build_index(model, folder, name, tmp_path / "i", pooling=poolings, k=60, batch_size=batch, workers=0)
+    index = build_index(model, folder, name, tmp_path / "i", pooling=poolings, k=20, batch_size=batch, workers=0)
     (layer,) = model.resolve(name)
     pixels = torch.zeros(-(-len(folder) // batch) * batch, 3, *model.image_size)
     for row in range(len(folder)):
@@ -91,7 +93,7 @@ def test_lists_equal_a_full_sort(
     acts = torch.cat([hooked(module, run, (chunk - mean) / std) for chunk in pixels.split(batch)])[: len(folder)]
     for pooling in poolings:
         values = pooled(acts, layer, pooling).numpy()
-        rows, expected = full_sort(values, 60)
+        rows, expected = full_sort(values, 20)
         got_rows, got_values = index.top_rows(name, pooling)
         np.testing.assert_array_equal(got_rows, rows)
         np.testing.assert_array_equal(got_values, expected)
@@ -199,8 +201,10 @@ def test_search_similar_and_neighbours_against_numpy(folder: ImageSource, mini: 
         ({"pooling": "mean"}, "give a tuple"),
         ({"pooling": ("mean", "mean")}, "different names"),
         ({"pooling": ("sum",)}, "choose from"),
-        ({"k": 0}, "at least 1"),
-        ({"batch_size": 0}, "at least 1"),
+        ({"k": 0}, "k is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"workers": -1}, "from 0 to"),
+        ({"k": 10**9}, "from 1 to 10,000"),
     ],
 )
 def test_bad_settings_are_refused_before_work(
@@ -225,6 +229,51 @@ def test_an_index_is_replaced_only_when_asked_and_nothing_else_ever(
     with pytest.raises(IndexingError, match="not a finished index"):
         build_index(mini, source, "final", tmp_path / "home", overwrite=True)
     assert (tmp_path / "home" / "precious").exists()
+    (tmp_path / "i" / "notes.md").write_text("mine")
+    with pytest.raises(IndexingError, match=r"not the index's, such as notes\.md"):
+        build_index(mini, source, "final", tmp_path / "i", batch_size=6, workers=0, overwrite=True)
+    assert (tmp_path / "i" / "notes.md").exists()
+
+
+def test_what_comes_to_the_place_during_the_build_stays(
+    folder: ImageSource, mini: VisionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = building.finish
+
+    def finish_late(*args: Any) -> None:
+        (tmp_path / "i").mkdir()
+        (tmp_path / "i" / "precious").write_text("x")
+        finish(*args)
+
+    monkeypatch.setattr(building, "finish", finish_late)
+    with pytest.raises(IndexingError, match="already there"):
+        build_index(mini, folder.subset(range(6)), "final", tmp_path / "i", batch_size=6, workers=0)
+    assert (tmp_path / "i" / "precious").exists()
+    (tmp_path / "i" / "precious").unlink()
+    (tmp_path / "i").rmdir()
+    build_index(mini, folder.subset(range(6)), "final", tmp_path / "i", batch_size=6, workers=0)  # only the renaming
+    assert len(open_index(tmp_path / "i").images) == 6
+
+
+def test_a_feature_that_is_not_finite_spoils_no_search(folder: ImageSource, tmp_path: Path) -> None:
+    index = build_index(planted(), folder, "module:features", tmp_path / "i", batch_size=7, workers=0)
+    direction = np.array([1, 0, 0, 0, 0])
+    assert index.search("module:features", direction, 90).ids == index.top("module:features:0", 90).ids
+    similar = index.similar_images("class0/0000.png", 200)
+    assert len(similar) == 89
+    assert "class0/0000.png" not in similar.ids
+    assert np.isfinite(similar.values).all()
+    assert index.search("module:features", [0, 1, 0, 0, 0], 5).ids == tuple(sorted(index.images["id"])[:5])
+    assert index.neighbours("module:features:1") == []  # never varies
+
+
+def test_names_that_look_like_addresses(
+    folder: ImageSource, mini: VisionModel, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mini:clip", "s3:x", "a b/ü"):
+        build_index(mini, folder.subset(range(3)), "final", name, batch_size=3, workers=0)
+        assert len(open_index(name).images) == 3
 
 
 def test_questions_that_an_index_cannot_answer(folder: ImageSource, mini: VisionModel, tmp_path: Path) -> None:
@@ -237,7 +286,7 @@ def test_questions_that_an_index_cannot_answer(folder: ImageSource, mini: Vision
         (lambda: index.top("blocks.0.resid:0", 4), "no layer"),
         (lambda: index.top("final", 4), "LAYER:NUMBER"),
         (lambda: index.search("final", np.zeros(192), 4), "build the index with vectors"),
-        (lambda: index.search("final", np.zeros(3), 4), "192 finite numbers"),
+        (lambda: index.search("final", np.zeros(3), 4), "192 numbers, not shape"),
         (lambda: index.similar_images("nobody.png"), "not an image"),
     ]:
         with pytest.raises(IndexingError, match=message):
@@ -249,7 +298,21 @@ def test_a_damaged_or_foreign_index_is_refused(folder: ImageSource, mini: Vision
     (tmp_path / "i" / "layers" / "final" / "top.safetensors").unlink()
     with pytest.raises(IndexingError, match=r"top\.safetensors missing"):
         open_index(tmp_path / "i")
+    build_index(mini, folder.subset(range(6)), "final", tmp_path / "j", batch_size=6, workers=0)
+    for name, question in (
+        ("layers/final/top.safetensors", lambda i: i.top("final:0")),
+        ("images.parquet", lambda i: i.images),
+        ("layers/final/images.faiss", lambda i: i.search("final", np.ones(192))),
+    ):
+        whole = (tmp_path / "j" / name).read_bytes()
+        (tmp_path / "j" / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(IndexingError, match="is damaged"):
+            question(open_index(tmp_path / "j"))
+        (tmp_path / "j" / name).write_bytes(whole)
     manifest = json.loads((tmp_path / "i" / "manifest.json").read_text())
+    (tmp_path / "i" / "manifest.json").write_text('{"schema_version": 1}')
+    with pytest.raises(IndexingError, match="lacks or has too many entries"):
+        Manifest.read(tmp_path / "i")
     (tmp_path / "i" / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
     with pytest.raises(IndexingError, match="schema version 99"):
         Manifest.read(tmp_path / "i")

@@ -119,6 +119,37 @@ def test_it_does_not_start_over(root: Path, whole: Path, tmp_path: Path, monkeyp
     same_files(tmp_path / "index", whole)
 
 
+@pytest.mark.parametrize("lost", ["sample-mean.npy", "images.faiss", checkpoint.NAME])
+def test_a_checkpoint_of_which_something_is_lost_is_none(
+    lost: str, root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "index")
+    path = next((tmp_path / "index.partial").rglob(lost))
+    path.write_bytes(path.read_bytes()[:100])
+    build(root, tmp_path / "index")
+    same_files(tmp_path / "index", whole)
+
+
+def test_a_derived_layer_is_never_gone_on_with(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
+
+    def build_derived(sign: float, out: Path) -> None:
+        model = load_model("mini:supervised@random", device="cpu")
+        model.attach("sae", "blocks.5.resid", lambda acts: sign * acts, 192)
+        build_index(model, load_images(f"folder:{root}"), "sae", out, batch_size=4, workers=0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build_derived(1.0, tmp_path / "index")
+    build_derived(-1.0, tmp_path / "index")
+    build_derived(-1.0, tmp_path / "clean")
+    same_files(tmp_path / "index", tmp_path / "clean")
+
+
 def hold(root: Path, out: Path, started: object, end: object) -> None:
     def wait(*args: object) -> None:
         started.set()

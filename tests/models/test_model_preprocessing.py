@@ -6,12 +6,14 @@ import pytest
 import timm
 import torch
 import torchvision
+import torchvision.transforms.functional as transforms
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
 from conceptprobe.models import load_model
 from conceptprobe.models import open_clip as open_clip_family
 from conceptprobe.models import timm as timm_family
+from conceptprobe.models.preprocessing import Preprocessing
 
 
 @pytest.fixture(params=[(300, 200), (123, 457), (40, 40)], ids=str)
@@ -66,3 +68,15 @@ def test_pixels_are_in_the_unit_interval(tiny, image):
     assert pixels.shape == (3, 48, 48)
     assert pixels.min() >= 0
     assert pixels.max() <= 1
+
+
+def test_a_very_long_image_is_cut_to_its_middle_before_it_is_scaled() -> None:
+    preprocess = Preprocessing(size=(24, 24), resize=(30, 30), mean=(0.5,) * 3, std=(0.5,) * 3)
+    line = np.zeros((60_000, 1, 3), np.uint8)
+    line[29_990:30_010] = 200
+    middle = preprocess(Image.fromarray(line[29_992:30_008]))
+    torch.testing.assert_close(preprocess(Image.fromarray(line)), middle)
+    wide = np.random.default_rng(0).integers(0, 256, (10, 160, 3), dtype=np.uint8)  # 16:1 is taken as it is
+    expected = transforms.resize(Image.fromarray(wide), [30], torchvision.transforms.InterpolationMode.BICUBIC)
+    expected = transforms.to_tensor(transforms.center_crop(expected, [24, 24]))
+    torch.testing.assert_close(preprocess(Image.fromarray(wide)), expected, rtol=0, atol=0)
