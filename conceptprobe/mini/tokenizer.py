@@ -55,10 +55,11 @@ class MiniTokenizer:
         ids = torch.zeros(len(texts), self.context_length, dtype=torch.int64, device="cpu")
         for row, text in enumerate(texts):
             tokens = self._clip.encode(text)
-            unknown = [self._clip.decode([token]).strip() for token in tokens if token not in self._compact]
-            if unknown:
+            if any(token not in self._compact for token in tokens):
+                known = self._compact.keys()
+                unknown = [word for word in text.split() if not known >= set(self._clip.encode(word))]
                 raise UnknownWordError(
-                    f"mini:clip cannot read {text!r}: it has never seen {unknown}. "
+                    f"mini:clip cannot read {text!r}: it has never seen {', '.join(map(repr, unknown or [text]))}. "
                     "It knows the words in the names and tags of the mini images; ask with one of those."
                 )
             tokens = [self._clip.sot_token_id, *tokens[: self.context_length - 2], self._clip.eot_token_id]
