@@ -4,11 +4,9 @@ import importlib.metadata
 import json
 import os
 import shutil
-import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -26,7 +23,8 @@ from conceptprobe.indexing.checkpoint import Ledger, load_checkpoint, save_check
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, layer_folder, open_index
 from conceptprobe.indexing.loader import default_workers, load_batches
-from conceptprobe.indexing.manifest import LOCK, NAME, Manifest, hash_files
+from conceptprobe.indexing.manifest import LOCK, Manifest, hash_files
+from conceptprobe.indexing.place import check_place, claimed, is_finished, publish
 from conceptprobe.indexing.pooling import check_pooling
 from conceptprobe.indexing.reducer import LayerReducer
 from conceptprobe.indexing.sample import sampled_rows
@@ -84,10 +82,13 @@ def build_index(
         require_faiss("writing images.faiss and features.faiss (vectors=False leaves them out)")
     partial = out.with_name(out.name + ".partial")
     manifest = describe(model, images, chosen, tuple(pooling), k, batch_size, vectors)
+    # Nothing tells one attached function from another, so what was left of such a build is never gone on with.
+    derived = any(layer.name in model.derived_layers for layer in chosen)
+    plan = json.dumps([asdict(manifest), model.device.type, str(uuid.uuid4()) if derived else ""])
     with claimed(partial, out, manifest):
         check_place(out, overwrite)  # another process may have finished it before this one got its claim
-        if not is_finished(partial, manifest):
-            stream(model, images, chosen, partial, manifest, workers=workers, progress=progress)
+        if derived or not is_finished(partial, manifest):
+            stream(model, images, chosen, partial, manifest, plan, workers=workers, progress=progress)
         check_place(out, overwrite)  # or something else may have come there meanwhile
         (partial / LOCK).unlink()
         publish(partial, out)
@@ -112,63 +113,6 @@ def check_settings(
             raise IndexingError(f"{name} is {value!r}: it must be a whole number from {least} to {most:,}")
 
 
-def check_place(out: Path, overwrite: bool) -> None:
-    """Refuse to replace anything but an index, and that only when asked to."""
-    if not out.exists():
-        return
-    if not overwrite:
-        raise IndexingError(f"{out} is already there: open it, choose another directory, or overwrite it")
-    own = {NAME, LOCK, *Manifest.read(out).files}
-    foreign = sorted(path for path in out.rglob("*") if path.is_file() and path.relative_to(out).as_posix() not in own)
-    if foreign:
-        raise IndexingError(
-            f"{out} holds files that are not the index's, such as {foreign[0].relative_to(out)}: move them, "
-            "or choose another directory"
-        )
-
-
-@contextmanager
-def claimed(partial: Path, out: Path, manifest: Manifest) -> Iterator[None]:
-    """Make the directory of an unfinished build, or take over one that was left, for this process alone.
-
-    Raises:
-        IndexingError: Another process builds there, or the directory is not of a build.
-    """
-    ours = (partial / LOCK).is_file() or is_finished(partial, manifest)
-    if partial.exists() and not (ours or (partial.is_dir() and not any(partial.iterdir()))):
-        raise IndexingError(f"{partial} is in the way and no build left it there: move it, or choose another directory")
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise IndexingError(f"cannot make {partial}: {error.strerror}; choose another directory") from error
-    lock = FileLock(partial / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise IndexingError(f"another process is building {out}; wait for it, or choose another directory") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def is_finished(partial: Path, manifest: Manifest) -> bool:
-    """Whether a build of this plan was killed when nothing but the renaming was left."""
-    if not (partial / NAME).is_file():
-        return False
-    stored = replace(Manifest.read(partial), counts={}, files={})
-    return json.dumps(asdict(stored)) == json.dumps(asdict(manifest))
-
-
-def publish(partial: Path, out: Path) -> None:
-    """Put a finished index in its place; an older one is removed only when the new one is there."""
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-replaced-", dir=out.parent))
-    if out.exists():
-        out.rename(aside / out.name)
-    partial.rename(out)
-    shutil.rmtree(aside)
-
-
 def describe(
     model: VisionModel, images: ImageSource, layers: list[Layer], pooling: tuple[str, ...], k: int, batch_size: int,
     vectors: bool,
@@ -187,13 +131,10 @@ def describe(
 
 
 def stream(
-    model: VisionModel, images: ImageSource, layers: list[Layer], folder: Path, manifest: Manifest, *, workers: int,
-    progress: bool,
+    model: VisionModel, images: ImageSource, layers: list[Layer], folder: Path, manifest: Manifest, plan: str, *,
+    workers: int, progress: bool,
 ) -> None:  # fmt: skip
-    """Run every image through the model and write the index into `folder`, from its last checkpoint if it has one."""
-    plan = json.dumps([asdict(manifest), model.device.type])
-    if any(layer.name in model.derived_layers for layer in layers):
-        plan += str(uuid.uuid4())  # nothing tells one function from another, so such a build is never gone on with
+    """Run every image through the model and write the index into `folder`, from the plan's last checkpoint if any."""
     stored = load_checkpoint(folder, plan)
     if stored is None:
         empty_folder(folder)

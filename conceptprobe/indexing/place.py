@@ -1,0 +1,71 @@
+"""Where an index comes to lie: claimed by one process, replaced only by its like, there only when complete."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from conceptprobe.indexing.errors import IndexingError
+from conceptprobe.indexing.manifest import LOCK, NAME, Manifest
+
+
+def check_place(out: Path, overwrite: bool) -> None:
+    """Refuse to replace anything but an index, and that only when asked to."""
+    if not out.exists():
+        return
+    if not overwrite:
+        raise IndexingError(f"{out} is already there: open it, choose another directory, or overwrite it")
+    own = {NAME, LOCK, *Manifest.read(out).files}
+    foreign = sorted(path for path in out.rglob("*") if path.is_file() and path.relative_to(out).as_posix() not in own)
+    if foreign:
+        raise IndexingError(
+            f"{out} holds files that are not the index's, such as {foreign[0].relative_to(out)}: move them, "
+            "or choose another directory"
+        )
+
+
+@contextmanager
+def claimed(partial: Path, out: Path, manifest: Manifest) -> Iterator[None]:
+    """Make the directory of an unfinished build, or take over one that was left, for this process alone.
+
+    Raises:
+        IndexingError: Another process builds there, or the directory is not of a build.
+    """
+    ours = (partial / LOCK).is_file() or is_finished(partial, manifest)
+    if partial.exists() and not (ours or (partial.is_dir() and not any(partial.iterdir()))):
+        raise IndexingError(f"{partial} is in the way and no build left it there: move it, or choose another directory")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexingError(f"cannot make {partial}: {error.strerror}; choose another directory") from error
+    lock = FileLock(partial / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise IndexingError(f"another process is building {out}; wait for it, or choose another directory") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_finished(partial: Path, manifest: Manifest) -> bool:
+    """Whether a build of this plan was killed when nothing but the renaming was left."""
+    if not (partial / NAME).is_file():
+        return False
+    stored = replace(Manifest.read(partial), counts={}, files={})
+    return json.dumps(asdict(stored)) == json.dumps(asdict(manifest))
+
+
+def publish(partial: Path, out: Path) -> None:
+    """Put a finished index in its place; an older one is removed only when the new one is there."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-replaced-", dir=out.parent))
+    if out.exists():
+        out.rename(aside / out.name)
+    partial.rename(out)
+    shutil.rmtree(aside)
