@@ -27,6 +27,12 @@ def build(root: Path, out: Path, interval: float = 0.0, workers: int = 0, k: int
     )
 
 
+def build_to_be_killed(root: Path, out: Path, workers: int) -> None:
+    # Loader workers are forked, as in a process of a user's own; they notice when it is gone.
+    multiprocessing.set_start_method("fork", force=True)
+    build(root, out, workers=workers)
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make_folder(tmp_path_factory.mktemp("resume"), 30)
@@ -50,7 +56,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(root: Path, whole:
     rng, kills, resumed = random.Random(1), 0, 0
     while not out.exists():
         assert kills < 60, "the build makes no progress"
-        process = context.Process(target=build, args=(root, out, 0.0, kills % 2))
+        process = context.Process(target=build_to_be_killed, args=(root, out, kills % 2))
         before = (partial / checkpoint.NAME).exists()
         process.start()
         seen = (partial / checkpoint.NAME).stat().st_mtime_ns if before else 0
