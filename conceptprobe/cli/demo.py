@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from conceptprobe.cli.interrupt import resumable
+
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the indices and the report.")] = Path("conceptprobe-demo"),
@@ -13,6 +15,7 @@ def demo(
     """Index the embedded emoji with the CLIP-trained and the supervised mini ViT, and write a report of both."""
     from conceptprobe.demo import run_demo
 
-    path = run_demo(out, device=device, progress=True)
+    with resumable():
+        path = run_demo(out, device=device, progress=True)
     typer.echo(f"report: {path.resolve()}")
     typer.echo("open it in a browser; the indices beside it answer `conceptprobe search`")

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from conceptprobe.cli.interrupt import resumable
+
 app = typer.Typer(no_args_is_help=True, help="Build an index, or look at one.")
 
 
@@ -17,7 +19,10 @@ def build(
     images: Annotated[str | None, typer.Option(help="mini:emoji, folder:PATH, wds:PATTERN or table:FILE.")] = None,
     layers: Annotated[list[str] | None, typer.Option(help="Name, glob or slice; may be repeated.")] = None,
     out: Annotated[str | None, typer.Option(help="Directory to make.")] = None,
-    pooling: Annotated[list[str] | None, typer.Option(help="mean, max or cls; may be repeated.")] = None,
+    pooling: Annotated[
+        list[str] | None,
+        typer.Option(help="mean, max or cls; may be repeated. By default mean and max; mean for vectors."),
+    ] = None,
     k: Annotated[int | None, typer.Option(help="Length of the top lists.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images the model sees at once.")] = None,
     background: Annotated[str | None, typer.Option(help="Colour behind transparent images.")] = None,
@@ -42,10 +47,11 @@ def build(
     given = {name: value for name, value in options.items() if value is not None}
     plan = Recipe.make({**(read_recipe(recipe) if recipe else {}), **given})
     source = load_images(plan.images, background=plan.background)
-    index = build_index(
-        load_model(plan.model, device=device), source, plan.layers, plan.out, pooling=plan.pooling, k=plan.k,
-        batch_size=plan.batch_size, workers=workers, vectors=plan.vectors, overwrite=overwrite, progress=True,
-    )  # fmt: skip
+    with resumable():
+        index = build_index(
+            load_model(plan.model, device=device), source, plan.layers, plan.out, pooling=plan.pooling, k=plan.k,
+            batch_size=plan.batch_size, workers=workers, vectors=plan.vectors, overwrite=overwrite, progress=True,
+        )  # fmt: skip
     counts = index.manifest.counts
     typer.echo(f"{index.path}: {counts['indexed']} images indexed, {counts['skipped']} skipped")
 

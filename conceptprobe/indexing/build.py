@@ -42,7 +42,7 @@ def build_index(
     layers: str | Iterable[str],
     out: str | os.PathLike[str],
     *,
-    pooling: Sequence[str] = ("mean", "max"),
+    pooling: Sequence[str] | None = None,
     k: int = 100,
     batch_size: int = 64,
     workers: int | None = None,
@@ -60,7 +60,8 @@ def build_index(
         images: What `load_images` gives.
         layers: Names, globs and slices, as `VisionModel.resolve` takes them.
         out: The directory to make. It appears there when it is complete, never before.
-        pooling: One or more of `mean`, `max`, `cls`; FAISS vectors are made of the first.
+        pooling: One or more of `mean`, `max`, `cls`; FAISS vectors are made of the first. By default mean and max,
+            or mean alone where one of the layers is a vector.
         k: Length of the top lists, at most 10,000; they are shorter where there are fewer images.
         batch_size: Images that the model sees at once. The same size gives the same bytes.
         workers: Processes that decode images; by default half the processors. Does not change the result.
@@ -76,6 +77,8 @@ def build_index(
     out = Path(out).resolve()
     chosen = model.resolve(layers)
     workers = default_workers() if workers is None else workers
+    if pooling is None:
+        pooling = ("mean",) if any(layer.kind == "vector" for layer in chosen) else ("mean", "max")
     check_settings(images, chosen, pooling, k=k, batch_size=batch_size, workers=workers)
     check_place(out, overwrite)
     if vectors:
@@ -172,6 +175,8 @@ def stream(
                 files = [path for reducer in reducers.values() for path in reducer.files]
                 save_checkpoint(folder, plan, ledger, flat, files)
                 saved = time.monotonic()
+                if progress and not bar.console.is_terminal:
+                    bar.console.print(f"{model.spec} on {images.spec}: {batch.rows[-1] + 1} of {len(images)} images")
             bar.advance(task, len(batch.rows))
     finish(images, folder, manifest, ledger, list(reducers.values()))
 

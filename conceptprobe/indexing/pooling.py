@@ -31,7 +31,7 @@ def check_pooling(layer: Layer, pooling: str) -> None:
     if pooling == "cls" and layer.cls is None:
         raise IndexingError(f"{layer.name} has no CLS token: index it with mean or max")
     if pooling == "max" and layer.kind == "vector":
-        raise IndexingError(f"{layer.name} is one vector an image: index it with mean, which takes it as it is")
+        raise IndexingError(f"{layer.name} is one vector an image: index it with pooling mean, which takes it as it is")
 
 
 def pool(acts: torch.Tensor, layer: Layer, pooling: str) -> Pooled:

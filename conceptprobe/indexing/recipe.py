@@ -17,7 +17,7 @@ class Recipe:
     images: str
     layers: tuple[str, ...]
     out: str
-    pooling: tuple[str, ...] = ("mean", "max")
+    pooling: tuple[str, ...] | None = None
     k: int = 100
     batch_size: int = 64
     background: str = "white"

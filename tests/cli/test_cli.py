@@ -1,6 +1,8 @@
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +100,22 @@ def test_a_mistake_ends_in_one_clear_line(args: list[str], code: int, message: s
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    code = "from conceptprobe.cli import main; main()"
+    command = [sys.executable, "-c", code, "index", "build", "--model", "mini:clip", *REST]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, process_group=0)
+    while not (tmp_path / "x.partial" / "layers").exists():
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "the same command goes on" in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "x").exists()
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -215,6 +215,13 @@ def test_bad_settings_are_refused_before_work(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_vector_is_indexed_by_default_too(folder: ImageSource, mini: VisionModel, tmp_path: Path) -> None:
+    source = folder.subset(range(4))
+    index = build_index(mini, source, ["final", "embedding"], tmp_path / "i", batch_size=4, workers=0)
+    assert index.manifest.pooling == ("mean",)
+    assert build_index(mini, source, "final", tmp_path / "j", batch_size=4).manifest.pooling == ("mean", "max")
+
+
 def test_an_index_is_replaced_only_when_asked_and_nothing_else_ever(
     folder: ImageSource, mini: VisionModel, tmp_path: Path
 ) -> None:
