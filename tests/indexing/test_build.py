@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from torch import nn
@@ -12,7 +13,7 @@ from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing import IndexingError, build_index, open_index
 from conceptprobe.indexing import build as building
 from conceptprobe.indexing.manifest import Manifest
-from conceptprobe.models import Layer, VisionModel, load_model
+from conceptprobe.models import Layer, Tokens, VisionModel, load_model
 
 
 def picture(seed: int, size: int = 40) -> Image.Image:
@@ -101,6 +102,28 @@ def test_lists_equal_a_full_sort(
         np.testing.assert_allclose(stats["mean"], values.mean(0, dtype=np.float64), rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(stats["std"], values.std(0, dtype=np.float64), rtol=1e-5, atol=1e-9)
         np.testing.assert_array_equal(stats["firing_rate"], (values > 0).mean(0))
+
+
+def test_as_many_images_a_batch_as_tokens(folder: ImageSource, tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vit = timm.models.VisionTransformer(
+            img_size=64, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0
+        )
+    vit.eval()
+    tokens = Tokens(prefix=1, cls=0, grid=(8, 8))
+    model = VisionModel.wrap(vit, layers=["blocks.1"], image_size=64, mean=(0, 0, 0), std=(1, 1, 1), tokens=tokens)
+    name = "module:blocks.1"
+    index = build_index(model, folder, name, tmp_path / "i", pooling=ALL, k=20, batch_size=65, workers=0)
+    pixels = torch.zeros(130, 3, 64, 64)
+    for row in range(len(folder)):
+        pixels[row] = model.preprocess(folder.load(row).image)
+    acts = torch.cat([hooked(vit.blocks[1], vit, chunk) for chunk in pixels.split(65)])[: len(folder)]
+    assert acts.shape == (90, 65, 32)
+    for pooling in ALL:
+        rows, expected = full_sort(pooled(acts, model.resolve(name)[0], pooling).numpy(), 20)
+        np.testing.assert_array_equal(index.top_rows(name, pooling)[0], rows)
+        np.testing.assert_array_equal(index.top_rows(name, pooling)[1], expected)
 
 
 class Planted(nn.Module):
