@@ -1,21 +1,64 @@
+from .concepts.concept_set import ConceptSet
+from .concepts.contrast import Contrast, contrast
+from .concepts.families import concepts_of
+from .concepts.localisation import Localisation, localise
+from .concepts.matching import Matches, match_features
+from .concepts.names import FeatureNames, label_features, load_names
+from .concepts.scores import FeatureScores, load_scores, score_features
+from .concepts.words import word_list
 from .errors import ConceptProbeError
 from .images import ImageSource, load_images
-from .indexing import FeatureId, Index, TopImages, build_index, open_index
+from .indexing import (
+    FeatureId,
+    Index,
+    TopImages,
+    Verification,
+    append_index,
+    build_index,
+    index_activations,
+    merge_indices,
+    open_index,
+    verify_index,
+)
+from .indexing.find import find_features
+from .indexing.ray_engine import build_index_on_ray
 from .models import Layer, VisionModel, list_models, load_model
 from .report import write_report
 
 __all__ = [
     "ConceptProbeError",
+    "ConceptSet",
+    "Contrast",
     "FeatureId",
+    "FeatureNames",
+    "FeatureScores",
     "ImageSource",
     "Index",
     "Layer",
+    "Localisation",
+    "Matches",
     "TopImages",
+    "Verification",
     "VisionModel",
+    "append_index",
     "build_index",
+    "build_index_on_ray",
+    "concepts_of",
+    "contrast",
+    "find_features",
+    "index_activations",
+    "label_features",
     "list_models",
     "load_images",
     "load_model",
+    "load_names",
+    "load_scores",
+    "localise",
+    "match_features",
+    "merge_indices",
     "open_index",
+    "score_features",
+    "verify_index",
+    "word_list",
     "write_report",
 ]

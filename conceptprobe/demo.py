@@ -1,8 +1,11 @@
-"""The main job on the embedded default: both mini twins over the emoji images, and a report of them."""
+"""The main job on the embedded default: both mini twins over the emoji, their scores and contrast, and a report."""
 
 import os
 from pathlib import Path
 
+from conceptprobe.concepts.contrast import contrast
+from conceptprobe.concepts.families import concepts_of
+from conceptprobe.concepts.scores import score_features
 from conceptprobe.device import resolve_device
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index
@@ -15,10 +18,11 @@ TITLE = "Emoji: a CLIP-trained ViT and its supervised twin"
 
 
 def run_demo(out: str | os.PathLike[str], *, device: str = "auto", progress: bool = False) -> Path:
-    """Index the emoji with both twins (last four blocks, `mlp.hidden`) and write the report.
+    """Index the emoji with both twins (last four blocks, `mlp.hidden`), score every feature as object or concept,
+    contrast the twins, and write the report.
 
     Args:
-        out: A folder; gets `indices/` and `report/`. An earlier demo there is replaced.
+        out: A folder; gets `indices/`, `scores/`, `contrast/` and `report/`. An earlier demo there is replaced.
         device: Where the models run.
         progress: Show bars on stderr.
 
@@ -35,4 +39,9 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", progress: boo
         )
         for spec in TWINS
     ]  # fmt: skip
+    concepts = concepts_of(indices[0])
+    scores = [score_features(index, concepts, images=images, progress=progress) for index in indices]
+    for spec, own in zip(TWINS, scores, strict=True):
+        own.save(out / "scores" / spec.replace(":", "-"))
+    contrast(*indices, scores=scores, concepts=concepts, progress=progress).save(out / "contrast")
     return write_report(out / "report", indices, title=TITLE, progress=progress)

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conceptprobe.concepts.scores import load_scores
 from conceptprobe.demo import run_demo
 from conceptprobe.indexing import open_index
 
@@ -21,3 +22,8 @@ def test_the_main_job_on_the_embedded_default(tmp_path: Path) -> None:
         distinct = np.array([len(set(row)) for row in labels[rows[:, :8]]])
         chance = np.array([len(set(np.random.default_rng(i).choice(labels, 8))) for i in range(len(distinct))])
         assert distinct.mean() < chance.mean() - 1
+        scores = load_scores(tmp_path / "demo" / "scores" / twin)
+        assert len(scores) == 4 * 768
+        assert {"object", "conceptual", "unresolved"} <= set(scores.frame["verdict"])
+    summary = (tmp_path / "demo" / "contrast" / "summary.txt").read_text(encoding="utf-8")
+    assert "mini:clip" in summary or "mini-clip" in summary

@@ -1,22 +1,35 @@
-"""`conceptprobe index build` and `index info`."""
+"""`conceptprobe index`: build, merge, append, verify, info."""
 
 import json
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from conceptprobe.cli.interrupt import resumable
 
+if TYPE_CHECKING:
+    from conceptprobe.indexing import Index
+
 app = typer.Typer(no_args_is_help=True, help="Build an index, or look at one.")
+
+
+class Engine(StrEnum):
+    """What runs a build."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 @app.command()
 def build(
     recipe: Annotated[Path | None, typer.Argument(help="A TOML recipe; the options below override it.")] = None,
     model: Annotated[str | None, typer.Option(help="Such as open_clip:ViT-B-32@openai.")] = None,
-    images: Annotated[str | None, typer.Option(help="mini:emoji, folder:PATH, wds:PATTERN or table:FILE.")] = None,
+    images: Annotated[
+        str | None, typer.Option(help="mini:emoji, folder:PATH, wds:PATTERN, hf:PATH#SPLIT or table:FILE.")
+    ] = None,
     layers: Annotated[list[str] | None, typer.Option(help="Name, glob or slice; may be repeated.")] = None,
     out: Annotated[str | None, typer.Option(help="Directory to make.")] = None,
     pooling: Annotated[
@@ -24,36 +37,167 @@ def build(
         typer.Option(help="mean, max or cls; may be repeated. By default mean and max; mean for vectors."),
     ] = None,
     k: Annotated[int | None, typer.Option(help="Length of the top lists.")] = None,
+    bottom: Annotated[int | None, typer.Option(help="Length of the lists of lowest images; 0 for none.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images the model sees at once.")] = None,
     background: Annotated[str | None, typer.Option(help="Colour behind transparent images.")] = None,
+    fast_decode: Annotated[
+        bool | None,
+        typer.Option(
+            "--fast-decode/--exact-decode",
+            help="Scale JPEGs while decoding, and on a GPU where there is one; changes pixels slightly.",
+        ),
+    ] = None,
     vectors: Annotated[bool | None, typer.Option("--vectors/--no-vectors", help="Write FAISS files.")] = None,
+    faiss: Annotated[
+        str | None, typer.Option(help="Index-factory string of images.faiss: Flat (exact), SQfp16, IVF1024,Flat, ...")
+    ] = None,
+    growable: Annotated[
+        bool | None, typer.Option("--growable/--not-growable", help="Keep what `index append` goes on from.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Build shard I of N, from 0/N to N-1/N, for `index merge`.")
+    ] = None,
+    max_skipped: Annotated[
+        str | None, typer.Option(metavar="N|P%", help="Stop when more images than this cannot be read.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Decoding processes; does not change the result.")] = None,
+    engine: Annotated[Engine, typer.Option(help="ray: on the Ray cluster at RAY_ADDRESS, or on this machine.")] = (
+        Engine.LOCAL
+    ),
+    ray_workers: Annotated[
+        int | None,
+        typer.Option(help="Ray workers that hold the model; by default as many as there is room for.", min=1),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    log_json: Annotated[Path | None, typer.Option(help="File to append the progress to, as JSON lines.")] = None,
 ) -> None:
     """Stream images through a model once; keep every feature's top images and statistics."""
     from conceptprobe.images import load_images
     from conceptprobe.indexing import build_index
+    from conceptprobe.indexing.ray_engine import build_index_on_ray
     from conceptprobe.indexing.recipe import Recipe, read_recipe
     from conceptprobe.models import load_model
 
     options: dict[str, Any] = {
         "model": model, "images": images, "layers": layers, "out": out, "pooling": pooling, "k": k,
-        "batch_size": batch_size, "background": background, "vectors": vectors,
+        "batch_size": batch_size, "background": background, "fast_decode": fast_decode, "vectors": vectors,
+        "faiss": faiss, "bottom": bottom, "growable": growable,
     }  # fmt: skip
+    if engine is Engine.RAY and shard is not None:
+        raise typer.BadParameter("--shard is for another scheduler than Ray, which makes its own shards")
     needed = [name for name in ("model", "images", "layers", "out") if not options[name]]
     if recipe is None and needed:
         raise typer.BadParameter(f"give a recipe, or --{' and --'.join(needed)}")
     given = {name: value for name, value in options.items() if value is not None}
     plan = Recipe.make({**(read_recipe(recipe) if recipe else {}), **given})
-    source = load_images(plan.images, background=plan.background)
+    source = load_images(plan.images, background=plan.background, fast_decode=plan.fast_decode)
+    settings: dict[str, Any] = {
+        "pooling": plan.pooling, "k": plan.k, "bottom": plan.bottom, "batch_size": plan.batch_size,
+        "vectors": plan.vectors, "faiss": plan.faiss, "growable": plan.growable, "max_skipped": max_skipped,
+        "overwrite": overwrite, "progress": True, "log": log_json,
+    }  # fmt: skip
+    loaded = load_model(plan.model, device=device)
     with resumable():
-        index = build_index(
-            load_model(plan.model, device=device), source, plan.layers, plan.out, pooling=plan.pooling, k=plan.k,
-            batch_size=plan.batch_size, workers=workers, vectors=plan.vectors, overwrite=overwrite, progress=True,
-        )  # fmt: skip
-    counts = index.manifest.counts
-    typer.echo(f"{index.path}: {counts['indexed']} images indexed, {counts['skipped']} skipped")
+        if engine is Engine.RAY:
+            settings |= {"workers": workers or 0, "ray_workers": ray_workers}
+            index = build_index_on_ray(loaded, source, plan.layers, plan.out, **settings)
+        else:
+            settings |= {"workers": workers, "shard": parse_shard(shard)}
+            index = build_index(loaded, source, plan.layers, plan.out, **settings)
+    summarise(index, as_json)
+
+
+@app.command()
+def merge(
+    shards: Annotated[list[Path], typer.Argument(help="All shards of an index, in any order.")],
+    out: Annotated[Path, typer.Option(help="Directory to make.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Join the shards that `index build --shard` made, to the same bytes as one build."""
+    from conceptprobe.indexing import merge_indices
+
+    with resumable():
+        index = merge_indices(shards, out, overwrite=overwrite)
+    summarise(index, as_json)
+
+
+@app.command()
+def append(
+    path: Annotated[Path, typer.Argument(help="An index that was built with --growable.")],
+    images: Annotated[
+        str | None, typer.Option(help="The source with all images, old and new; by default the index's own.")
+    ] = None,
+    max_skipped: Annotated[
+        str | None, typer.Option(metavar="N|P%", help="Stop when more of the new images than this cannot be read.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Decoding processes; does not change the result.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    log_json: Annotated[Path | None, typer.Option(help="File to append the progress to, as JSON lines.")] = None,
+) -> None:
+    """Add the images that an index does not have yet; only those are run through the model."""
+    from conceptprobe.images import load_images
+    from conceptprobe.indexing import append_index, open_index
+
+    old = open_index(path).manifest.source
+    source = load_images(images or old["spec"], background=old["background"], fast_decode="fast_decode" in old)
+    with resumable():
+        index = append_index(path, source, workers=workers, max_skipped=max_skipped, progress=True, log=log_json)
+    summarise(index, as_json)
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="An index directory.")],
+    images: Annotated[str | None, typer.Option(help="Where its images are now, if elsewhere.")] = None,
+    again: Annotated[int, typer.Option(min=0, help="How many images to run through the model again.")] = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """Check every hash and every invariant, and run some images again. Ends with 1 where something is wrong."""
+    from conceptprobe.images import load_images
+    from conceptprobe.indexing import verify_index
+    from conceptprobe.indexing.manifest import Manifest
+
+    old = Manifest.read(path).source
+    source = None
+    if images is not None:
+        source = load_images(images, background=old["background"], fast_decode="fast_decode" in old)
+    found = verify_index(path, images=source, images_again=again)
+    if as_json:
+        typer.echo(json.dumps({**asdict(found), "path": str(found.path), "ok": found.ok}, ensure_ascii=False))
+    else:
+        for line in found.checked:
+            typer.echo(f"checked  {line}")
+        for line in found.problems:
+            typer.echo(f"wrong    {line}")
+        typer.echo(f"{found.path}: {'nothing wrong' if found.ok else f'{len(found.problems)} things wrong'}")
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """The two numbers of I/N."""
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    if not slash or not number.isdecimal() or not count.isdecimal():
+        raise typer.BadParameter(f"{text!r}: write I/N, such as 0/8", param_hint="--shard")
+    return int(number), int(count)
+
+
+def summarise(index: "Index", as_json: bool) -> None:
+    """Say what was made."""
+    counts, part = index.manifest.counts, index.manifest.part
+    if as_json:
+        appended = index.manifest.appended
+        typer.echo(json.dumps({"path": str(index.path), **counts, "part": part, "appended": appended}))
+        return
+    kind = "shard: " if part is not None else ""
+    typer.echo(f"{index.path}: {kind}{counts['indexed']} images indexed, {counts['skipped']} skipped")
+    for note in index.manifest.appended[-1:]:
+        typer.echo(note["why"])
 
 
 @app.command()
@@ -62,10 +206,11 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """What an index is of, and how it was made."""
-    from conceptprobe.indexing import open_index
+    from conceptprobe.indexing import Index
+    from conceptprobe.indexing.manifest import Manifest
 
-    index = open_index(path)
-    manifest = index.manifest
+    manifest = Manifest.read(path)
+    index = Index(path, manifest)
     if as_json:
         typer.echo(json.dumps(asdict(manifest), ensure_ascii=False))
         return
@@ -74,7 +219,12 @@ def info(
     typer.echo(f"images   {manifest.source['spec']}  ({manifest.source['fingerprint'][:12]})")
     typer.echo(f"counts   {counts['listed']} listed = {counts['indexed']} indexed + {counts['skipped']} skipped")
     typer.echo(f"lists    k {manifest.k}, pooling {', '.join(manifest.pooling)}, batch size {manifest.batch_size}")
-    for layer in index.layers:
+    if manifest.part is not None:
+        runs = " and ".join(f"{first} to {last - 1}" for first, last in manifest.part["batches"])
+        typer.echo(f"shard    batches {runs or 'none'}, of {manifest.listed} images in all")
+    for note in manifest.appended:
+        typer.echo(f"appended {note['images']} images: {note['why']}")
+    for layer in index.layers if manifest.part is None else ():
         stats = index.stats(layer)
         typer.echo(f"layer    {layer}: {len(stats)} features, {int(stats['dead'].sum())} dead")
     for row in index.skipped.head(5).itertuples():

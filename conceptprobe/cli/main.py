@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from conceptprobe.cli import demo, doctor, index, models, report, search
+from conceptprobe.cli import contrast, demo, doctor, index, label, models, report, score, search
 from conceptprobe.errors import ConceptProbeError
 
 app = typer.Typer(
@@ -19,6 +19,9 @@ app.command("demo")(demo.demo)
 app.command("models")(models.models)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
+app.command("score")(score.score)
+app.command("label")(label.label)
+app.command("contrast")(contrast.contrast)
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 

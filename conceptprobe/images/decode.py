@@ -15,6 +15,11 @@ from PIL import Image, ImageColor, UnidentifiedImageError
 
 from conceptprobe.images.errors import SourceError, UnreadableImageError
 
+try:
+    import simplejpeg
+except ImportError:  # the extra `fast`
+    simplejpeg = None
+
 DECODING = 1  # raised when a change here changes pixels; part of a source's fingerprint
 
 IMAGE_EXTENSIONS = frozenset(
@@ -58,8 +63,13 @@ def parse_background(colour: str) -> tuple[int, int, int]:
     return rgb
 
 
-def decode_image(data: bytes | Image.Image, background: tuple[int, int, int]) -> LoadedImage:
+def decode_image(
+    data: bytes | Image.Image, background: tuple[int, int, int], *, least: int | None = None
+) -> LoadedImage:
     """Decode a file's bytes, or bring an image that a dataset opened to the same form.
+
+    Args:
+        least: JPEG bytes may be scaled by 1/2, 1/4 or 1/8 while they are decoded, as long as no side gets shorter.
 
     Raises:
         UnreadableImageError: Truncated, empty, not an image, beyond `PIL.Image.MAX_IMAGE_PIXELS`, or of a kind
@@ -67,7 +77,7 @@ def decode_image(data: bytes | Image.Image, background: tuple[int, int, int]) ->
     """
     try:
         with _QUIET:
-            pixels = _plain_pixels(data)
+            pixels = _plain_pixels(data, least)
     except (UnreadableImageError, MemoryError):
         raise
     except Exception as error:  # decoders raise anything at all on corrupt data
@@ -84,7 +94,39 @@ def decode_image(data: bytes | Image.Image, background: tuple[int, int, int]) ->
     return LoadedImage(image, alpha, content_hash)
 
 
-def _plain_pixels(data: bytes | Image.Image) -> Image.Image:
+def is_plain_jpeg(data: bytes) -> bool:
+    """Whether any JPEG decoder gives the pixels of `decode_image`: nothing is to be turned, converted or refused."""
+    return _plain_jpeg_size(data) is not None
+
+
+def decode_plain_jpeg(data: bytes, *, least: int) -> np.ndarray | None:
+    """The pixels of `decode_image`, uint8 [h,w,3], sooner; None where simplejpeg is missing or cannot tell them."""
+    if simplejpeg is None or not (size := _plain_jpeg_size(data)):
+        return None
+    step = next(step for step in (8, 4, 2, 1) if min(size) // least >= step or step == 1)
+    width, height = (-(-side // step) if step > 1 else 0 for side in size)
+    try:
+        return simplejpeg.decode_jpeg(data, min_width=width, min_height=height)
+    except ValueError:
+        return None
+
+
+def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a whole, upright JPEG of grey or the usual colours, within the limit; else None."""
+    file = io.BytesIO(data)
+    try:
+        with _QUIET:
+            image = Image.open(file, formats=("JPEG",))
+            upright = _orientation(image) not in UPRIGHT
+            whole = data.rfind(b"\xff\xd9") > file.tell()  # an end, and not that of a preview in the header
+    except Exception:  # decode_image says what is wrong with it
+        return None
+    small = Image.MAX_IMAGE_PIXELS is None or image.width * image.height <= Image.MAX_IMAGE_PIXELS
+    usual = image.mode in ("L", "RGB") and image.info.get("adobe_transform", 1) == 1
+    return image.size if whole and upright and small and usual else None
+
+
+def _plain_pixels(data: bytes | Image.Image, least: int | None) -> Image.Image:
     """Upright RGB, or RGBA where some pixel is not opaque."""
     if isinstance(data, bytes):
         if not data:
@@ -95,6 +137,8 @@ def _plain_pixels(data: bytes | Image.Image) -> Image.Image:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise UnreadableImageError(f"decompression bomb: {image.width} x {image.height} pixels, the limit is {limit}")
+    if least is not None and isinstance(data, bytes):
+        image.draft(None, (least, least))  # no mode: that of the file
     image.load()  # before the orientation is read: TIFF turns itself while loading
     turn = UPRIGHT.get(_orientation(image))
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or (

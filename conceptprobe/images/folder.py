@@ -1,6 +1,7 @@
-"""`folder:PATH`: a folder of images, flat or with a sub-folder a class, nested as deep as one likes."""
+"""`folder:PATH`: a folder of images, flat or with a sub-folder a class, nested as deep as one likes; or a zip."""
 
 import os
+import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -11,14 +12,15 @@ import pyarrow.compute as pc
 from conceptprobe.images.decode import IMAGE_EXTENSIONS
 from conceptprobe.images.errors import SourceError
 from conceptprobe.images.metadata import read_table
-from conceptprobe.images.readers import FileReader
+from conceptprobe.images.readers import FileReader, Reader
+from conceptprobe.images.zip import list_zip
 
 SIDECARS = ("metadata.csv", "metadata.jsonl")
 CHUNK = 65536
 
 
-def list_folder(path: str) -> tuple[pa.Table, FileReader]:
-    """List the images under a folder: id is the relative path, label its folder.
+def list_folder(path: str) -> tuple[pa.Table, Reader]:
+    """List the images under a folder, or in a zip file: id is the relative path, label its folder.
 
     A `metadata.csv` or `metadata.jsonl` beside the images adds its columns, as in Hugging Face's ImageFolder:
     `file_name` is relative to the sidecar's folder, and `text` is a caption. Its labels replace those of the folders.
@@ -27,10 +29,17 @@ def list_folder(path: str) -> tuple[pa.Table, FileReader]:
         SourceError: No such folder, no image in it, or a sidecar that names none of its images.
     """
     root = Path(path).expanduser()
-    if not root.is_dir():
-        raise SourceError(f"folder:{path}: {'not a folder' if root.exists() else 'no such folder'}: {root.absolute()}")
     sidecars: list[str] = []
-    paths = _binary_chunks(_walk(str(root), sidecars))
+    reader: Reader
+    if root.is_dir():
+        paths = _binary_chunks(_walk(str(root), sidecars))
+        reader = FileReader(str(root.absolute()), paths)
+    elif root.is_file() and zipfile.is_zipfile(root):
+        names, sidecars, reader = list_zip(str(root.absolute()), IMAGE_EXTENSIONS, SIDECARS)
+        paths = _binary_chunks(names)
+    else:
+        what = "not a folder and not a zip file" if root.exists() else "no such folder"
+        raise SourceError(f"folder:{path}: {what}: {root.absolute()}")
     if not len(paths):
         raise SourceError(
             f"folder:{path}: no image under {root.absolute()}; "
@@ -43,8 +52,8 @@ def list_folder(path: str) -> tuple[pa.Table, FileReader]:
     if pc.any(classes).as_py():
         columns["label"] = pc.if_else(classes, labels, None)
     if sidecars:
-        columns |= _read_sidecars(root, sorted(sidecars), ids)
-    return pa.table(columns), FileReader(str(root.absolute()), paths)
+        columns |= _read_sidecars(root if root.is_dir() else zipfile.Path(root), sorted(sidecars), ids)
+    return pa.table(columns), reader
 
 
 def _walk(root: str, sidecars: list[str]) -> Iterator[str]:
@@ -89,7 +98,7 @@ def _as_text(paths: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array([pa.array((p.as_py().decode(errors="backslashreplace") for p in paths), pa.string())])
 
 
-def _read_sidecars(root: Path, sidecars: list[str], ids: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
+def _read_sidecars(root: Path | zipfile.Path, sidecars: list[str], ids: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
     """The sidecars' columns, a row an id; null where no sidecar knows the image."""
     tables = []
     for sidecar in sidecars:

@@ -10,6 +10,7 @@ from conceptprobe.images.dataset import list_dataset
 from conceptprobe.images.emoji import list_emoji
 from conceptprobe.images.errors import SourceError
 from conceptprobe.images.folder import list_folder
+from conceptprobe.images.hf import is_datasets, list_datasets, list_hf
 from conceptprobe.images.metadata import conform
 from conceptprobe.images.readers import Reader
 from conceptprobe.images.shards import list_shards
@@ -20,24 +21,29 @@ FAMILIES: dict[str, Callable[[str], tuple[pa.Table, Reader]]] = {
     "mini": list_emoji,
     "folder": list_folder,
     "wds": list_shards,
+    "hf": list_hf,
     "table": list_table,
 }
-GRAMMAR = "mini:emoji, folder:PATH, wds:PATTERN or table:FILE"
+GRAMMAR = "mini:emoji, folder:PATH, wds:PATTERN, hf:PATH#SPLIT or table:FILE"
 
 
-def load_images(spec: str | Any, *, background: str = "white") -> ImageSource:
+def load_images(spec: str | Any, *, background: str = "white", fast_decode: bool = False) -> ImageSource:
     """List the images of a source; none is read yet.
 
     Args:
-        spec: `mini:emoji`, `folder:PATH`, `wds:PATTERN`, `table:FILE`, or a torch map-style dataset.
+        spec: `mini:emoji`; `folder:PATH`, a folder or a zip file; `wds:PATTERN`, tar shards; `hf:PATH#SPLIT`, parquet
+            files or a Hugging Face data set; `table:FILE`; or a torch map-style dataset, or a `datasets.Dataset`.
         background: What transparent images are laid on: a colour name, or hex.
+        fast_decode: Let an index decode JPEGs at 1/2, 1/4 or 1/8 of their size where the model needs no more, or on the
+            model's GPU, and scale images by torch instead of PIL. Pixels change slightly, so it is part of the
+            fingerprint; `ImageSource.load` gives the same image as ever.
 
     Raises:
         SourceError: The source does not exist, is empty, or its metadata is wrong.
     """
     if not isinstance(spec, str):
-        items, dataset = list_dataset(spec)
-        return ImageSource(f"dataset:{type(spec).__name__}", conform(items), dataset, background)
+        items, dataset = list_datasets(spec) if is_datasets(spec) else list_dataset(spec)
+        return ImageSource(f"dataset:{type(spec).__name__}", conform(items), dataset, background, fast_decode)
     family, colon, rest = spec.partition(":")
     if family not in FAMILIES or not rest:
         near = difflib.get_close_matches(family, FAMILIES, n=1)
@@ -49,4 +55,4 @@ def load_images(spec: str | Any, *, background: str = "white") -> ImageSource:
             hint = f"a folder is written folder:{spec}"
         raise SourceError(f"{spec!r} is not an image source ({hint}); use {GRAMMAR}")
     table, reader = FAMILIES[family](rest)
-    return ImageSource(spec, conform(table), reader, background)
+    return ImageSource(spec, conform(table), reader, background, fast_decode)

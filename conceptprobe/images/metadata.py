@@ -1,5 +1,6 @@
 """Tables of what is known about images, read from csv, jsonl or parquet and brought to one form."""
 
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from conceptprobe.images.errors import SourceError
 TEXT = ("id", "path", "image", "file_name", "label", "caption", "text", "tags")  # never numbers: label 007 is not 7
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path | zipfile.Path) -> pa.Table:
     """Read a table by its extension; an empty cell of a csv is null.
 
     Raises:
@@ -22,19 +23,20 @@ def read_table(path: Path) -> pa.Table:
     if not path.is_file():
         raise SourceError(f"{path} is not a file: give a .csv, .jsonl or .parquet file")
     try:
-        match path.suffix.lower():
-            case ".csv":
-                return pyarrow.csv.read_csv(
-                    path,
-                    parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-                    convert_options=pyarrow.csv.ConvertOptions(
-                        column_types=dict.fromkeys(TEXT, pa.string()), null_values=[""], strings_can_be_null=True
-                    ),
-                )
-            case ".jsonl":
-                return pyarrow.json.read_json(path, pyarrow.json.ReadOptions(block_size=1 << 24))
-            case ".parquet":
-                return pyarrow.parquet.read_table(path)
+        with path.open("rb") as file:
+            match path.suffix.lower():
+                case ".csv":
+                    return pyarrow.csv.read_csv(
+                        file,
+                        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+                        convert_options=pyarrow.csv.ConvertOptions(
+                            column_types=dict.fromkeys(TEXT, pa.string()), null_values=[""], strings_can_be_null=True
+                        ),
+                    )
+                case ".jsonl":
+                    return pyarrow.json.read_json(file, pyarrow.json.ReadOptions(block_size=1 << 24))
+                case ".parquet":
+                    return pyarrow.parquet.read_table(file)
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{path} cannot be read as a table: {error}") from error
     raise SourceError(f"{path} is no table that can be read here: give a .csv, .jsonl or .parquet file")

@@ -6,9 +6,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from conceptprobe.images.errors import UnreadableImageError
+
+SLICE = 1024  # rows of a data set that are looked at together
 
 
 class Reader(Protocol):
@@ -96,3 +99,34 @@ class DatasetReader:
 
     def identity(self) -> bytes:
         return b""
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetsReader:
+    """Images of a `datasets.Dataset` that gives them undecoded."""
+
+    dataset: Any
+    column: str
+    positions: np.ndarray  # int64
+
+    def read(self, row: int) -> bytes:
+        value = self.dataset[int(self.positions[row])][self.column]
+        data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+        if data is None and path:
+            with open(path, "rb") as file:
+                return file.read()
+        if data is None:
+            raise UnreadableImageError("no image in this row")
+        return data
+
+    def take(self, rows: np.ndarray) -> "DatasetsReader":
+        return DatasetsReader(self.dataset, self.column, self.positions[rows])
+
+    def identity(self) -> bytes:
+        images = self.dataset.with_format("arrow")
+        sizes = np.empty(len(images), "<i8")
+        for start in range(0, len(images), SLICE):
+            column = images[start : start + SLICE][self.column]
+            data = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+            sizes[start : start + SLICE] = pc.fill_null(pc.binary_length(data), -1).to_numpy()
+        return sizes[self.positions].tobytes()

@@ -4,12 +4,13 @@ import bisect
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 
 from conceptprobe.images.decode import DECODING, LoadedImage, decode_image, parse_background
 from conceptprobe.images.errors import SourceError, UnknownImageError, UnreadableImageError
@@ -30,6 +31,7 @@ class ImageSource:
     table: pa.Table  # a row an image: `id`, and where known `label`, `caption`, `tags` and the source's own columns
     reader: Reader  # its rows are the table's
     background: str = "white"
+    fast_decode: bool = False  # whether an index may be made of its JPEGs scaled while decoding
 
     def __post_init__(self) -> None:
         parse_background(self.background)
@@ -52,21 +54,35 @@ class ImageSource:
     def __repr__(self) -> str:
         return f"ImageSource({self.spec!r}, {len(self):,} images, columns: {', '.join(self.table.column_names)})"
 
-    def load(self, row: int) -> LoadedImage:
+    def load(self, row: int, *, least: int | None = None) -> LoadedImage:
         """Read and decode one image.
+
+        Args:
+            least: Where given, a JPEG may come scaled down, but no side of it shorter than this.
 
         Raises:
             UnreadableImageError: The file is gone or bad; the message is the reason.
         """
+        return self.decode(self.read(row), least=least)
+
+    def read(self, row: int) -> bytes | Image.Image:
+        """The raw bytes of an image; the image, where a dataset gives no bytes.
+
+        Raises:
+            UnreadableImageError: The file is gone or cannot be read; the message is the reason.
+        """
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)} images")
         try:
-            data = self.reader.read(row)
+            return self.reader.read(row)
         except FileNotFoundError as error:
             raise UnreadableImageError("file is missing") from error
         except OSError as error:
             raise UnreadableImageError(error.strerror or type(error).__name__) from error
-        return decode_image(data, parse_background(self.background))
+
+    def decode(self, data: bytes | Image.Image, *, least: int | None = None) -> LoadedImage:
+        """What `load` makes of what `read` gives."""
+        return decode_image(data, parse_background(self.background), least=least)
 
     def row_of(self, id: str) -> int:
         """The row of an id.
@@ -84,7 +100,7 @@ class ImageSource:
     def subset(self, rows: Iterable[int]) -> "ImageSource":
         """The source of these rows, in the global order."""
         chosen = np.fromiter(rows, np.int64)
-        return ImageSource(self.spec, self.table.take(pa.array(chosen)), self.reader.take(chosen), self.background)
+        return replace(self, table=self.table.take(pa.array(chosen)), reader=self.reader.take(chosen))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -93,7 +109,8 @@ class ImageSource:
         No image is read for it, so a file replaced by another of the same size escapes it, as does every change
         inside a torch dataset; the content hashes in an index catch those. Where the source lies does not count.
         """
-        sha = hashlib.sha256(json.dumps([DECODING, parse_background(self.background)]).encode())
+        rules = [DECODING, parse_background(self.background), *(["fast"] if self.fast_decode else [])]
+        sha = hashlib.sha256(json.dumps(rules).encode())
         for name in sorted(self.table.column_names):
             column = self.table[name]
             sha.update(json.dumps(name).encode())

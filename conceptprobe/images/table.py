@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from conceptprobe.images.errors import SourceError
 from conceptprobe.images.metadata import read_table
@@ -20,6 +21,7 @@ def list_table(path: str) -> tuple[pa.Table, FileReader]:
         SourceError: No such table, no column of paths, a row without path, or no file where the paths lead.
     """
     file = Path(path).expanduser()
+    _refuse_images(path, file)
     table = read_table(file)
     if not len(table):
         raise SourceError(f"table:{path} has no rows: it needs one an image")
@@ -51,3 +53,18 @@ def list_table(path: str) -> tuple[pa.Table, FileReader]:
     if "id" not in table.column_names:
         table = table.set_column(table.column_names.index(name), "id", paths)
     return table, FileReader(str(root), paths.cast(pa.binary()))
+
+
+def _refuse_images(path: str, file: Path) -> None:
+    """Before gigabytes of them are read."""
+    if file.suffix.lower() != ".parquet":
+        return
+    try:
+        schema = pq.read_schema(file)
+    except (pa.ArrowException, OSError):  # read_table says what is wrong
+        return
+    for name in PATH_COLUMNS:
+        if name in schema.names and (pa.types.is_struct(kind := schema.field(name).type) or pa.types.is_binary(kind)):
+            raise SourceError(
+                f"table:{path}: the column {name!r} must hold paths, not {kind}; images inside parquet: hf:{path}"
+            )

@@ -1,8 +1,26 @@
 """Stream images through a model once: exact top images, statistics, FAISS."""
 
+from conceptprobe.indexing.activations import index_activations
+from conceptprobe.indexing.append import append_index
 from conceptprobe.indexing.build import build_index
-from conceptprobe.indexing.errors import IndexingError, MissingFaissError
+from conceptprobe.indexing.errors import IndexingError, MissingFaissError, TooManySkippedError
 from conceptprobe.indexing.feature import FeatureId
 from conceptprobe.indexing.index import Index, TopImages, open_index
+from conceptprobe.indexing.merge import merge_indices
+from conceptprobe.indexing.verify import Verification, verify_index
 
-__all__ = ["FeatureId", "Index", "IndexingError", "MissingFaissError", "TopImages", "build_index", "open_index"]
+__all__ = [
+    "FeatureId",
+    "Index",
+    "IndexingError",
+    "MissingFaissError",
+    "TooManySkippedError",
+    "TopImages",
+    "Verification",
+    "append_index",
+    "build_index",
+    "index_activations",
+    "merge_indices",
+    "open_index",
+    "verify_index",
+]

@@ -1,4 +1,9 @@
-"""How far a build has come: one file, replaced as a whole, from which the same command goes on after a kill."""
+"""How far a reduction has come: one file, replaced as a whole.
+
+A build that is under way writes it again and again and goes on from it after a kill. A shard, which is to be joined
+with others, keeps the last one for good, and so does an index that was built to grow. What is too large for it lies in
+row files beside it.
+"""
 
 import json
 import os
@@ -9,76 +14,68 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-NAME = "state.safetensors"
+NAME = "checkpoint.safetensors"
+STATE = "state.safetensors"
 INTERVAL = 30.0  # seconds between checkpoints; a kill costs at most that much work
-HASH_BYTES = 32
 
 
 @dataclass
-class Ledger:
-    """What happened to the images of the first batches.
+class State:
+    """What is known of the images of some batches.
 
     Attributes:
-        batches: How many batches are done.
-        hashes: Content hashes of the images that were read, in order, uint8 [n,32].
+        batches: Runs of batches that are done, each from a first number up to but without a last.
         bad: Row and reason of every image that could not be read.
+        sampled: Rows of the images whose values are all kept, in order.
+        layers: The state of each layer's reducer.
     """
 
-    batches: int = 0
-    hashes: list[np.ndarray] = field(default_factory=list)
+    batches: list[tuple[int, int]] = field(default_factory=list)
     bad: list[tuple[int, str]] = field(default_factory=list)
-
-    def add(self, hashes: tuple[str, ...], bad: tuple[tuple[int, str], ...]) -> None:
-        """Take in one more batch."""
-        self.batches += 1
-        self.hashes.append(np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(-1, HASH_BYTES))
-        self.bad += bad
-
-    def all_hashes(self) -> np.ndarray:
-        self.hashes = [np.concatenate([np.empty((0, HASH_BYTES), np.uint8), *self.hashes])]
-        return self.hashes[0]
+    sampled: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    layers: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
 
 
-def save_checkpoint(
-    folder: Path, plan: str, ledger: Ledger, state: dict[str, torch.Tensor], files: Iterable[Path]
-) -> None:
-    """Replace the checkpoint.
+def save_state(path: Path, state: State, *, plan: str = "", files: Iterable[Path] = ()) -> None:
+    """Replace the state in a file.
 
     Args:
         plan: What is being built; only the same plan can go on from it.
         files: What else lies in the folder, flushed, and is needed to go on.
     """
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-    metadata = {
-        "plan": plan,
-        "batches": str(ledger.batches),
-        "bad": json.dumps(ledger.bad),
-        "files": json.dumps(sizes),
-    }
-    temporary = folder / f"{NAME}.tmp"
-    save_file({**tensors, "hashes": torch.from_numpy(ledger.all_hashes().copy())}, temporary, metadata)
-    with temporary.open("rb") as file:
+    tensors = {"sampled": torch.from_numpy(state.sampled)}
+    for layer, own in state.layers.items():
+        tensors |= {f"{layer}/{name}": tensor.cpu().contiguous() for name, tensor in own.items()}
+    sizes = {file.relative_to(path.parent).as_posix(): file.stat().st_size for file in files}
+    about = {"plan": plan, "batches": state.batches, "bad": state.bad, "files": sizes}
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("wb") as file:  # save_file would make it readable by its owner only
+        file.write(save(tensors, {"state": json.dumps(about)}))  # one entry: of several the order is not fixed
+        file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, folder / NAME)
+    os.replace(temporary, path)
 
 
-def load_checkpoint(folder: Path, plan: str) -> tuple[Ledger, dict[str, torch.Tensor]] | None:
-    """The last checkpoint of this plan, or None: there is none, it is of another plan, or something of it is lost."""
-    if not (folder / NAME).is_file():
+def load_state(path: Path, *, plan: str = "") -> State | None:
+    """The state of this plan, or None: there is none, it is of another plan, or something of it is lost."""
+    if not path.is_file():
         return None
     try:
-        with safe_open(folder / NAME, "pt") as file:
-            metadata = file.metadata()
-            if metadata["plan"] != plan:
+        with safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["state"])
+            if about["plan"] != plan:
                 return None
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError, TypeError, ValueError):
         return None
-    sizes = {folder / name: size for name, size in json.loads(metadata["files"]).items()}
-    if not all(path.is_file() and path.stat().st_size >= size for path, size in sizes.items()):
+    sizes = {path.parent / name: size for name, size in about["files"].items()}
+    if not all(file.is_file() and file.stat().st_size >= size for file, size in sizes.items()):
         return None
-    bad = [(row, reason) for row, reason in json.loads(metadata["bad"])]
-    return Ledger(int(metadata["batches"]), [state.pop("hashes").numpy()], bad), state
+    bad = [(row, reason) for row, reason in about["bad"]]
+    state = State([(first, last) for first, last in about["batches"]], bad, tensors.pop("sampled").numpy())
+    for name, tensor in tensors.items():
+        layer, _, key = name.rpartition("/")
+        state.layers.setdefault(layer, {})[key] = tensor
+    return state

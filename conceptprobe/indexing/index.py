@@ -14,14 +14,16 @@ import pandas as pd
 from safetensors.numpy import load_file
 
 from conceptprobe.errors import ConceptProbeError
+from conceptprobe.images import ImageSource
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.feature import FeatureId
 from conceptprobe.indexing.manifest import Manifest
 from conceptprobe.indexing.sample import QUANTILES
-from conceptprobe.indexing.vectors import read_flat, unit
+from conceptprobe.indexing.vectors import on_gpu, probing, read_flat, unit
 
 DEAD_SPAN = 1e-3
 TAIL_SPAN = 0.1
+PART = "is a shard, a part of an index: join all of them with `conceptprobe index merge`"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Index:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
         self._arrays = cache(self._read_arrays)
+        self._faiss = cache(self._read_faiss)
+        self._on_gpu = cache(lambda layer: on_gpu(self._faiss(layer, "images")))
 
     def __repr__(self) -> str:
         counts, spec = self.manifest.counts, self.manifest.model["spec"]
@@ -107,20 +111,36 @@ class Index:
         Raises:
             IndexingError: The index has no such feature or pooling, or keeps shorter lists.
         """
+        return self._list("top", self.manifest.k, feature, k, pooling)
+
+    def bottom(self, feature: FeatureId | str, k: int | None = None, pooling: str | None = None) -> TopImages:
+        """The images that activate a feature least, the lowest first: exact, ties by id. Arguments as of `top`.
+
+        Raises:
+            IndexingError: As of `top`; or the index was built without such lists.
+        """
+        if not self.manifest.bottom:
+            raise IndexingError(f"{self.path} keeps no bottom lists: build it with bottom=K")
+        return self._list("bottom", self.manifest.bottom, feature, k, pooling)
+
+    def strip(self, feature: FeatureId | str, pooling: str | None = None) -> tuple[TopImages, ...]:
+        """Images from all over a feature's range: up to 8 random ones of each tenth of its ranked values, from the
+        lowest tenth to the highest, in each by value descending. They are drawn of the sample that `stats` describes.
+
+        Raises:
+            IndexingError: The index has no such feature or pooling.
+        """
         feature = FeatureId.parse(feature)
-        k = min(20, self.manifest.k) if k is None else k
-        if not 1 <= k <= self.manifest.k:
-            raise IndexingError(f"k is {k}: this index keeps lists of {self.manifest.k}")
-        pooling = self._pooling(pooling)
         self._check_feature(feature)
-        arrays = self._arrays(feature.layer, "top")
-        rows = arrays[f"{pooling}.rows"][feature.index, :k]
-        length = int((rows >= 0).sum())
+        arrays, pooling = self._arrays(feature.layer, "strips"), self._pooling(pooling)
         positions = arrays.get(f"{pooling}.positions")
-        return TopImages(
-            self._ids(rows[:length]),
-            arrays[f"{pooling}.values"][feature.index, :length],
-            None if positions is None else positions[feature.index, :length],
+        return tuple(
+            self._images(
+                arrays[f"{pooling}.rows"][feature.index, tenth],
+                arrays[f"{pooling}.values"][feature.index, tenth],
+                None if positions is None else positions[feature.index, tenth],
+            )
+            for tenth in range(arrays[f"{pooling}.rows"].shape[1])
         )
 
     def top_rows(self, layer: str, pooling: str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -131,14 +151,17 @@ class Index:
 
     def stats(self, layer: str, pooling: str | None = None) -> pd.DataFrame:
         """One row a feature: feature, count and nonfinite (images), mean, std, min, max, firing_rate (share above 0),
-        q01 .. q99, dead.
+        high_rate (share above the layer's 0.95 quantile, of all its features together), q01 .. q99, dead.
 
-        Quantiles are of a uniform sample of up to 4,096 images. A feature is dead when its values span less than a
+        high_rate and the quantiles are of a uniform sample of up to 32,768 images, so exact up to as many; of more
+        images, all the quantiles of a feature are within 1 % in rank with probability 99.7 % or more, whatever its
+        distribution. The layer's quantile is of 1,024 images of the sample. A feature is dead when its values span less
+        than a
         thousandth of what the layer's features span at the median; or less than a tenth and are never above 0, like a
         GELU unit that no image switches on: its top images are only those that it is most switched off by.
         """
         pooling, arrays = self._pooling(pooling), self._arrays(self._layer(layer), "stats")
-        columns = ("count", "nonfinite", "mean", "std", "min", "max", "firing_rate")
+        columns = ("count", "nonfinite", "mean", "std", "min", "max", "firing_rate", "high_rate")
         frame = pd.DataFrame({name: arrays[f"{pooling}.{name}"] for name in columns})
         frame.insert(0, "feature", np.arange(len(frame)))
         for level, values in zip(QUANTILES, arrays[f"{pooling}.quantiles"], strict=True):
@@ -148,12 +171,29 @@ class Index:
         frame["dead"] = ~(span > DEAD_SPAN * span.median()) | never_on
         return frame
 
-    def search(self, layer: str, direction: Sequence[float] | np.ndarray, k: int = 20) -> TopImages:
+    def append(self, images: ImageSource, **settings: Any) -> "Index":
+        """The index with the images of a source that it does not have yet; see `append_index` for what is refused, how
+        the result compares with a fresh build, and the settings.
+        """
+        from conceptprobe.indexing.append import append_index
+
+        return append_index(self.path, images, **settings)
+
+    def search(
+        self, layer: str, direction: Sequence[float] | np.ndarray, k: int = 20, *, nprobe: int | None = None
+    ) -> TopImages:
         """The images whose activations, pooled by the index's first pooling, have the largest inner product with a
-        direction of the layer, float [f]. Activations that are not finite count as 0.
+        direction of the layer. Activations that are not finite count as 0. Exact unless the index was built with
+        another `faiss` than `Flat`; then the values, too, are what the index keeps of them.
+
+        Args:
+            direction: float [f].
+            k: How many; fewer come where the inverted lists that were looked into hold fewer.
+            nprobe: How many inverted lists to look into, where the index has some; by default a sixteenth of them.
 
         Raises:
-            IndexingError: The direction has another width, or the index was built without vectors.
+            IndexingError: The direction has another width, the index was built without vectors, or has not so many
+                lists.
             MissingFaissError: FAISS is not installed.
         """
         width = self.manifest.layers[self._layer(layer)]["width"]
@@ -164,13 +204,15 @@ class Index:
             raise IndexingError(
                 f"a direction must be finite: {int((~np.isfinite(query)).sum())} of its numbers are not"
             )
-        (values,), (rows,) = self._faiss(layer, "images").search(query[None], min(at_least_1(k), len(self.images)))
+        searched, k = self._on_gpu(layer), min(at_least_1(k), len(self.images))
+        (values,), (rows,) = searched.search(query[None], k, params=probing(searched, nprobe))
         order = np.lexsort((rows, -values))
-        return TopImages(self._ids(rows[order]), values[order])
+        return self._images(rows[order], values[order], None)
 
     def similar_images(self, id_: str, k: int = 20, layer: str | None = None) -> TopImages:
         """The images closest to one of the index by the cosine of their activations, each minus the layer's mean
-        (which all images share and which would make them all alike). The image itself is not listed.
+        (which all images share and which would make them all alike). The image itself is not listed. Where the index
+        does not keep the activations as they are (`faiss`), neither are the cosines.
 
         Args:
             id_: An image id of the index.
@@ -182,7 +224,7 @@ class Index:
         layer = self.layers[-1] if layer is None else self._layer(layer)
         faiss_index = self._faiss(layer, "images")
         mean = np.nan_to_num(self.stats(layer)["mean"].to_numpy(np.float32))
-        query = unit(faiss_index.reconstruct(int(matches[0]))[None] - mean)[0]
+        query = unit(faiss_index.reconstruct_n(int(matches[0]), 1) - mean)[0]
         cosines = np.empty(faiss_index.ntotal, np.float32)
         for start in range(0, faiss_index.ntotal, 65_536):
             block = faiss_index.reconstruct_n(start, min(65_536, faiss_index.ntotal - start))
@@ -205,18 +247,49 @@ class Index:
         pairs = zip(rows[0].tolist(), values[0].tolist(), strict=True)
         return [(FeatureId(feature.layer, row), value) for row, value in pairs if row != feature.index][:k]
 
+    def find(self, text: str, k: int = 10, **options: Any) -> list[tuple[FeatureId, float]]:
+        """The features whose top images show most of what a text says, by a scorer's standardised similarity; see
+        `find_features` for the scorer, and for images and features as queries, and several indices.
+        """
+        from conceptprobe.indexing.find import find_features
+
+        found = find_features(self, text=text, k=k, **options)
+        return [(FeatureId(row.layer, row.feature), row.score) for row in found.itertuples()]
+
+    def _list(self, kind: str, longest: int, feature: FeatureId | str, k: int | None, pooling: str | None) -> TopImages:
+        feature = FeatureId.parse(feature)
+        k = min(20, longest) if k is None else k
+        if not 1 <= k <= longest:
+            raise IndexingError(f"k is {k}: this index keeps lists of {longest}")
+        pooling = self._pooling(pooling)
+        self._check_feature(feature)
+        arrays = self._arrays(feature.layer, kind)
+        positions = arrays.get(f"{pooling}.positions")
+        return self._images(
+            arrays[f"{pooling}.rows"][feature.index, :k],
+            arrays[f"{pooling}.values"][feature.index, :k],
+            None if positions is None else positions[feature.index, :k],
+        )
+
+    def _images(self, rows: np.ndarray, values: np.ndarray, positions: np.ndarray | None) -> TopImages:
+        """The images of a list, which ends where the rows are -1."""
+        length = int((rows >= 0).sum())
+        return TopImages(self._ids(rows[:length]), values[:length], None if positions is None else positions[:length])
+
     def _read_arrays(self, layer: str, kind: str) -> dict[str, np.ndarray]:
         with reading(layer_folder(self.path, layer) / f"{kind}.safetensors") as path:
             return load_file(path)
 
-    def _faiss(self, layer: str, kind: str) -> Any:
+    def _read_faiss(self, layer: str, kind: str) -> Any:
         with reading(layer_folder(self.path, self._layer(layer)) / f"{kind}.faiss") as path:
             return read_flat(path)
 
     def _ids(self, rows: np.ndarray) -> tuple[str, ...]:
-        return tuple(self.images["id"].to_numpy()[rows])
+        return tuple(self.images["id"].iloc[rows])
 
     def _layer(self, layer: str) -> str:
+        if self.manifest.part is not None:
+            raise IndexingError(f"{self.path} {PART}")
         if layer not in self.manifest.layers:
             raise IndexingError(f"{self.path} has no layer {layer!r}; it has {', '.join(self.layers)}")
         return layer
@@ -238,10 +311,12 @@ def open_index(path: str | os.PathLike[str]) -> Index:
     """Open a finished index.
 
     Raises:
-        IndexingError: There is none, it is of another version, or files that its manifest lists are missing.
+        IndexingError: There is none, it is a shard or of another version, or files that its manifest lists are missing.
     """
     path = Path(path).resolve()
     manifest = Manifest.read(path)
+    if manifest.part is not None:
+        raise IndexingError(f"{path} {PART}")
     missing = [name for name in manifest.files if not (path / name).is_file()]
     if missing:
         raise IndexingError(f"{path} is damaged: {', '.join(missing[:3])} missing; rebuild it")

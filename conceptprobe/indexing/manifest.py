@@ -3,15 +3,21 @@
 import hashlib
 import json
 import os
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from conceptprobe.indexing.errors import IndexingError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NAME = "manifest.json"
 LOCK = "lock"
+_DECISIVE = (
+    *("model", "source", "layers", "pooling", "k", "bottom", "batch_size"),
+    *("vectors", "faiss", "growable", "versions"),
+)
+_SHOWN = 40  # characters of a value that is not the same
 
 
 @dataclass(frozen=True)
@@ -19,10 +25,17 @@ class Manifest:
     """What can be read of an index without opening its arrays.
 
     Attributes:
-        model: spec, fingerprint, preprocessing.
-        source: spec, fingerprint, background.
+        model: spec, fingerprint, preprocessing, device, dtype; and where they say so intervened: that something changed
+            its layers meanwhile; external: that the activations came from elsewhere.
+        source: spec, fingerprint, background; and where images were decoded fast, how: fast_decode.
         layers: For each layer name width, kind, prefix, cls, grid.
         vectors: Whether there are FAISS files.
+        faiss: The index-factory string of `images.faiss`.
+        bottom: Length of the lists of lowest images; 0 where there are none.
+        growable: Whether the state that `append` goes on from is kept.
+        part: Of a shard, which batches it holds, as runs from a first number up to but without a last, and of how many
+            images in all; None for a whole index.
+        appended: For each append whose result may differ from a fresh build, what may and why.
         counts: listed, indexed and skipped images; listed = indexed + skipped.
         files: sha256 of every other file, by its path inside the index.
     """
@@ -35,9 +48,19 @@ class Manifest:
     batch_size: int
     vectors: bool
     versions: dict[str, str]
+    faiss: str = "Flat"
+    bottom: int = 0
+    growable: bool = False
+    part: dict[str, Any] | None = None
+    appended: tuple[dict[str, Any], ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def listed(self) -> int:
+        """Number of images in the listing, of which a shard may hold a part."""
+        return self.counts["listed"] if self.part is None else self.part["images"]
 
     def write(self, folder: Path) -> None:
         path = folder / NAME
@@ -67,16 +90,57 @@ class Manifest:
                 f"{folder} has schema version {version}, this conceptprobe reads {SCHEMA_VERSION}; rebuild it"
             )
         try:
-            return cls(**{**stored, "pooling": tuple(stored["pooling"])})
+            lists = {name: tuple(stored[name]) for name in ("pooling", "appended")}
+            return cls(**{**stored, **lists})
         except (KeyError, TypeError) as error:
             raise IndexingError(f"{path} lacks or has too many entries ({error}); rebuild the index") from error
 
 
-def hash_files(folder: Path) -> dict[str, str]:
-    """sha256 of every file below a folder but the manifest, each flushed to disk; keys are POSIX paths, sorted."""
+def differences(a: Manifest, b: Manifest) -> list[str]:
+    """What decides a result and is not the same in two manifests, each as `name: one / other`."""
+    return [text for key in _DECISIVE for text in entry_differences(key, getattr(a, key), getattr(b, key))]
+
+
+def entry_differences(name: str, one: Any, other: Any) -> list[str]:
+    """`differences` of one entry."""
+    return [f"{key}: {_shown(a)} / {_shown(b)}" for key, a, b in _different(name, one, other)]
+
+
+def _different(name: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {**one, **other}:
+            yield from _different(f"{name}.{key}", one.get(key), other.get(key))
+    elif json.dumps(one) != json.dumps(other):
+        yield name, one, other
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def hash_files(folder: Path, leave: Collection[Path] = ()) -> dict[str, str]:
+    """sha256 of every file below a folder but the manifest and those to leave out, each flushed to disk; keys are POSIX
+    paths, sorted."""
     hashes = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (NAME, LOCK)):
-        with path.open("rb") as file:
-            hashes[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
+        if path not in leave:
+            hashes[path.relative_to(folder).as_posix()] = _hash_file(path)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
     return hashes
+
+
+def damaged_files(folder: Path, manifest: Manifest) -> list[str]:
+    """What is not as its hash says, each as `name is missing` or `name has changed`."""
+    states = {name: folder / name for name in manifest.files}
+    return [
+        f"{name} {'has changed' if path.is_file() else 'is missing'}"
+        for name, path in states.items()
+        if not path.is_file() or _hash_file(path) != manifest.files[name]
+    ]
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

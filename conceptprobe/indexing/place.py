@@ -1,5 +1,6 @@
 """Where an index comes to lie: claimed by one process, replaced only by its like, there only when complete."""
 
+import glob
 import json
 import shutil
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from conceptprobe.indexing.errors import IndexingError
+from conceptprobe.indexing.errors import BusyError, IndexingError
 from conceptprobe.indexing.manifest import LOCK, NAME, Manifest
 
 
@@ -47,7 +48,7 @@ def claimed(partial: Path, out: Path, manifest: Manifest) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise IndexingError(f"another process is building {out}; wait for it, or choose another directory") from error
+        raise BusyError(f"another process is building {out}; wait for it, or choose another directory") from error
     try:
         yield
     finally:
@@ -62,10 +63,28 @@ def is_finished(partial: Path, manifest: Manifest) -> bool:
     return json.dumps(asdict(stored)) == json.dumps(asdict(manifest))
 
 
+def clear(partial: Path) -> None:
+    """Remove what only the making of an index needed: every file that its manifest does not list."""
+    own = {NAME, *Manifest.read(partial).files}
+    for path in sorted(partial.rglob("*"), reverse=True):  # what is in a folder before the folder
+        if path.is_file() and path.relative_to(partial).as_posix() not in own:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
 def publish(partial: Path, out: Path) -> None:
     """Put a finished index in its place; an older one is removed only when the new one is there."""
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-replaced-", dir=out.parent))
     if out.exists():
         out.rename(aside / out.name)
     partial.rename(out)
-    shutil.rmtree(aside)
+    for old in out.parent.glob(f"{glob.escape(f'.{out.name}')}-replaced-*"):  # a kill may have left another
+        shutil.rmtree(old)
+
+
+def recover(partial: Path, out: Path) -> None:
+    """Put an index in its place that was killed there between the old one's going and its coming."""
+    if not out.exists() and (partial / NAME).is_file():
+        clear(partial)
+        publish(partial, out)

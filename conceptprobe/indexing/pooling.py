@@ -1,5 +1,6 @@
 """How the activations of one image become one number a feature."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -51,7 +52,30 @@ def pool(acts: torch.Tensor, layer: Layer, pooling: str) -> Pooled:
     patches_bpf = acts[:, layer.prefix :] if layer.kind == "tokens" else acts.flatten(2).transpose(1, 2)
     if pooling == "mean":
         return Pooled(patches_bpf.mean(1))
-    # Of equal patches the first; torch.max promises no order, argmax of a comparison with the maximum does.
-    values_bf = patches_bpf.amax(1)
-    positions_bf = (patches_bpf == values_bf[:, None]).int().argmax(1)
-    return Pooled(values_bf, positions_bf.int())
+    return Pooled(*_first_maximum(patches_bpf))
+
+
+def _first_maximum(patches_bpf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest value and its patch, of equal ones the first; `torch.max` promises no order. NaN is at patch 0.
+
+    Patches are looked at in groups: every patch once for the maxima of the groups, then only the group that holds the
+    largest.
+    """
+    patches = patches_bpf.shape[1]
+    size = math.isqrt(patches)
+    whole = patches // size * size
+    groups_bgf = patches_bpf[:, :whole].unflatten(1, (-1, size)).amax(2)
+    if whole < patches:
+        groups_bgf = torch.cat([groups_bgf, patches_bpf[:, whole:].amax(1, keepdim=True)], 1)
+    values_bf = groups_bgf.amax(1)
+    start_bf = _first(groups_bgf == values_bf[:, None]) * size
+    offsets = torch.arange(size, device=patches_bpf.device)[:, None]
+    near_bsf = patches_bpf.gather(1, (start_bf[:, None] + offsets).clamp(max=patches - 1))
+    return values_bf, start_bf + _first(near_bsf == values_bf[:, None])
+
+
+def _first(found_bnf: torch.Tensor) -> torch.Tensor:
+    """The place of the first that is true, int32 [b,f]; 0 where none is."""
+    count = found_bnf.shape[1]
+    countdown = torch.arange(count, 0, -1, dtype=torch.int16, device=found_bnf.device)[:, None]
+    return (count - (found_bnf * countdown).amax(1).int()) % count

@@ -8,6 +8,12 @@ from typing import Any
 
 from conceptprobe.indexing.errors import IndexingError
 
+KINDS: dict[str, type] = {
+    **dict.fromkeys(("k", "bottom", "batch_size"), int),
+    **dict.fromkeys(("vectors", "fast_decode", "growable"), bool),
+    **dict.fromkeys(("layers", "pooling"), tuple),
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -21,7 +27,11 @@ class Recipe:
     k: int = 100
     batch_size: int = 64
     background: str = "white"
+    fast_decode: bool = False
     vectors: bool = True
+    bottom: int = 0
+    growable: bool = False
+    faiss: str = "Flat"
 
     @classmethod
     def make(cls, settings: dict[str, Any]) -> "Recipe":
@@ -47,7 +57,7 @@ class Recipe:
                     (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else value
                 )
         for name, value in made.items():
-            wanted = {"k": int, "batch_size": int, "vectors": bool, "layers": tuple, "pooling": tuple}.get(name, str)
+            wanted = KINDS.get(name, str)
             texts = all(isinstance(x, str) for x in value) if isinstance(value, tuple) else True
             if type(value) is not wanted or not texts:
                 kind = {tuple: "a list of texts", str: "a text", int: "a whole number", bool: "true or false"}[wanted]

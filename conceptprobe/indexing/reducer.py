@@ -1,117 +1,170 @@
-"""Everything that is kept of one layer while images stream by."""
+"""Everything that is kept of one layer while images stream by: its state, and files of what is too large for memory."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import save
 
-from conceptprobe.indexing.loader import Batch
-from conceptprobe.indexing.moments import Moments
-from conceptprobe.indexing.pooling import pool
-from conceptprobe.indexing.sample import Sample
-from conceptprobe.indexing.topk import TopK
-from conceptprobe.indexing.vectors import FlatIndexWriter, unit, write_flat
+from conceptprobe.indexing.factory import EXACT
+from conceptprobe.indexing.layerstate import LayerState
+from conceptprobe.indexing.manifest import Manifest
+from conceptprobe.indexing.part import Part
+from conceptprobe.indexing.pooling import Pooled, pool
+from conceptprobe.indexing.rowfile import RowFile, Rows, gathered, mapped
+from conceptprobe.indexing.vectors import FlatIndexWriter
 from conceptprobe.models import Layer
 
-NEIGHBOUR_SAMPLE = 1024  # images on which features are compared with each other
+
+@dataclass(frozen=True)
+class Arrival:
+    """Which images a batch brings.
+
+    Attributes:
+        batch: Number of the batch.
+        rows: Rows of the listing of the images that were read.
+        good: Their places in the batch; the others do not count.
+        sampled: Which of `rows` are in the sample, as places in it.
+    """
+
+    batch: int
+    rows: np.ndarray
+    good: np.ndarray
+    sampled: np.ndarray
 
 
 class LayerReducer:
-    """Top lists and statistics of a layer for every pooling, image vectors for the first.
+    """Lists and statistics of a layer for every pooling, the values of sampled images, vectors for the first pooling.
 
     Args:
-        sample_rows: Rows of the images whose values are all kept, for quantiles and neighbours.
-        folder: Where the layer's files go; also holds what is too large for memory meanwhile.
-        vectors: Whether to write FAISS files.
-        state: A state of the same layer to go on from; None to begin.
+        plan: Says what is kept.
+        folder: The layer's folder.
+        state: What `state_dict` gave, to go on from there in the same folder; None to begin.
     """
 
     def __init__(
-        self, layer: Layer, pooling: Sequence[str], k: int, sample_rows: np.ndarray, folder: Path, *, vectors: bool,
-        device: torch.device, state: dict[str, torch.Tensor] | None = None,
+        self, layer: Layer, plan: Manifest, folder: Path, *, device: torch.device,
+        state: dict[str, torch.Tensor] | None = None,
     ) -> None:  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
-        self.layer, self.folder = layer, folder
+        self.layer, self.plan, self.folder = layer, plan, folder
         # MPS has neither float64 nor a 64-bit top-k: there the pooled values, which are few, come to the CPU.
-        self.device = device = torch.device("cpu") if device.type == "mps" else device
-        self.top = {p: TopK(layer.width, k, positions=p == "max", device=device) for p in pooling}
-        self.moments = {p: Moments(layer.width, device=device) for p in pooling}
-        self.sample = {p: Sample(sample_rows, layer.width, folder / f"sample-{p}.npy") for p in pooling}
-        for name, reducer in self._stateful.items():
-            if state is not None:
-                prefix = f"{name}."
-                own = {key.removeprefix(prefix): t for key, t in state.items() if key.startswith(prefix)}
-                reducer.load_state_dict(own)
-        rows = int(state["vectors"]) if state is not None and vectors else 0
-        self.vectors = FlatIndexWriter(folder / "images.faiss", layer.width, rows) if vectors else None
+        self.device = torch.device("cpu") if device.type == "mps" else device
+        self.state = LayerState(layer.width, plan, device=self.device, state=state)
+        sampled, vectors = (0 if state is None else int(state.get(name, 0)) for name in ("sampled", "vectors"))
+        self.sample = {
+            name: RowFile(sample_path(folder, name), layer.width, kind, sampled)
+            for name, kind in sample_kinds(plan).items()
+        }
+        self.vectors = FlatIndexWriter(vectors_path(folder, plan), layer.width, vectors) if plan.vectors else None
 
-    @property
-    def _stateful(self) -> dict[str, TopK | Moments]:
-        top = {f"{pooling}.top": reducer for pooling, reducer in self.top.items()}
-        return {**top, **{f"{pooling}.moments": reducer for pooling, reducer in self.moments.items()}}
-
-    def add(self, acts: torch.Tensor, batch: Batch, rows: np.ndarray) -> None:
-        """Take in the activations of a whole batch; only its good places count."""
-        good = torch.from_numpy(batch.good).to(self.device)
+    def add(self, acts: torch.Tensor, arrival: Arrival) -> None:
+        """Take in the activations of a whole batch; batches come in ascending order."""
+        acts, rows, good = acts.float(), arrival.rows, arrival.good
+        places = slice(None) if len(good) == len(acts) else torch.from_numpy(good).to(self.device)
         rows_b = torch.from_numpy(rows).to(self.device)
-        for number, pooling in enumerate(self.top):
+        for number, pooling in enumerate(self.plan.pooling):
             pooled = pool(acts, self.layer, pooling)
-            values = pooled.values_bf.to(self.device)[good]
-            positions = None if pooled.positions_bf is None else pooled.positions_bf.to(self.device)[good]
-            self.moments[pooling].add(values, batch.number)
-            self.sample[pooling].add(values, rows)
-            self.top[pooling].add(values, rows_b, positions)
-            if number == 0 and self.vectors is not None:
-                self.vectors.add(np.nan_to_num(values.cpu().numpy(), nan=0.0, posinf=0.0, neginf=0.0))
+            positions = pooled.positions_bf
+            pooled = Pooled(
+                pooled.values_bf.to(self.device)[places],
+                None if positions is None else positions.to(self.device)[places],
+            )
+            self.state.add(pooling, pooled, rows_b, arrival.batch)
+            vectors = self.vectors if number == 0 else None
+            if not len(arrival.sampled) and vectors is None:
+                continue
+            values = pooled.values_bf.cpu().numpy()
+            self.sample[pooling].add(values[arrival.sampled])
+            if pooled.positions_bf is not None:
+                self.sample[f"{pooling}-positions"].add(pooled.positions_bf.cpu().numpy()[arrival.sampled])
+            if vectors is not None:
+                vectors.add(as_vectors(values))
+
+    def join(self, parts: Sequence[Part]) -> None:
+        """Take in what reducers of other images have seen, into one that has seen nothing."""
+        width, name = self.layer.width, self.layer.name
+        for part in parts:
+            if name in part.state.layers:
+                other = LayerState(width, self.plan, state=part.state.layers[name])
+                if part.new_rows is not None:
+                    other.renumber(part.new_rows)
+                self.state.merge(other)
+        for kind, file in self.sample.items():
+            paths = [sample_path(part.folder(name), kind) for part in parts]
+            for block in gathered(
+                [
+                    Rows(mapped(path, width, file.dtype, len(part.sampled)), part.sampled[part.kept], part.kept)
+                    for path, part in zip(paths, parts, strict=True)
+                ]
+            ):
+                file.add(block)
+        if self.vectors is not None:
+            paths = [vectors_path(part.folder(name), self.plan) for part in parts]
+            for block in gathered(
+                [
+                    Rows(mapped(path, width, np.float32, len(part.rows)), part.rows)
+                    for path, part in zip(paths, parts, strict=True)
+                ]
+            ):
+                self.vectors.add(block)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """What `state` takes to go on from here. Files are flushed; what they gain later is not missed."""
-        for sample in self.sample.values():
-            sample.flush()
-        state = {
-            f"{name}.{key}": t for name, reducer in self._stateful.items() for key, t in reducer.state_dict().items()
-        }
+        for file in self.sample.values():
+            file.flush()
+        state = {**self.state.state_dict(), "sampled": torch.tensor(self.sampled, device="cpu")}
         if self.vectors is not None:
             state["vectors"] = torch.tensor(self.vectors.flush(), device="cpu")
         return state
 
-    def write(self, new_row: np.ndarray) -> None:
-        """Write the layer's files. `new_row` maps rows of the listing to rows of the images that were indexed."""
-        top, stats = {}, {}
-        for pooling in self.top:
-            lists = self.top[pooling].result()
-            rows = lists.rows_fk.cpu().numpy()
-            top[f"{pooling}.rows"] = np.where(rows >= 0, new_row[rows], -1)
-            top[f"{pooling}.values"] = lists.values_fk.cpu().numpy()
-            if lists.positions_fk is not None:
-                top[f"{pooling}.positions"] = lists.positions_fk.cpu().numpy()
-            for name, value in self.moments[pooling].result().items():
-                stats[f"{pooling}.{name}"] = value.cpu().numpy()
-            stats[f"{pooling}.quantiles"] = self.sample[pooling].quantiles()
-        (self.folder / "top.safetensors").write_bytes(save(top))  # save_file would make it readable by its owner only
-        (self.folder / "stats.safetensors").write_bytes(save(stats))
-        if self.vectors is not None:
-            self.vectors.close()
-            values = next(iter(self.sample.values())).values_nf
-            spread = np.linspace(0, len(values) - 1, min(len(values), NEIGHBOUR_SAMPLE)).round().astype(int)
-            write_flat(self.folder / "features.faiss", unit(centred(values[spread]).T))
+    @property
+    def sampled(self) -> int:
+        """How many sampled images came by."""
+        return self.sample[self.plan.pooling[0]].rows
+
+    @property
+    def sample_files(self) -> list[Path]:
+        """The files with the sample's values."""
+        return [file.path for file in self.sample.values()]
+
+    @property
+    def spare_files(self) -> list[Path]:
+        """The files that only growing and joining need once the layer is written."""
+        spare = self.vectors is not None and self.plan.faiss != EXACT
+        return [*self.sample_files, vectors_path(self.folder, self.plan)] if spare else self.sample_files
 
     @property
     def files(self) -> list[Path]:
         """The files that `state_dict` relies on."""
-        samples = [self.folder / f"sample-{pooling}.npy" for pooling in self.sample]
-        return samples if self.vectors is None else [*samples, self.folder / "images.faiss"]
+        return self.sample_files if self.vectors is None else [*self.sample_files, self.vectors.path]
 
-    def discard_samples(self) -> None:
-        """Remove the files that only a build in progress needs."""
-        for sample in self.sample.values():
-            sample.discard()
+    def close(self) -> None:
+        """Close the files, which are then complete."""
+        for file in self.sample.values():
+            file.close()
+        if self.vectors is not None:
+            self.vectors.close()
 
 
-def centred(values_nf: np.ndarray) -> np.ndarray:
-    """Values minus each feature's mean; what is not finite counts as the mean, so it adds nothing to a product."""
-    finite = np.where(np.isfinite(values_nf), values_nf, np.nan)
-    mean = np.nansum(finite, 0) / np.maximum((~np.isnan(finite)).sum(0), 1)
-    return np.nan_to_num(finite - mean).astype(np.float32)
+def sample_kinds(plan: Manifest) -> dict[str, type]:
+    """The sample's files, and what they hold: values for every pooling, and patches where it has them."""
+    return {
+        **dict.fromkeys(plan.pooling, np.float32),
+        **{f"{pooling}-positions": np.int32 for pooling in plan.pooling if pooling == "max"},
+    }
+
+
+def sample_path(folder: Path, name: str) -> Path:
+    return folder / f"sample-{name}.bin"
+
+
+def vectors_path(folder: Path, plan: Manifest) -> Path:
+    """Where the vectors of all images lie: they are the exact index, or what another one is made of at the end."""
+    return folder / ("images.faiss" if plan.faiss == EXACT else "images.flat")
+
+
+def as_vectors(values_nf: np.ndarray) -> np.ndarray:
+    """Values as FAISS takes them: what is not finite counts as 0."""
+    return np.nan_to_num(values_nf, nan=0.0, posinf=0.0, neginf=0.0)

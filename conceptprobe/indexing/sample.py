@@ -1,83 +1,96 @@
-"""A uniform sample of the images with all their values: quantiles and feature neighbours are computed on it.
+"""A uniform sample of the images with all their values: what needs more of an image than a running sum is made of it.
 
 Which images are in it is decided by a hash of their ids, so it is the same for any order, shards and workers, and the
 sample of a union is the best of the samples of its parts.
 """
 
 import hashlib
-from collections.abc import Iterable
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import torch
 
-SAMPLE_SIZE = 4096
+from conceptprobe.indexing.topk import EMPTY, pack, unpack
+
+SAMPLE_SIZE = 32_768
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+HIGH = 0.95
+DECILES = 10
+STRIP_IMAGES = 8
+_HASHED_IDS = 65_536
 
 
-def sampled_rows(ids: Iterable[str], size: int = SAMPLE_SIZE) -> np.ndarray:
+def sampled_rows(ids: pa.ChunkedArray, size: int = SAMPLE_SIZE) -> np.ndarray:
     """Rows of the `size` ids with the smallest hash, int64, ascending."""
-    digests = np.fromiter(
-        (int.from_bytes(hashlib.sha256(id_.encode()).digest()[:8], "big") for id_ in ids), dtype=np.uint64
-    )
-    if len(digests) <= size:
-        return np.arange(len(digests))
+    if len(ids) <= size:
+        return np.arange(len(ids))
+    digests = np.empty(len(ids), np.uint64)
+    for start in range(0, len(ids), _HASHED_IDS):
+        for row, id_ in enumerate(ids.slice(start, _HASHED_IDS).to_pylist(), start):
+            digests[row] = int.from_bytes(hashlib.sha256(id_.encode()).digest()[:8], "big")
     return np.sort(np.argsort(digests, kind="stable")[:size])
 
 
-def new_file(path: Path, shape: tuple[int, int]) -> np.memmap:
-    return np.lib.format.open_memmap(path, "w+", np.float32, shape)
+@dataclass(frozen=True)
+class Summary:
+    """What a sample tells of every feature's finite values.
 
-
-class Sample:
-    """Values of the sampled images, float32 [n,f]; a row stays NaN until its image is added.
-
-    Args:
-        rows: The sampled rows, ascending.
-        features: Number of features f.
-        path: Where the values lie; a file that is there is gone on with. In memory where it is None.
+    Attributes:
+        quantiles_qf: QUANTILES, float32, interpolated linearly.
+        high_rate_f: Share of the images above a threshold, float64.
+        strip_fds: Up to STRIP_IMAGES sampled images of each tenth of the feature's ranked values, from the lowest tenth
+            to the highest, in each by value descending: places in the sample, int64 [f,DECILES,STRIP_IMAGES]; -1 where
+            a tenth has fewer.
+        strip_values_fds: Their values, float32; NaN where there is none.
     """
 
-    def __init__(self, rows: np.ndarray, features: int, path: Path | None = None) -> None:
-        self.rows, self._path = rows, path
-        shape = (len(rows), features)
-        self.values_nf: np.ndarray
-        if path is not None and path.exists():
-            self.values_nf = np.lib.format.open_memmap(path, "r+")
-            assert self.values_nf.shape == shape, (path, self.values_nf.shape, shape)
-            return
-        self.values_nf = np.empty(shape, np.float32) if path is None else new_file(path, shape)
-        self.values_nf.fill(np.nan)
+    quantiles_qf: np.ndarray
+    high_rate_f: np.ndarray
+    strip_fds: np.ndarray
+    strip_values_fds: np.ndarray
 
-    def flush(self) -> None:
-        """Bring what lies in a file to the disk."""
-        if isinstance(self.values_nf, np.memmap):
-            self.values_nf.flush()
 
-    def discard(self) -> None:
-        """Remove the file."""
-        if self._path is not None:
-            self._path.unlink()
+def summarise(values_nf: np.ndarray, high: float, draws_fds: np.ndarray) -> Summary:
+    """Summarise the sampled values, float32 [n,f], of some features.
 
-    def add(self, values_bf: torch.Tensor, rows_b: np.ndarray) -> None:
-        """Take in a batch: values float32 [b,f] of image rows int64 [b]; keeps those that are in the sample."""
-        places = np.searchsorted(self.rows, rows_b)
-        hit = (places < len(self.rows)) & (self.rows[np.minimum(places, len(self.rows) - 1)] == rows_b)
-        if hit.any():
-            chosen = torch.from_numpy(np.flatnonzero(hit)).to(values_bf.device)
-            self.values_nf[places[hit]] = values_bf[chosen].cpu().numpy()
+    They are exact where every image is sampled, that is up to SAMPLE_SIZE images. Of more images, the sample's
+    quantiles of one feature are, all at once and whatever its distribution, within 1 % in rank of those of all images
+    with probability 99.7 % or more (Massart 1990, doi 10.1214/aop/1176990746: 2 exp(-2 * 32,768 * 0.01^2) = 0.0029;
+    sampling without replacement is no worse), and the standard error in rank of any one is at most 0.28 %.
 
-    def merge(self, other: "Sample") -> None:
-        """Take in what another reducer over the same sample has seen."""
-        assert np.array_equal(self.rows, other.rows), "samples of different sources"
-        np.copyto(self.values_nf, other.values_nf, where=np.isnan(self.values_nf))
+    Args:
+        high: The threshold of `high_rate_f`.
+        draws_fds: Numbers from 0 up to 1 that decide which images are taken: a tenth is cut into STRIP_IMAGES equal
+            pieces of the ranking, and one image is drawn of each.
+    """
+    features = values_nf.shape[1]
+    # Sorted keys are values with their place in the sample; what is not finite has the smallest key.
+    places_n = torch.arange(len(values_nf), device="cpu")
+    keys_fn = np.sort(pack(torch.from_numpy(np.ascontiguousarray(values_nf.T)), places_n).numpy(), axis=1)
+    count_f = (keys_fn != EMPTY).sum(1)
+    skip_f = len(values_nf) - count_f
 
-    def quantiles(self) -> np.ndarray:
-        """QUANTILES of every feature's finite values, float32 [q,f]; exact up to SAMPLE_SIZE images, above it with a
-        standard error of at most 0.8 % in rank."""
-        finite = np.where(np.isfinite(self.values_nf), self.values_nf, np.nan)
-        out = np.full((len(QUANTILES), finite.shape[1]), np.nan, np.float32)
-        some = ~np.isnan(finite).all(0)
-        if some.any():
-            out[:, some] = np.nanquantile(finite[:, some], QUANTILES, axis=0)
-        return out
+    def at(rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values and places by rank among a feature's finite values, [f,...]; NaN and -1 where it has none."""
+        shape = rank.shape
+        flat = np.clip(rank.reshape(features, -1) + skip_f[:, None], 0, len(values_nf) - 1)
+        keys = np.take_along_axis(keys_fn, flat, 1).reshape(shape)
+        values, places = unpack(torch.from_numpy(np.where(rank < 0, EMPTY, keys)))
+        return values.numpy(), places.numpy()
+
+    rank_fq = np.array(QUANTILES) * (count_f[:, None] - 1)
+    below = np.floor(rank_fq).astype(np.int64)
+    low, upper = at(below)[0].astype(np.float64), at(np.minimum(below + 1, count_f[:, None] - 1))[0]
+    quantiles_fq = low + (rank_fq - below) * (upper - low)
+
+    edges_fd = np.arange(DECILES + 1) * count_f[:, None] // DECILES
+    first_fd, size_fd = edges_fd[:, :-1, None], np.diff(edges_fd)[:, :, None]
+    place_s = np.arange(STRIP_IMAGES)
+    start, end = ((STRIP_IMAGES - place_s - back) * size_fd // STRIP_IMAGES for back in (1, 0))
+    drawn = first_fd + start + (draws_fds * (end - start)).astype(np.int64)
+    every = np.where(place_s < size_fd, first_fd + size_fd - 1 - place_s, -1)
+    strip_values, strip = at(np.where(size_fd < STRIP_IMAGES, every, drawn))
+    with np.errstate(invalid="ignore"):
+        high_rate = np.where(count_f > 0, (values_nf > high).sum(0, where=np.isfinite(values_nf)), np.nan) / count_f
+    return Summary(quantiles_fq.T.astype(np.float32), high_rate, strip, strip_values)

@@ -1,4 +1,4 @@
-"""FAISS files: one flat inner-product index over images, one over features, for each layer."""
+"""FAISS files: one inner-product index over images and one over features for each layer; both flat unless asked for."""
 
 import os
 import struct
@@ -34,7 +34,7 @@ class FlatIndexWriter:
         """Begin a file, or go on with one after its first `rows` rows."""
         faiss = require_faiss("writing image vectors")
         empty = bytearray(faiss.serialize_index(faiss.IndexFlatIP(width)).tobytes())
-        self._header, self._width, self._rows = empty, width, rows
+        self.path, self._header, self._width, self._rows = path, empty, width, rows
         self._file = path.open("r+b" if rows else "w+b")
         if not rows:
             self._file.write(empty)
@@ -73,7 +73,33 @@ def read_flat(path: Path) -> Any:
     faiss = require_faiss("searching an index")
     if not path.is_file():
         raise IndexingError(f"{path} is missing: build the index with vectors to search it")
-    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+
+
+def on_gpu(index: Any) -> Any:
+    """The index on the first GPU, where FAISS finds one and can hold it there, else as it is."""
+    faiss = require_faiss("searching an index")
+    if not faiss.get_num_gpus():
+        return index
+    try:
+        return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    except RuntimeError:  # larger than its memory, or of a kind that there is for CPUs only
+        return index
+
+
+def probing(index: Any, nprobe: int | None) -> Any:
+    """What makes a search look into so many inverted lists; None for as many as the index says.
+
+    Raises:
+        IndexingError: It has not so many.
+    """
+    if nprobe is None:
+        return None
+    lists = getattr(index, "nlist", 0)
+    if not 1 <= nprobe <= lists:
+        has = f"it has {lists} inverted lists" if lists else "it has no inverted lists; see faiss in build_index"
+        raise IndexingError(f"nprobe is {nprobe}, and the index cannot be searched so: {has}")
+    return require_faiss("searching an index").SearchParametersIVF(nprobe=nprobe)
 
 
 def unit(vectors_nd: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torchvision.transforms.functional as transforms
+import torchvision.transforms.v2.functional as tensors
 from PIL import Image
 from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
 from torch import Tensor
@@ -43,6 +44,39 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Pixels [3,H,W], float32 in [0,1], of an RGB image."""
+        return transforms.to_tensor(self._fit(image))
+
+    @property
+    def scales_tensors(self) -> bool:
+        """Whether `fast` takes tensors, and is fast."""
+        return self.mode != "longest" and self.interpolation in ("bilinear", "bicubic")
+
+    def fast(self, image: Image.Image | Tensor) -> Tensor:
+        """The same steps in torch's own kernels, which scale several times faster than PIL and differ from it by one,
+        rarely two grey levels here and there.
+
+        Args:
+            image: RGB, or where `scales_tensors` its pixels [3,h,w], uint8, on any device.
+
+        Returns:
+            Pixels [3,H,W], uint8, to be divided by 255.
+        """
+        if isinstance(image, Image.Image):
+            if not self.scales_tensors:
+                return tensors.pil_to_tensor(self._fit(image))
+            pixels = tensors.pil_to_tensor(image)
+        else:
+            pixels = image
+        size = list(self.resize)
+        if self.mode == "shortest":
+            height, width = pixels.shape[-2:]
+            pixels = tensors.center_crop(pixels, [min(height, LONGEST * width), min(width, LONGEST * height)])
+            square = size[0] == size[1]
+            size = size[:1] if square else ResizeKeepRatio.get_params(pixels, self.resize, longest=0.0)
+        pixels = tensors.resize(pixels, size, InterpolationMode(self.interpolation))
+        return tensors.center_crop(pixels, list(self.size))
+
+    def _fit(self, image: Image.Image) -> Image.Image:
         interpolation = InterpolationMode(self.interpolation)
         if self.mode == "shortest":
             image = shortened(image)
@@ -55,7 +89,7 @@ class Preprocessing:
             image = transforms.resize(image, [self.resize[0]], interpolation)
         else:
             image = ResizeKeepRatio(self.resize, interpolation=self.interpolation)(image)
-        return transforms.to_tensor(transforms.center_crop(image, list(self.size)))
+        return transforms.center_crop(image, list(self.size))
 
     def as_dict(self) -> dict[str, Any]:
         """What it does, in JSON's types."""

@@ -21,11 +21,12 @@ class SourceKey:
     fingerprint: str
     spec: str = field(compare=False)
     background: str = field(compare=False)
+    fast_decode: bool = field(compare=False, default=False)
 
     @classmethod
     def of(cls, index: "Index") -> "SourceKey":
         source = index.manifest.source
-        return cls(source["fingerprint"], source["spec"], source["background"])
+        return cls(source["fingerprint"], source["spec"], source["background"], "fast_decode" in source)
 
 
 @dataclass(frozen=True)

@@ -270,5 +270,7 @@ def build_command(index: "Index") -> str:
     words += [word for layer in index.layers for word in ("--layers", layer)]
     words += [word for pooling in manifest.pooling for word in ("--pooling", pooling)]
     words += ["--k", str(manifest.k), "--batch-size", str(manifest.batch_size)]
-    words += ["--background", str(manifest.source["background"]), "--out", index.path.name]
+    words += ["--background", str(manifest.source["background"])]
+    words += ["--fast-decode"] if "fast_decode" in manifest.source else []
+    words += ["--out", index.path.name]
     return shlex.join(words)

@@ -70,7 +70,7 @@ def write_thumbnails(gallery: Gallery, out: Path, progress: bool = False) -> Mis
 def open_source(key: SourceKey, missing: Missing) -> ImageSource | None:
     """The image source of an index, or None with a reason where it is gone."""
     try:
-        source = load_images(key.spec, background=key.background)
+        source = load_images(key.spec, background=key.background, fast_decode=key.fast_decode)
     except (ConceptProbeError, OSError) as error:
         missing.reasons.append(f"{key.spec}: the images cannot be opened ({error})")
         return None

@@ -127,6 +127,16 @@ def test_16_bit_grey_is_scaled_and_not_clipped(encode, kind):
     np.testing.assert_array_equal(got, np.repeat(expected[..., None], 3, axis=-1))
 
 
+def test_16_bit_colour_keeps_the_high_byte():
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    row = struct.pack(">6H", 0, 255, 256, 32768, 65279, 65535)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    np.testing.assert_array_equal(pixels(data), [[[0, 0, 1], [128, 254, 255]]])
+
+
 def test_big_endian_16_bit_grey(encode):
     image = Image.frombytes("I;16B", (2, 1), struct.pack(">2H", 65535, 257))
     np.testing.assert_array_equal(pixels(encode(image, "TIFF"))[0, :, 0], [255, 1])

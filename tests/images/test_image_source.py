@@ -1,10 +1,14 @@
+import gc
 import pickle
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conceptprobe.errors import ConceptProbeError
@@ -21,6 +25,7 @@ def make_source(ids, background="white"):
     return ImageSource("made:up", pa.table({"id": pa.array(ids, pa.string())}), reader, background)
 
 
+@settings(deadline=None)  # the first example waits for arrow's functions to be loaded
 @given(unique_ids)
 def test_order_is_by_code_point_and_the_reader_follows(ids):
     source = make_source(ids)
@@ -124,6 +129,36 @@ def test_loader_workers_read_the_same(folder, context):
         assert list(loader) == list(Loaded(source))
 
 
+@pytest.mark.parametrize("family", ["folder", "zip", "hf"])
+def test_a_listing_keeps_no_python_object_an_image(tmp_path, family):
+    count = 5000
+    names = [f"{i % 7}/{i:06}.png" for i in range(count)]
+    spec = f"folder:{tmp_path}"
+    if family == "folder":
+        for folder in range(7):
+            (tmp_path / str(folder)).mkdir()
+        for name in names:
+            (tmp_path / name).touch()
+    elif family == "zip":
+        with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+            for name in names:
+                archive.writestr(name, b"")
+        spec += "/x.zip"
+    else:
+        pq.write_table(pa.table({"image": [b""] * count, "label": names}), tmp_path / "x.parquet", row_group_size=100)
+        spec = f"hf:{tmp_path}"
+    load_images(spec)  # what is imported and cached at the first call
+    tracemalloc.start()
+    try:
+        source = load_images(spec)
+        gc.collect()
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(source) == count
+    assert kept < 45 * count  # the smallest text takes 49 bytes; arrow's own memory is not counted, numpy's is
+
+
 def test_errors_survive_pickling():
     error = pickle.loads(pickle.dumps(UnreadableImageError("truncated")))
     assert str(error) == "truncated"
@@ -141,7 +176,7 @@ def test_repr(folder):
         ("/data/images", "a folder is written folder:/data/images"),
         ("folder:", "nothing follows 'folder'"),
         ("folder", "nothing follows 'folder'"),
-        ("", "use mini:emoji, folder:PATH, wds:PATTERN or table:FILE"),
+        ("", "use mini:emoji, folder:PATH, wds:PATTERN, hf:PATH#SPLIT or table:FILE"),
     ],
 )
 def test_specs_that_are_none(spec, message):

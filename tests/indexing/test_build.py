@@ -10,9 +10,10 @@ from PIL import Image
 from torch import nn
 
 from conceptprobe.images import ImageSource, load_images
-from conceptprobe.indexing import IndexingError, build_index, open_index
+from conceptprobe.indexing import Index, IndexingError, build_index, open_index
 from conceptprobe.indexing import build as building
 from conceptprobe.indexing.manifest import Manifest
+from conceptprobe.indexing.sample import QUANTILES
 from conceptprobe.models import Layer, Tokens, VisionModel, load_model
 
 
@@ -63,6 +64,26 @@ def pooled(acts: torch.Tensor, layer: Layer, pooling: str) -> torch.Tensor:
     return {"mean": acts[:, layer.prefix :].mean(1), "max": acts[:, layer.prefix :].amax(1), "cls": acts[:, 0]}[pooling]
 
 
+def patches(acts: torch.Tensor, layer: Layer) -> torch.Tensor:
+    return acts.flatten(2).transpose(1, 2) if layer.kind == "map" else acts[:, layer.prefix :]
+
+
+def check_strip(index: Index, feature: str, pooling: str, values_n: np.ndarray, patches_np: torch.Tensor) -> None:
+    """All ten tenths of the ranking, eight images each or all where there are fewer."""
+    row_of = {id_: row for row, id_ in enumerate(index.images["id"])}
+    rank = np.argsort(np.argsort(values_n, kind="stable"), kind="stable")
+    strip, n = index.strip(feature, pooling), len(values_n)
+    assert [len(tenth) for tenth in strip] == [min(8, n * (i + 1) // 10 - n * i // 10) for i in range(10)]
+    for number, tenth in enumerate(strip):
+        rows = [row_of[id_] for id_ in tenth.ids]
+        np.testing.assert_array_equal(tenth.values, values_n[rows])
+        assert (np.diff(tenth.values) <= 0).all()
+        if len(set(values_n.tolist())) == n:
+            assert all(n * number // 10 <= rank[row] < n * (number + 1) // 10 for row in rows)
+        if pooling == "max":
+            np.testing.assert_array_equal(tenth.positions, patches_np[rows].argmax(1))
+
+
 # model, layer, where a plain hook finds it, batch size (the number of tokens for those with 37, 197 and 50), poolings
 ALL = ("mean", "max", "cls")
 ORACLES = [
@@ -83,7 +104,9 @@ def test_lists_equal_a_full_sort(
 ) -> None:
     model = load_model(spec, device="cpu")
     folder = folder.subset(range(20)) if batch == 8 else folder
-    index = build_index(model, folder, name, tmp_path / "i", pooling=poolings, k=20, batch_size=batch, workers=0)
+    index = build_index(
+        model, folder, name, tmp_path / "i", pooling=poolings, k=20, bottom=20, batch_size=batch, workers=0
+    )
     (layer,) = model.resolve(name)
     pixels = torch.zeros(-(-len(folder) // batch) * batch, 3, *model.image_size)
     for row in range(len(folder)):
@@ -102,6 +125,21 @@ def test_lists_equal_a_full_sort(
         np.testing.assert_allclose(stats["mean"], values.mean(0, dtype=np.float64), rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(stats["std"], values.std(0, dtype=np.float64), rtol=1e-5, atol=1e-9)
         np.testing.assert_array_equal(stats["firing_rate"], (values > 0).mean(0))
+        quantiles = np.quantile(values.astype(np.float64), QUANTILES, axis=0)
+        np.testing.assert_allclose(
+            stats[[f"q{round(level * 100):02d}" for level in QUANTILES]].to_numpy().T, quantiles, 1e-6
+        )
+        high = np.float32(np.quantile(values, 0.95))
+        np.testing.assert_allclose(stats["high_rate"], (values > high).mean(0))
+        rows, expected = full_sort(-values, 20)
+        for feature in range(0, layer.width, 50):
+            lowest = index.bottom(f"{name}:{feature}", 20, pooling)
+            assert lowest.ids == tuple(index.images["id"].to_numpy()[rows[feature]])
+            np.testing.assert_array_equal(lowest.values, -expected[feature])
+            if pooling == "max":
+                places = patches(acts, layer)[rows[feature], :, feature].argmax(1)
+                np.testing.assert_array_equal(lowest.positions, places)
+            check_strip(index, f"{name}:{feature}", pooling, values[:, feature], patches(acts, layer)[:, :, feature])
 
 
 def test_as_many_images_a_batch_as_tokens(folder: ImageSource, tmp_path: Path) -> None:
@@ -340,7 +378,7 @@ def test_a_damaged_or_foreign_index_is_refused(folder: ImageSource, mini: Vision
             question(open_index(tmp_path / "j"))
         (tmp_path / "j" / name).write_bytes(whole)
     manifest = json.loads((tmp_path / "i" / "manifest.json").read_text())
-    (tmp_path / "i" / "manifest.json").write_text('{"schema_version": 1}')
+    (tmp_path / "i" / "manifest.json").write_text('{"schema_version": 2}')
     with pytest.raises(IndexingError, match="lacks or has too many entries"):
         Manifest.read(tmp_path / "i")
     (tmp_path / "i" / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))

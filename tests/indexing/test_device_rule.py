@@ -6,7 +6,7 @@ import torch
 
 from conceptprobe.indexing.moments import Moments
 from conceptprobe.indexing.pooling import pool
-from conceptprobe.indexing.sample import Sample
+from conceptprobe.indexing.sample import DECILES, STRIP_IMAGES, summarise
 from conceptprobe.indexing.topk import TopK
 from conceptprobe.models import Layer, load_model
 
@@ -24,15 +24,15 @@ def test_reducers_make_their_tensors_where_the_data_is() -> None:
     acts = torch.randn(6, 5, 4, device="cpu")
     layer = Layer("t", width=4, kind="tokens", prefix=1, cls=0, grid=(2, 2))
     top = TopK(4, 3, positions=True)
-    moments, sample = Moments(4), Sample(np.arange(6), 4)
+    moments = Moments(4)
     pooled = pool(acts, layer, "max")
     top.add(pooled.values_bf, torch.arange(6, device="cpu"), pooled.positions_bf)
     moments.add(pooled.values_bf, 0)
-    sample.add(pooled.values_bf, np.arange(6))
     expected = acts[:, 1:].amax(1)
     assert torch.equal(top.result().values_fk, expected.sort(0, descending=True).values[:3].T)
     torch.testing.assert_close(moments.result()["mean"], expected.double().mean(0))
-    assert np.isfinite(sample.quantiles()).all()
+    summary = summarise(pooled.values_bf.numpy(), 0.0, np.zeros((4, DECILES, STRIP_IMAGES)))
+    np.testing.assert_allclose(summary.quantiles_qf[3], np.median(expected.numpy(), 0), rtol=1e-6)
 
 
 def test_a_model_makes_its_tensors_where_its_weights_are() -> None:

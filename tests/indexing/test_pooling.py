@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -36,6 +37,14 @@ def test_of_equal_patches_the_first_is_named() -> None:
     acts = torch.zeros(1, 11, 5)
     acts[0, [6, 9], 2] = 1
     assert pool(acts, TOKENS, "max").positions_bf[0].tolist() == [0, 0, 3, 0, 0]
+
+
+@pytest.mark.parametrize("patches", [1, 2, 3, 5, 9, 16, 17, 37, 49, 196, 1000])
+def test_the_first_of_equal_patches_is_found_for_any_number(patches: int) -> None:
+    acts = torch.from_numpy(np.random.default_rng(patches).integers(0, 3, (4, patches, 6)).astype(np.float32))
+    pooled = pool(acts, Layer("t", width=6, kind="tokens"), "max")
+    np.testing.assert_array_equal(pooled.values_bf, acts.numpy().max(1))
+    np.testing.assert_array_equal(pooled.positions_bf, acts.numpy().argmax(1))  # numpy's is the first
 
 
 def test_nan_reaches_the_value() -> None:

@@ -11,6 +11,7 @@ import torch
 from conceptprobe.images import load_images
 from conceptprobe.indexing import IndexingError, build_index, checkpoint, open_index
 from conceptprobe.indexing import build as building
+from conceptprobe.indexing import stream as streaming
 from conceptprobe.models import load_model
 from tests.indexing.test_build import make_folder, same_files
 
@@ -113,19 +114,19 @@ def test_it_does_not_start_over(root: Path, whole: Path, tmp_path: Path, monkeyp
         with pytest.raises(KeyboardInterrupt):
             build(root, tmp_path / "index")
     firsts = []
-    original = building.load_batches
+    original = streaming.load_batches
 
     def load_batches(*args: object, **kwargs: object) -> object:
         firsts.append(kwargs["first"])
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(building, "load_batches", load_batches)
+    monkeypatch.setattr(streaming, "load_batches", load_batches)
     build(root, tmp_path / "index")
     assert firsts == [8]  # all 32 images of the listing were done
     same_files(tmp_path / "index", whole)
 
 
-@pytest.mark.parametrize("lost", ["sample-mean.npy", "images.faiss", checkpoint.NAME])
+@pytest.mark.parametrize("lost", ["sample-mean.bin", "images.faiss", checkpoint.NAME])
 def test_a_checkpoint_of_which_something_is_lost_is_none(
     lost: str, root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

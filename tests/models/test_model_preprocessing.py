@@ -80,3 +80,25 @@ def test_a_very_long_image_is_cut_to_its_middle_before_it_is_scaled() -> None:
     expected = transforms.resize(Image.fromarray(wide), [30], torchvision.transforms.InterpolationMode.BICUBIC)
     expected = transforms.to_tensor(transforms.center_crop(expected, [24, 24]))
     torch.testing.assert_close(preprocess(Image.fromarray(wide)), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("size", [(24, 24), (30, 20)], ids=str)
+def test_fast_differs_by_a_grey_level_here_and_there(mode, interpolation, size, image):
+    resize = (size[0] + 8, size[1] + 4) if size[0] != size[1] else (30, 30)
+    preprocess = Preprocessing(size, resize, (0.5,) * 3, (0.5,) * 3, mode, interpolation, fill=(9, 99, 199))
+    pixels = preprocess.fast(image)
+    assert pixels.dtype == torch.uint8
+    assert pixels.shape == (3, *size)
+    difference = (pixels - preprocess(image) * 255).abs()  # both round between their two passes
+    assert difference.max() < 2.01
+    assert difference.mean() < 0.2
+    if preprocess.scales_tensors:
+        assert torch.equal(preprocess.fast(transforms.pil_to_tensor(image)), pixels)
+
+
+def test_fast_cuts_a_very_long_image_too():
+    preprocess = Preprocessing(size=(24, 24), resize=(30, 30), mean=(0.5,) * 3, std=(0.5,) * 3)
+    line = np.random.default_rng(0).integers(0, 256, (60_000, 1, 3), dtype=np.uint8)
+    assert (preprocess.fast(Image.fromarray(line)) - preprocess(Image.fromarray(line)) * 255).abs().max() < 2.01

@@ -1,0 +1,100 @@
+"""Run all benchmarks and write what they print to docs/benchmarks.md, with the machine.
+
+python benchmarks/run.py [--quick] [--only overhead search ...] [--out docs/benchmarks.md]
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PACKAGES = ("conceptprobe", "torch", "timm", "numpy", "pillow", "faiss-cpu", "faiss-gpu")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A script here, and what it is told for the full and for the quick run."""
+
+    title: str
+    script: str
+    full: tuple[str, ...] = ()
+    quick: tuple[str, ...] = ("--quick",)
+
+
+BENCHMARKS = {
+    "overhead": Benchmark("An index beside the bare forward pass", "overhead.py"),
+    "jpeg": Benchmark("An index of JPEG files", "jpeg.py"),
+    "fast_decode": Benchmark("Fast decoding: images a second", "fast_decode.py", (), ("--rounds", "1")),
+    "fast_lists": Benchmark("Fast decoding: the same lists", "fast_decode.py", ("--lists",), ("--lists",)),
+    "memory": Benchmark("Memory at ten times the images", "memory.py"),
+    "peers": Benchmark("Beside other tools", "peers.py"),
+    "search": Benchmark("Searching for a direction", "search.py"),
+}
+
+
+def machine() -> str:
+    """What the figures depend on, in Markdown."""
+    cpuinfo, meminfo = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = f"{int(meminfo.read_text().split()[1]) / 2**20:.0f} GiB" if meminfo.exists() else "unknown"
+    versions = []
+    for package in PACKAGES:
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    facts = {
+        "processor": ", ".join(sorted(names)) or platform.processor(),
+        "processors": cores,
+        "memory": memory,
+        "system": platform.platform(aliased=True),
+        "Python": platform.python_version(),
+        "versions": ", ".join(versions),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in facts.items())])
+
+
+def section(benchmark: Benchmark, quick: bool) -> str:
+    """What one benchmark says, and by which command."""
+    options = benchmark.quick if quick else benchmark.full
+    done = subprocess.run(
+        [sys.executable, HERE / benchmark.script, *options], stdout=subprocess.PIPE, text=True, check=False
+    )
+    said = done.stdout.strip() if done.returncode == 0 else f"Failed with exit status {done.returncode}."
+    if not any(line.startswith("|") for line in said.splitlines()):
+        said = f"```\n{said}\n```"
+    command = " ".join(["python", f"benchmarks/{benchmark.script}", *options])
+    return f"## {benchmark.title}\n\n`{command}`\n\n{said}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that all runs; writes nothing")
+    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
+    parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "benchmarks.md")
+    given = parser.parse_args()
+    parts = [
+        "# Benchmarks\n\nWritten by `python benchmarks/run.py`; benchmarks/README.md says what each measures and how. "
+        "Times are medians, with the lowest and the highest in brackets; ratios are of turns that followed each other.",
+        machine(),
+    ]
+    for name in given.only:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        parts.append(section(BENCHMARKS[name], given.quick))
+        if given.quick:
+            print(parts[-1], flush=True)
+    if not given.quick:
+        given.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

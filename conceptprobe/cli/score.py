@@ -1,0 +1,65 @@
+"""`conceptprobe score`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def score(
+    path: Annotated[Path, typer.Argument(help="An index directory.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write features.parquet and scores.json to.")] = None,
+    taxonomy: Annotated[
+        str | None,
+        typer.Option(help="Concepts above the labels: imagenet, folders, columns:NAME,... or a JSON or CSV of edges."),
+    ] = None,
+    concepts: Annotated[
+        Path | None, typer.Option(help="Concepts of your own beside the labels: JSON, name to labels or image ids.")
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", "--k", help="How many top images; by default by the size of the leaves.")
+    ] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(help="A layer of the index; may be repeated. By default all.")
+    ] = None,
+    pooling: Annotated[str | None, typer.Option(help="By default the index's first.")] = None,
+    q: Annotated[float, typer.Option("-q", "--q", help="False discovery rate.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Where random draws come from.")] = 0,
+    visual: Annotated[
+        bool, typer.Option("--visual/--no-visual", help="Test whether the images just look alike.")
+    ] = True,
+    scorer: Annotated[
+        str | None, typer.Option(help="A model, such as mini:clip, in whose space clarity and the like are computed.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say of each feature whether it responds to an object or a concept, and to which."""
+    if taxonomy is not None and concepts is not None:
+        raise typer.BadParameter("give one of --taxonomy and --concepts")
+    from conceptprobe.concepts.families import concepts_of
+    from conceptprobe.concepts.given_sets import beside_labels, read_sets
+    from conceptprobe.concepts.scores import score_features
+    from conceptprobe.indexing import open_index
+    from conceptprobe.models import load_model
+
+    index = open_index(path)
+    family = concepts_of(index, taxonomy) if concepts is None else beside_labels(read_sets(concepts), index.images)
+    scores = score_features(
+        index, family, k, layers=layer, pooling=pooling, q=q, visual="auto" if visual else None, seed=seed,
+        scorer=load_model(scorer) if scorer else None, progress=True,
+    )  # fmt: skip
+    if out is not None:
+        scores.save(out)
+    if as_json:
+        summary = json.loads(scores.summary().to_json(orient="records"))
+        typer.echo(json.dumps({"summary": summary, "settings": scores.settings}, ensure_ascii=False))
+        return
+    typer.echo(f"{scores}")
+    typer.echo(f"looks: {scores.settings['looks']}")
+    for row in scores.summary().itertuples():
+        typer.echo(
+            f"{row.layer}  {row.verdict:13}{row.count:6} of {row.of}  {row.share:6.1%}  [{row.low:.1%}, {row.high:.1%}]"
+        )
+    if out is not None:
+        typer.echo(f"scores: {out.resolve()}")

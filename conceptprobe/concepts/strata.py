@@ -1,0 +1,88 @@
+"""Is a difference there between features that are alike in what has nothing to do with meaning?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.random import Generator
+from scipy import sparse
+
+PERMUTATIONS = 2_000
+BANDS = 5
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A difference within strata.
+
+    Attributes:
+        value: Mean over the strata of A's average less B's, weighted by n_a n_b / (n_a + n_b) (Cochran 1954); NaN where
+            no stratum has features of both.
+        p: Two-sided, against permuted model labels.
+    """
+
+    value: float
+    p: float
+
+
+def strata_of(layer_f: np.ndarray, firing_rate_f: np.ndarray, bands: int = BANDS) -> np.ndarray:
+    """Strata of features by their pair of layers, hence by relative depth, and within it by firing rate, in bands of as
+    many features; int64 [f]."""
+    rank_f = pd.Series(firing_rate_f).groupby(layer_f).rank(method="average", pct=True).fillna(1).to_numpy()
+    band_f = np.ceil(rank_f * bands).astype(np.int64).clip(1, bands) - 1
+    return pd.factorize(layer_f)[0] * bands + band_f
+
+
+def matched_difference(
+    value_f: np.ndarray,
+    counts_f: np.ndarray,
+    sign_f: np.ndarray,
+    cluster_f: np.ndarray,
+    stratum_f: np.ndarray,
+    rng: Generator,
+    permutations: int = PERMUTATIONS,
+) -> Matched:
+    """Compare averages within strata, and with those under permuted model labels.
+
+    What is relabelled are units: the members of a cluster of redundant features in a stratum. Units of one model change
+    labels with each other within a stratum; a unit of both has its two sides exchanged or not. So redundant features
+    count as one.
+
+    Args:
+        value_f: Float64 [f]; 0 where a feature does not count.
+        counts_f: 1 where it counts, else 0, [f].
+        sign_f: Whose feature each is: 1 for A, -1 for B, [f].
+        cluster_f: Int64 [f].
+        stratum_f: Int64 [f].
+        rng: Where permutations come from.
+        permutations: How many.
+    """
+    counted = np.flatnonzero(counts_f > 0)
+    units, unit_f = np.unique(np.stack([stratum_f[counted], cluster_f[counted]]), axis=1, return_inverse=True)
+    stratum_u = units[0]
+    shape = (len(counted), units.shape[1])
+    of_unit = sparse.csr_array((np.ones(len(counted)), (np.arange(len(counted)), unit_f.ravel())), shape=shape)
+    in_a = sign_f[counted] > 0
+    value_au, count_au = (x[counted] * in_a @ of_unit for x in (value_f, counts_f))
+    value_bu, count_bu = (x[counted] * ~in_a @ of_unit for x in (value_f, counts_f))
+    mixed_u, only_a_u = (count_au > 0) & (count_bu > 0), count_bu == 0
+    above = np.zeros((1 + permutations, 2))  # weighted differences and weights; the first row is as observed
+    for stratum in np.unique(stratum_u):
+        at = np.flatnonzero(stratum_u == stratum)
+        swap_pu = np.zeros((1 + permutations, len(at)), bool)
+        mixed, pure = np.flatnonzero(mixed_u[at]), np.flatnonzero(~mixed_u[at])
+        swap_pu[1:, mixed] = rng.random((permutations, len(mixed))) < 0.5
+        labels = np.broadcast_to(only_a_u[at][pure], (permutations, len(pure)))
+        swap_pu[1:, pure] = rng.permuted(labels, axis=1) != labels
+        sums = [
+            own[at].sum() + swap_pu @ (other[at] - own[at])
+            for own, other in ((value_au, value_bu), (count_au, count_bu), (value_bu, value_au), (count_bu, count_au))
+        ]
+        total_a, n_a, total_b, n_b = sums
+        above[:, 0] += (total_a * n_b - total_b * n_a) / (n_a + n_b)
+        above[:, 1] += n_a * n_b / (n_a + n_b)
+    if not above[0, 1]:
+        return Matched(np.nan, np.nan)
+    differences = above[:, 0] / np.where(above[:, 1] > 0, above[:, 1], np.nan)
+    as_large = np.sum(np.abs(differences[1:]) >= np.abs(differences[0]) - 1e-12)
+    return Matched(float(differences[0]), float((1 + as_large) / (1 + permutations)))

@@ -1,0 +1,182 @@
+"""Let an index grow: run the images that are new, and join them with what was kept of the others."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from conceptprobe.images import ImageSource, UnreadableImageError
+from conceptprobe.indexing.build import finish
+from conceptprobe.indexing.errors import IndexingError
+from conceptprobe.indexing.index import Index, open_index
+from conceptprobe.indexing.loader import default_workers
+from conceptprobe.indexing.manifest import Manifest, damaged_files, entry_differences
+from conceptprobe.indexing.merge import join
+from conceptprobe.indexing.part import Part, read_part
+from conceptprobe.indexing.place import check_place, claimed, clear, is_finished, publish, recover
+from conceptprobe.indexing.sample import sampled_rows
+from conceptprobe.indexing.settings import describe_layers, describe_model, describe_source, parse_limit, versions
+from conceptprobe.indexing.stream import Conduct, Work, stream
+from conceptprobe.models import VisionModel, load_model
+
+NEW = "new"  # where the new images are reduced meanwhile
+_HASHED_AT_ONCE = 1024
+
+
+def append_index(
+    path: str | os.PathLike[str],
+    images: ImageSource,
+    *,
+    model: VisionModel | None = None,
+    workers: int | None = None,
+    max_skipped: int | str | None = None,
+    progress: bool = False,
+    log: str | os.PathLike[str] | None = None,
+) -> Index:
+    """Add the images of a source that an index does not have yet. Only those are run through the model; the others are
+    read to see that they are the same still.
+
+    Where every new id sorts after all others, and those fill their last batch, the result has the bytes of a fresh
+    build of all the images. Else batches are cut at other places than there, so the last bits of values and sums may
+    differ from a fresh build's; then `Manifest.appended` says so and why. Lists, counts and the sample are exact either
+    way.
+
+    The index stays as it is until the new one takes its place; a call that was killed goes on where it was.
+
+    Args:
+        path: An index that was built with `growable`.
+        images: The source with all images, old and new.
+        model: The model of the index; by default it is loaded by the spec in the manifest.
+        workers, max_skipped, progress, log: As of `build_index`.
+
+    Raises:
+        IndexingError: The index cannot grow; the model or the way of decoding differs; or an image of the index is not
+            in the source any more, has changed, or could not be read and now can.
+    """
+    path = Path(path).resolve()
+    partial = path.with_name(path.name + ".partial")
+    recover(partial, path)
+    index = open_index(path)
+    old = index.manifest
+    if not old.growable:
+        raise IndexingError(f"{path} was not built to grow: build it again with growable=True (--growable)")
+    check_place(path, overwrite=True)
+    if model is None:
+        model = load_model(old.model["spec"], device=old.model["device"], dtype=old.model["dtype"])
+    layers = model.resolve(list(old.layers))
+    entries: dict[str, dict[str, Any]] = {
+        "model": describe_model(model), "source": describe_source(images, model), "layers": describe_layers(layers),
+    }  # fmt: skip
+    unlike = [
+        text
+        for name, entry in entries.items()
+        for text in entry_differences(name, getattr(old, name), entry)
+        if not text.startswith(("source.spec:", "source.fingerprint:"))
+    ]
+    if unlike:
+        raise IndexingError(f"{path} and what is to be appended differ in {'; '.join(unlike)}")
+    part = read_part(path)
+    new_rows = placed(index, images)
+    fresh = np.setdiff1d(np.arange(len(images)), new_rows)
+    if not len(fresh):
+        return index
+    if damaged := damaged_files(path, old):
+        raise IndexingError(f"{path} is damaged: {', '.join(damaged[:3])}; build it again")
+    check_contents(index, images, part.renumbered(new_rows, np.empty(0, np.int64)))
+    first = part.state.batches[-1][1]
+    work = Work(fresh, first)
+    manifest = replace(old, source=entries["source"], versions=versions(), counts={}, files={})
+    if why := unequal(old, manifest, new_rows):
+        note = {"images": len(fresh), "batches": [first, first + work.batches(old.batch_size)], "why": why}
+        manifest = replace(manifest, appended=(*old.appended, note))
+    workers = default_workers() if workers is None else workers
+    limit = parse_limit(max_skipped, len(fresh))
+    conduct = Conduct(workers, limit, progress, None if log is None else Path(log))
+    with claimed(partial, path, manifest):
+        if Manifest.read(path) != old:
+            raise IndexingError(f"{path} was changed by another process meanwhile: run the same again")
+        if not is_finished(partial, manifest):
+            (partial / NEW).mkdir(exist_ok=True)
+            plan = json.dumps([asdict(manifest), old.counts])
+            added, reducers = stream(model, images, layers, partial / NEW, manifest, plan, work, conduct)
+            for reducer in reducers.values():
+                reducer.close()
+            parts = [part.renumbered(new_rows, sampled_rows(images.table["id"])), added]
+            finish(partial, manifest, *join(parts, partial, manifest, images.table), (partial / NEW).rglob("*"))
+        check_place(path, overwrite=True)
+        clear(partial)
+        publish(partial, path)
+    return open_index(path)
+
+
+def placed(index: Index, images: ImageSource) -> np.ndarray:
+    """For every row of an index's listing the row that has its id in a source, int64.
+
+    Raises:
+        IndexingError: An image is not there any more.
+    """
+    ids = [pq.read_table(index.path / name, columns=["id"])["id"] for name in ("images.parquet", "skipped.parquet")]
+    listing = pa.chunked_array([chunk for column in ids for chunk in column.chunks], images.table["id"].type)
+    listing = listing.take(pc.sort_indices(listing))
+    rows = pc.index_in(listing, value_set=images.table["id"])
+    if rows.null_count:
+        lost = listing.filter(pc.is_null(rows))
+        raise IndexingError(
+            f"{images.spec} lacks {len(lost)} images of {index.path}, such as {lost[0].as_py()!r}: append takes the "
+            "source with all images, old and new; build an index of what is left instead"
+        )
+    return rows.to_numpy().astype(np.int64)
+
+
+def check_contents(index: Index, images: ImageSource, part: Part) -> None:
+    """Refuse a source in which an image of the index is another by now. Images are read, not decoded."""
+    column = pq.read_table(index.path / "images.parquet", columns=["id", "content_hash"])
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(part.rows), _HASHED_AT_ONCE):
+            rows = part.rows[start : start + _HASHED_AT_ONCE].tolist()
+            stored = column.slice(start, len(rows))
+            now = pool.map(lambda row: content_hash(images, row), rows)
+            for id_, before, after in zip(*stored.to_pydict().values(), now, strict=True):
+                if after != before:
+                    raise IndexingError(
+                        f"{id_!r} is not the image that {index.path} holds any more ({after}): build the index again"
+                    )
+    for row in part.skipped.tolist():
+        if len(content_hash(images, row, decode=True)) == 64:
+            id_ = images.table["id"][row].as_py()
+            raise IndexingError(f"{id_!r}, which {index.path} skipped, can be read by now: build the index again")
+
+
+def content_hash(images: ImageSource, row: int, *, decode: bool = False) -> str:
+    """The content hash of an image; the reason where it cannot be read."""
+    try:
+        data = images.read(row)
+        if isinstance(data, bytes) and not decode:
+            return hashlib.sha256(data).hexdigest()
+        return images.decode(data).content_hash
+    except UnreadableImageError as error:
+        return str(error)
+
+
+def unequal(old: Manifest, new: Manifest, new_rows: Sequence[int] | np.ndarray) -> str:
+    """Why appending may not give the bytes of a fresh build; empty where it does."""
+    reasons = []
+    if old.appended:
+        reasons.append("it was so before")
+    if not np.array_equal(new_rows, np.arange(len(new_rows))):
+        reasons.append("new ids sort before old ones, so a fresh build would cut other batches")
+    elif old.listed % old.batch_size:
+        reasons.append(
+            f"the last batch of the {old.listed} old images is not full, so a fresh build would fill it with new ones"
+        )
+    reasons += entry_differences("versions", old.versions, new.versions)
+    return "values and sums may differ in the last bits: " + "; ".join(reasons) if reasons else ""

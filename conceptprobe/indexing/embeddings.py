@@ -1,0 +1,200 @@
+"""The images of an index again, and arrays with a row an image made from them, kept on disk."""
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import torch
+from PIL.Image import Image
+from rich.console import Console
+from rich.progress import track
+
+from conceptprobe.images import ImageSource, load_images
+from conceptprobe.indexing.errors import IndexingError
+from conceptprobe.indexing.index import Index, layer_folder
+from conceptprobe.indexing.loader import default_workers, load_batches
+from conceptprobe.indexing.vectors import read_flat
+from conceptprobe.models import VisionModel
+
+CACHE = Path(platformdirs.user_cache_dir("conceptprobe")) / "embeddings"
+"""Where arrays are kept unless another directory is given; on Linux it follows XDG_CACHE_HOME."""
+CHECKED_IMAGES = 16
+ROWS_READ = 4096
+
+
+def source_of(index: Index, images: ImageSource | None = None) -> ImageSource:
+    """The images of an index, its rows aligned with `Index.images`: those that were skipped are left out.
+
+    Args:
+        images: Where they are now; by default they are looked for where they were when the index was built.
+
+    Raises:
+        IndexingError: They are not there any more, or are others. Images whose fingerprint has changed, because a
+            column came or went, are compared by the content hashes of a few.
+        SourceError: The source that the index names does not exist any more.
+    """
+    source = index.manifest.source
+    if images is None:
+        if source["spec"].startswith("dataset:"):
+            raise IndexingError(
+                f"{index.path} is of the Python dataset {source['spec'].removeprefix('dataset:')}, which cannot be "
+                "loaded by name: give it as images=load_images(dataset)"
+            )
+        images = load_images(source["spec"], background=source["background"])
+    ids = np.asarray(images.table["id"].to_pylist(), dtype=object)
+    wanted = index.images["id"].to_numpy(object)
+    rows = np.minimum(np.searchsorted(ids, wanted), max(len(ids) - 1, 0))
+    lost = wanted[ids[rows] != wanted] if len(ids) else wanted
+    if len(lost):
+        raise IndexingError(
+            f"{images.spec} lacks {len(lost)} of the {len(wanted)} images of {index.path}, such as {lost[0]!r}: give "
+            "the images that it was built from, as images=load_images(...)"
+        )
+    if images.fingerprint != source["fingerprint"]:
+        _check_contents(index, images, rows)
+    return images if len(rows) == len(images) else images.subset(rows)
+
+
+def _check_contents(index: Index, images: ImageSource, rows: np.ndarray) -> None:
+    if images.background != index.manifest.source["background"]:
+        raise IndexingError(
+            f"{index.path} saw its images on {index.manifest.source['background']}, these are on {images.background}"
+        )
+    hashes = index.images["content_hash"].to_numpy()
+    for place in np.linspace(0, len(rows) - 1, min(CHECKED_IMAGES, len(rows)), dtype=int):
+        if images.load(int(rows[place])).content_hash != hashes[place]:
+            raise IndexingError(
+                f"{images.spec} has changed since {index.path} was built: {index.images['id'][place]!r} is another "
+                "image now. Rebuild the index, or give the images that it was built from, as images=load_images(...)"
+            )
+
+
+def embed_images(
+    model: VisionModel,
+    source: ImageSource,
+    rows: np.ndarray | None = None,
+    *,
+    batch_size: int = 64,
+    workers: int | None = None,
+    cache: str | os.PathLike[str] | None = CACHE,
+    progress: bool = False,
+) -> np.ndarray:
+    """Embed images by a model's `encode_image`.
+
+    Args:
+        model: The scorer; it needs an embedding.
+        rows: Rows of the source, int [n], in any order; by default all.
+        batch_size: Images that the model sees at once.
+        workers: Processes that decode images; by default half the processors.
+        cache: The directory that keeps the result, by model, images and rows; None keeps nothing.
+        progress: Show a bar on stderr.
+
+    Returns:
+        float32 [n,d], rows of length one.
+
+    Raises:
+        IndexingError: An image cannot be read, or its embedding is not finite.
+        ModelError: The model has no embedding.
+    """
+
+    def embed(pixels_bchw: torch.Tensor) -> torch.Tensor:
+        return model.encode_image(pixels_bchw.to(model.device, model.dtype, non_blocking=True))
+
+    return map_images(
+        embed, source, rows, preprocess=model.preprocess, shape=model.image_size,
+        key=("embedding", model.fingerprint, model.device.type), description=f"{model.spec} on {source.spec}",
+        batch_size=batch_size, workers=workers, cache=cache, progress=progress, pin=model.device.type == "cuda",
+    )  # fmt: skip
+
+
+def map_images(
+    fn: Callable[[torch.Tensor], torch.Tensor],
+    source: ImageSource,
+    rows: np.ndarray | None,
+    *,
+    preprocess: Callable[[Image], torch.Tensor],
+    shape: tuple[int, int],
+    key: tuple[str, ...],
+    description: str,
+    batch_size: int = 64,
+    workers: int | None = None,
+    cache: str | os.PathLike[str] | None = CACHE,
+    progress: bool = False,
+    pin: bool = False,
+) -> np.ndarray:
+    """A row an image, float32 [n,d], from a function of batches of pixels; see `embed_images`.
+
+    Args:
+        fn: From pixels [B,3,H,W] to finite rows [B,d], each of its own image alone.
+        preprocess, shape: What makes the pixels of an image, and their height and width.
+        key: What tells the function from others; with images, rows and batch size it names the file in the cache.
+    """
+    chosen = np.arange(len(source)) if rows is None else np.asarray(rows, np.int64)
+    unique, places = np.unique(chosen, return_inverse=True)
+    if not len(unique) or unique[0] < 0 or unique[-1] >= len(source):
+        raise IndexingError(f"rows must be from 0 to {len(source) - 1}, at least one; got {len(unique)}: {unique[:5]}")
+    names = json.dumps([*key, source.fingerprint, batch_size]).encode()
+    path = None if cache is None else Path(cache) / f"{hashlib.sha256(names + unique.tobytes()).hexdigest()}.npy"
+    values = _read(path)
+    if values is None:
+        workers = default_workers() if workers is None else workers
+        part = source if len(unique) == len(source) else source.subset(unique)
+        batches = load_batches(part, preprocess, size=batch_size, shape=shape, workers=workers, pin=pin)
+        total = -(-len(part) // batch_size)
+        done = []
+        with torch.inference_mode():
+            for batch in track(batches, description, total, console=Console(stderr=True), disable=not progress):
+                if batch.bad:
+                    row, reason = batch.bad[0]
+                    raise IndexingError(f"{source.spec}: {part.table['id'][row].as_py()!r} cannot be read: {reason}")
+                done.append(fn(batch.pixels_bchw)[: len(batch.rows)].float().cpu().numpy())
+                if not (finite := np.isfinite(done[-1]).all(1)).all():
+                    id_ = part.table["id"][int(batch.rows[np.argmin(finite)])].as_py()
+                    raise IndexingError(f"{description}: what the model gives for {id_!r} is not finite")
+        values = np.concatenate(done)
+        _write(path, values)
+    return values if np.array_equal(places, np.arange(len(values))) else values[places]
+
+
+def _read(path: Path | None) -> np.ndarray | None:
+    if path is None or not path.is_file():
+        return None
+    try:
+        values: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (ValueError, OSError, EOFError):  # cut short by a full disk, say: it is made again
+        return None
+    return values
+
+
+def _write(path: Path | None, values: np.ndarray) -> None:
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            np.save(file, values)
+        os.replace(file.name, path)
+    except OSError as error:
+        warnings.warn(f"{path.parent} cannot keep the result ({error}); it is made again next time", stacklevel=3)
+
+
+def activations_of(index: Index, layer: str) -> Iterator[np.ndarray]:
+    """The activations of a layer, pooled by the index's first pooling: float32 [b,f] of successive images.
+
+    Activations that are not finite are 0.
+
+    Raises:
+        IndexingError: The index has no such layer, or was built without vectors.
+        MissingFaissError: FAISS is not installed.
+    """
+    if layer not in index.layers:
+        raise IndexingError(f"{index.path} has no layer {layer!r}; it has {', '.join(index.layers)}")
+    flat = read_flat(layer_folder(index.path, layer) / "images.faiss")
+    for start in range(0, flat.ntotal, ROWS_READ):
+        yield flat.reconstruct_n(start, min(ROWS_READ, flat.ntotal - start))

@@ -1,0 +1,146 @@
+"""Join parts of an index: shards that were built anywhere, in any order and in any number of steps."""
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from conceptprobe.indexing.build import finish
+from conceptprobe.indexing.checkpoint import State
+from conceptprobe.indexing.errors import IndexingError
+from conceptprobe.indexing.index import Index, layer_folder, open_index
+from conceptprobe.indexing.manifest import Manifest, damaged_files, differences
+from conceptprobe.indexing.part import Part, as_part, joined_runs, read_part
+from conceptprobe.indexing.place import check_place, claimed, clear, is_finished, publish
+from conceptprobe.indexing.reducer import LayerReducer
+from conceptprobe.indexing.stream import empty_folder, write_tables
+from conceptprobe.indexing.vectors import require_faiss
+from conceptprobe.models import Layer
+
+
+def merge_indices(
+    paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], *, overwrite: bool = False
+) -> Index:
+    """Join all shards of an index, in any order, to the same bytes as one build of all its images would have given.
+
+    Args:
+        paths: What `build_index` made with `shard`, or what `join_shards` made of some of those.
+        out: The directory to make. It appears there when it is complete, never before.
+        overwrite: Replace an index that is already there; anything else is never replaced.
+
+    Raises:
+        IndexingError: A shard is missing, given twice, damaged, or of another index; the message says in what.
+    """
+    manifest = join_shards(paths, out, complete=True, overwrite=overwrite)
+    assert manifest.part is None, manifest.part
+    return open_index(out)
+
+
+def join_shards(
+    paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], *, complete: bool = False,
+    overwrite: bool = False,
+) -> Manifest:  # fmt: skip
+    """Join some shards of an index to a larger shard, or all of them to the index itself.
+
+    Args:
+        complete: Refuse to begin unless the shards are all there are.
+
+    Returns:
+        The manifest of what was made; its `part` is None when it is the index.
+    """
+    folders, out = [Path(path).resolve() for path in paths], Path(out).resolve()
+    check_place(out, overwrite)
+    manifest = joined_manifest(folders, complete=complete)
+    partial = out.with_name(out.name + ".partial")
+    with claimed(partial, out, manifest):
+        check_place(out, overwrite)
+        if not is_finished(partial, manifest):
+            empty_folder(partial)
+            parts = [read_part(folder) for folder in folders]
+            finish(partial, manifest, *join(parts, partial, manifest))
+        check_place(out, overwrite)
+        clear(partial)
+        publish(partial, out)
+    return Manifest.read(out)
+
+
+def joined_manifest(folders: Sequence[Path], *, complete: bool) -> Manifest:
+    """The manifest of what shards make together, without counts and files.
+
+    Raises:
+        IndexingError: They cannot be joined.
+    """
+    if not folders:
+        raise IndexingError("nothing to merge: give the directories of all shards")
+    manifests = {folder: Manifest.read(folder) for folder in dict.fromkeys(folders)}
+    if len(manifests) < len(folders):
+        again = next(folder for folder in folders if folders.count(folder) > 1)
+        raise IndexingError(f"{again} is given twice: give every shard once")
+    first, model = next(iter(manifests.items()))
+    runs: list[tuple[int, int, Path]] = []
+    for folder, manifest in manifests.items():
+        if manifest.part is None:
+            raise IndexingError(f"{folder} is a whole index, not a shard: there is nothing to merge it with")
+        if unlike := differences(model, manifest):
+            raise IndexingError(f"{first} and {folder} are not of one index: {'; '.join(unlike)}")
+        runs += [(start, stop, folder) for start, stop in manifest.part["batches"]]
+    runs = sorted(run for run in runs if run[0] < run[1])
+    for (_, end, one), (start, stop, other) in itertools.pairwise(runs):
+        if start < end:
+            both = f"batches {start} to {min(end, stop) - 1}"
+            raise IndexingError(f"{one} and {other} both hold {both}: give only one of them")
+    batches = -(-model.listed // model.batch_size)
+    have = joined_runs([(start, stop) for start, stop, _ in runs])
+    edges = [0, *itertools.chain.from_iterable(have), batches]
+    missing = [f"{a} to {b - 1}" for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
+    if complete and missing:
+        raise IndexingError(f"shards are missing: of {batches} batches none of these holds {', '.join(missing)}")
+    for folder, manifest in manifests.items():
+        if damaged := damaged_files(folder, manifest):
+            raise IndexingError(f"{folder} is damaged: {', '.join(damaged[:3])}; build it again")
+    part = {"batches": have, "images": model.listed} if missing else None
+    return replace(model, part=part, counts={}, files={})
+
+
+def join(
+    parts: Sequence[Part], folder: Path, manifest: Manifest, listing: pa.Table | None = None
+) -> tuple[Part, dict[str, LayerReducer]]:
+    """Join parts into a folder. Their rows are of one listing, and no row is in two of them.
+
+    Args:
+        listing: What is known of every image of the listing; by default what the parts know of theirs.
+    """
+    if manifest.vectors:
+        require_faiss("writing images.faiss and features.faiss")
+    reducers = {}
+    for name, about in manifest.layers.items():
+        layer = Layer(name, **about)
+        reducers[name] = LayerReducer(layer, manifest, layer_folder(folder, name), device=torch.device("cpu"))
+        reducers[name].join(parts)
+    bad = [(int(row), reason) for part in parts for row, (_, reason) in zip(part.skipped, part.state.bad, strict=True)]
+    state = State(
+        joined_runs([run for part in parts for run in part.state.batches]),
+        sorted(bad),
+        np.sort(np.concatenate([part.sampled[part.kept] for part in parts])),
+        {name: reducer.state_dict() for name, reducer in reducers.items()},
+    )
+    read = _joined_table([part.path / "images.parquet" for part in parts], [part.rows for part in parts])
+    skipped = _joined_table([part.path / "skipped.parquet" for part in parts], [part.skipped for part in parts])
+    rows = np.sort(np.concatenate([np.concatenate([part.rows, part.skipped]) for part in parts]))
+    joined = as_part(folder, manifest, state, rows)
+    if listing is not None:
+        read = listing.take(pa.array(joined.rows)).append_column("content_hash", read["content_hash"])
+    write_tables(folder, read, skipped)
+    return joined, reducers
+
+
+def _joined_table(paths: Sequence[Path], numbers: Sequence[np.ndarray]) -> pa.Table:
+    order = np.argsort(np.concatenate(numbers), kind="stable")
+    tables = [pq.read_table(path) for path in paths]
+    return pa.concat_tables(tables, promote_options="default").take(pa.array(order))

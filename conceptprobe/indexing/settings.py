@@ -1,0 +1,97 @@
+"""What a build is asked for: checked once, before any image is read, and described in a manifest."""
+
+import importlib.metadata
+from collections.abc import Sequence, Sized
+from dataclasses import asdict
+from typing import Any
+
+from conceptprobe.images import ImageSource
+from conceptprobe.indexing.errors import IndexingError
+from conceptprobe.indexing.loader import fast_decoder
+from conceptprobe.indexing.pooling import check_pooling
+from conceptprobe.models import Layer, VisionModel
+
+MAX_K = 10_000
+MAX_BATCH = 65_536
+MAX_WORKERS = 256
+
+
+def check_settings(
+    images: Sized, layers: Sequence[Layer], pooling: Sequence[str], *, k: int, bottom: int, batch_size: int,
+    workers: int,
+) -> None:  # fmt: skip
+    """Refuse what cannot work before any image is read."""
+    if not len(images) or not layers:
+        raise IndexingError(f"nothing to index: {len(images)} images, {len(layers)} layers")
+    check_poolings(layers, pooling)
+    for name, value, least, most in (
+        ("k", k, 1, MAX_K), ("bottom", bottom, 0, MAX_K), ("batch_size", batch_size, 1, MAX_BATCH),
+        ("workers", workers, 0, MAX_WORKERS),
+    ):  # fmt: skip
+        if type(value) is not int or not least <= value <= most:
+            raise IndexingError(f"{name} is {value!r}: it must be a whole number from {least} to {most:,}")
+
+
+def check_poolings(layers: Sequence[Layer], pooling: Sequence[str]) -> None:
+    """Refuse poolings that some layer cannot have."""
+    if isinstance(pooling, str) or not pooling or len(set(pooling)) != len(pooling):
+        raise IndexingError(f"pooling is {pooling!r}: give a tuple of different names, such as ('mean', 'max')")
+    for layer in layers:
+        for name in pooling:
+            check_pooling(layer, name)
+
+
+def batch_share(shard: tuple[int, int] | None, batches: int) -> tuple[int, int]:
+    """First batch of a shard, and the first after it; of all batches where there are no shards."""
+    number, count = (0, 1) if shard is None else shard
+    if not 0 <= number < count:
+        raise IndexingError(f"shard is {number}/{count}: of n shards the first is 0/n and the last n-1/n")
+    return batches * number // count, batches * (number + 1) // count
+
+
+def parse_limit(max_skipped: int | str | None, images: int) -> int | None:
+    """How many images may be skipped."""
+    if max_skipped is None:
+        return None
+    text = str(max_skipped).strip()
+    try:
+        limit = float(text[:-1]) / 100 * images if text.endswith("%") else int(text)
+    except ValueError:
+        limit = -1
+    if not 0 <= limit < float("inf"):
+        raise IndexingError(f"max_skipped is {max_skipped!r}: give a number of images, or a share such as 5%")
+    return int(limit)
+
+
+def is_hooked(model: VisionModel) -> bool:
+    """Whether something else, such as `VisionModel.intervene`, looks into the model's forward or changes it."""
+    return any(module._forward_hooks or module._forward_pre_hooks for module in model.module.modules())
+
+
+def describe_model(model: VisionModel) -> dict[str, Any]:
+    """A manifest's entry of a model."""
+    about = {
+        "spec": model.spec,
+        "fingerprint": model.fingerprint,
+        "preprocessing": model.preprocessing,
+        "device": model.device.type,
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+    return {**about, "intervened": True} if is_hooked(model) else about
+
+
+def describe_source(images: ImageSource, model: VisionModel | None = None) -> dict[str, Any]:
+    """A manifest's entry of an image source that a model looks at."""
+    about = {"spec": images.spec, "fingerprint": images.fingerprint, "background": images.background}
+    decoder = None if model is None else fast_decoder(images, model.preprocess, model.device)
+    return about if decoder is None else {**about, "fast_decode": decoder}
+
+
+def describe_layers(layers: Sequence[Layer]) -> dict[str, dict[str, Any]]:
+    """A manifest's entry of some layers."""
+    return {layer.name: {key: value for key, value in asdict(layer).items() if key != "name"} for layer in layers}
+
+
+def versions() -> dict[str, str]:
+    """A manifest's entry of what computes."""
+    return {name: importlib.metadata.version(name) for name in ("conceptprobe", "torch", "numpy", "pillow")}

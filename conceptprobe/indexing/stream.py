@@ -1,0 +1,174 @@
+"""One pass over images: every batch through the model, and into the reducers, from the last checkpoint on."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from conceptprobe.images import ImageSource, UnreadableImageError
+from conceptprobe.indexing import checkpoint
+from conceptprobe.indexing.checkpoint import State, load_state, save_state
+from conceptprobe.indexing.errors import TooManySkippedError
+from conceptprobe.indexing.index import layer_folder
+from conceptprobe.indexing.loader import load_batches
+from conceptprobe.indexing.manifest import LOCK, Manifest
+from conceptprobe.indexing.part import Part, as_part
+from conceptprobe.indexing.progress import metered
+from conceptprobe.indexing.reducer import Arrival, LayerReducer
+from conceptprobe.indexing.rowfile import RowFile
+from conceptprobe.indexing.sample import sampled_rows
+from conceptprobe.models import Layer, VisionModel
+
+HASHES = "hashes.bin"
+HASH_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Work:
+    """Images to run.
+
+    Attributes:
+        rows: Rows of the listing, int64, ascending; cut into batches in that order.
+        first: Number of the first batch.
+    """
+
+    rows: np.ndarray
+    first: int = 0
+
+    def batches(self, size: int) -> int:
+        return -(-len(self.rows) // size)
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """What has no part in the result of a pass: how it is done, and how it tells where it is.
+
+    Attributes:
+        workers: Processes that decode images.
+        limit: How many images may be skipped; None for any number.
+        progress: Whether to show a bar.
+        log: A file that JSON lines are appended to.
+    """
+
+    workers: int = 0
+    limit: int | None = None
+    progress: bool = False
+    log: Path | None = None
+
+
+def stream(
+    model: VisionModel, images: ImageSource, layers: Sequence[Layer], folder: Path, manifest: Manifest, plan: str,
+    work: Work, conduct: Conduct,
+) -> tuple[Part, dict[str, LayerReducer]]:  # fmt: skip
+    """Run images through the model and reduce them into `folder`, from the plan's last checkpoint if any.
+
+    Raises:
+        TooManySkippedError: More images could not be read than are allowed; the last checkpoint stays.
+    """
+    whole = len(work.rows) == len(images)
+    todo = images if whole else images.subset(work.rows)
+    sample = sampled_rows(images.table["id"])
+    state = _stored(folder, plan, images)
+    if state is None:
+        empty_folder(folder)
+        state = State([(work.first, work.first)])
+    size, done = manifest.batch_size, state.batches[0][1] - work.first
+    part = as_part(folder, manifest, state, work.rows[: done * size])
+    reducers = {
+        layer.name: LayerReducer(
+            layer, manifest, layer_folder(folder, layer.name), device=model.device, state=state.layers.get(layer.name)
+        )
+        for layer in layers
+    }
+    hashes = RowFile(folder / HASHES, HASH_BYTES, np.uint8, len(part.rows))
+    batches = load_batches(
+        todo, model.preprocess, size=size, shape=model.image_size, workers=conduct.workers,
+        pin=model.device.type == "cuda", first=done, device=model.device,
+    )  # fmt: skip
+    title = f"{model.spec} on {images.spec}"
+    metering = metered(
+        title, len(todo), done=min(done * size, len(todo)), skipped=len(state.bad), show=conduct.progress,
+        log=conduct.log,
+    )  # fmt: skip
+    saved = time.monotonic()
+    with metering as meter, torch.inference_mode():
+        for batch in batches:
+            acts = model.capture(batch.pixels_bchw.to(model.device, model.dtype, non_blocking=True), list(reducers))
+            rows = work.rows[batch.rows[batch.good]]
+            chosen = np.flatnonzero(sample[np.minimum(np.searchsorted(sample, rows), len(sample) - 1)] == rows)
+            arrival = Arrival(work.first + batch.number, rows, batch.good, chosen)
+            for name, reducer in reducers.items() if len(rows) else ():
+                reducer.add(acts[name], arrival)
+            hashes.add(np.frombuffer(bytes.fromhex("".join(batch.hashes)), np.uint8).reshape(-1, HASH_BYTES))
+            bad = [(int(work.rows[row]), reason) for row, reason in batch.bad]
+            state.bad += bad
+            state.batches = [(work.first, work.first + batch.number + 1)]
+            meter.advance(len(batch.rows), [(images.table["id"][row].as_py(), reason) for row, reason in bad])
+            if conduct.limit is not None and len(state.bad) > conduct.limit:
+                raise TooManySkippedError(len(state.bad), int(batch.rows[-1]) + 1, conduct.limit, state.bad[-1][1])
+            if time.monotonic() - saved >= checkpoint.INTERVAL:
+                hashes.flush()
+                _take_up(state, reducers, sample, work.rows[: (batch.number + 1) * size])
+                files = [hashes.path, *(path for reducer in reducers.values() for path in reducer.files)]
+                save_state(folder / checkpoint.NAME, state, plan=plan, files=files)
+                saved = time.monotonic()
+                meter.checkpoint()
+    _take_up(state, reducers, sample, work.rows)
+    part = as_part(folder, manifest, state, work.rows)
+    write_images(folder, images, part.rows, hashes, state.bad)
+    hashes.close()
+    return part, reducers
+
+
+def _take_up(state: State, reducers: dict[str, LayerReducer], sample: np.ndarray, rows: np.ndarray) -> None:
+    """Bring a state up to what the reducers have seen, which is so many rows of the listing."""
+    state.layers = {name: reducer.state_dict() for name, reducer in reducers.items()}
+    bad = np.array([row for row, _ in state.bad], np.int64)
+    state.sampled = np.setdiff1d(np.intersect1d(sample, rows, assume_unique=True), bad)
+
+
+def _stored(folder: Path, plan: str, images: ImageSource) -> State | None:
+    """The last checkpoint, unless an image that it lists as unreadable can be read by now: it would be missed."""
+    state = load_state(folder / checkpoint.NAME, plan=plan)
+    return None if state is None or any(_readable(images, row) for row, _ in state.bad) else state
+
+
+def _readable(images: ImageSource, row: int) -> bool:
+    try:
+        images.load(row)
+    except UnreadableImageError:
+        return False
+    return True
+
+
+def empty_folder(folder: Path) -> None:
+    """Remove what another build left, but not the lock that is held."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def write_images(
+    folder: Path, images: ImageSource, rows: np.ndarray, hashes: RowFile, bad: Sequence[tuple[int, str]]
+) -> None:
+    """Write which images were read, with their content hashes, and which were not, with the reasons."""
+    texts = pa.array((row.tobytes().hex() for block in hashes.blocks() for row in block), pa.string())
+    read = images.table.take(pa.array(rows)).append_column("content_hash", texts)
+    ids = images.table["id"].take(pa.array([row for row, _ in bad], pa.int64()))
+    skipped = pa.table({"id": ids, "reason": pa.array([reason for _, reason in bad], pa.string())})
+    write_tables(folder, read, skipped)
+
+
+def write_tables(folder: Path, read: pa.Table, skipped: pa.Table) -> None:
+    """Write both tables to the same bytes however they were put together."""
+    for name, table in (("images", read), ("skipped", skipped)):
+        # Arrow's own schema would tell what was read back from parquet: a list's items have another name there.
+        pq.write_table(table.combine_chunks(), folder / f"{name}.parquet", compression="zstd", store_schema=False)

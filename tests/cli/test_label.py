@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from conceptprobe.cli.main import app
+from conceptprobe.concepts.names import label_features
+from conceptprobe.images import load_images
+from conceptprobe.indexing import build_index
+from conceptprobe.indexing.find import find_features
+from conceptprobe.models import load_model
+
+LAYER = "blocks.5.mlp.out"
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("label")
+    images = load_images("mini:emoji/noto")
+    model = load_model("mini:supervised", device="cpu")
+    build_index(model, images.subset(range(0, len(images), 5)), LAYER, root / "index", k=20, workers=0)
+    return root / "index"
+
+
+@pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    for function in (find_features, label_features):
+        monkeypatch.setitem(function.__kwdefaults__, "cache", tmp_path_factory.getbasetemp() / "embeddings")
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_label(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("cat\nflag\nheart\nmoon\nmusic\nfood\nclock\n")
+    asked = ["label", str(index), "--words", str(tmp_path / "words.txt"), "--scorer", "mini:clip"]
+    done = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "names"), "--json"])
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {row["source"] for row in found["names"]} == {"words", "concepts"}
+    frame = pd.read_parquet(tmp_path / "names" / "names.parquet")
+    assert len(frame) == len(found["names"])
+    assert frame["feature"].nunique() == 192
+    assert json.loads((tmp_path / "names" / "names.json").read_text()) == found["settings"]
+    plain = CliRunner().invoke(app, asked)
+    assert "by words: " in plain.stdout
+    assert "tested features named, median AUC" in plain.stdout
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_search_for_features(index: Path) -> None:
+    asked = ["search", str(index), "--text", "cat", "--scorer", "mini:clip", "-k", "3"]
+    lines = CliRunner().invoke(app, asked).stdout.splitlines()
+    found = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
+    assert [f"{row['layer']}:{row['feature']}" for row in found] == [line.split()[1] for line in lines]
+    both = CliRunner().invoke(app, ["search", str(index), str(index), *asked[2:]])
+    assert len(both.stdout.splitlines()) == 3
+    first = f"{LAYER}:{found[0]['feature']}"
+    like = CliRunner().invoke(app, ["search", str(index), "--like", first, "--scorer", "mini:clip", "--json"])
+    assert found[0]["feature"] not in [row["feature"] for row in json.loads(like.stdout)]
+    by_id = CliRunner().invoke(app, ["search", str(index), "--like", "noto/1F0CF", "--scorer", "mini:clip"])
+    assert len(by_id.stdout.splitlines()) == 10
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["search", "a", "b", "--feature", "x:1"], "several indices are for --text and --like"),
+        (["search", "a", "--text", "x", "--like", "y"], "give one of --text"),
+        (["label", "a"], "Missing option '--scorer'"),
+    ],
+)
+def test_wrong_usage(args: list[str], message: str) -> None:
+    done = CliRunner().invoke(app, args)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.replace("│", "").split())
