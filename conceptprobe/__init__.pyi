@@ -1,5 +1,5 @@
 from .concepts.concept_set import ConceptSet
-from .concepts.contrast import Contrast, contrast
+from .concepts.contrast import Contrast, contrast, load_contrast
 from .concepts.families import concepts_of
 from .concepts.localisation import Localisation, localise
 from .concepts.matching import Matches, match_features
@@ -49,6 +49,7 @@ __all__ = [
     "index_activations",
     "label_features",
     "list_models",
+    "load_contrast",
     "load_images",
     "load_model",
     "load_names",

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 import operator
 import os
 import zlib
@@ -33,10 +32,10 @@ from conceptprobe.concepts.relations import Relations
 from conceptprobe.concepts.resampling import Plan, Resamples, codes, random_null, rejudge
 from conceptprobe.concepts.scores import FeatureScores, score_features
 from conceptprobe.concepts.strata import matched_difference, strata_of
+from conceptprobe.concepts.tables import load_tables, save_tables
 from conceptprobe.concepts.verdicts import VERDICTS
 from conceptprobe.indexing import Index
 
-SCHEMA_VERSION = 1
 RESAMPLES = 100
 ALL = "all"
 SHARES = ("object", "conceptual", "polysemantic", "unresolved")
@@ -80,14 +79,20 @@ class Contrast:
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write a parquet file for each table, `contrast.json` and `summary.txt`; equal results give equal bytes."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in TABLES:
-            getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False)
-        about = {"schema_version": SCHEMA_VERSION, "settings": self.settings, "caveats": self.caveats}
-        (folder / "contrast.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
-        (folder / "summary.txt").write_text(self.summary() + "\n", encoding="utf-8")
-        return folder
+        tables = {name: getattr(self, name) for name in TABLES}
+        path = save_tables(folder, "contrast", tables, {"settings": self.settings, "caveats": self.caveats})
+        (path / "summary.txt").write_text(self.summary() + "\n", encoding="utf-8")
+        return path
+
+
+def load_contrast(folder: str | os.PathLike[str]) -> Contrast:
+    """Read what `Contrast.save` wrote.
+
+    Raises:
+        ConceptError: The folder holds no contrast, or a damaged one, or of another version.
+    """
+    tables, about = load_tables(folder, "contrast", TABLES, command="conceptprobe contrast INDEX_A INDEX_B")
+    return Contrast(**tables, settings=about["settings"], caveats=tuple(about["caveats"]))
 
 
 @dataclass(frozen=True, eq=False)

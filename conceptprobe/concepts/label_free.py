@@ -1,11 +1,12 @@
 """Whether a feature's images have more in common than their looks, without any label.
 
 A scorer, a model of another family, says how much alike they are in meaning. Meaning and looks go together, so a list
-is held against lists of images that look as much alike.
+is held against lists that looks alone would give, or where only lists are known, lists that look as much alike.
 """
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,10 @@ from conceptprobe.concepts.coherence import mean_cosine
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.look_alikes import draw_look_alikes
 from conceptprobe.concepts.visual import describe_images
+from conceptprobe.concepts.visual_null import VisualNull
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.embeddings import CACHE, embed_images, source_of
+from conceptprobe.indexing.embeddings import CACHE, activations_of, embed_images, source_of
 from conceptprobe.models import VisionModel
 from conceptprobe.models.errors import SpecError
 from conceptprobe.models.spec import ModelSpec
@@ -49,9 +51,11 @@ def score_without_labels(
 ) -> pd.DataFrame:
     """Test each feature for meaning beyond looks: S - E[S|V].
 
-    S is the mean cosine of the pairs of its top images in the scorer's space, V that in the space of `describe_images`,
-    and E[S|V] the mean S of the lists of look-alikes (`draw_look_alikes`) whose V is nearest to its own. S - V would
-    mean nothing: the two have different scales.
+    S is the mean cosine of the pairs of its top images in the scorer's space, V that in the space of `describe_images`.
+    E[S|V] is the mean S of lists that looks alone would give the feature (`VisualNull`), where the index has vectors,
+    the pooling is its first and all images are looked at; else of the lists of look-alikes (`draw_look_alikes`) whose
+    V is nearest to its own, which takes a look that goes with a meaning for that meaning too often. S - V would mean
+    nothing: the two have different scales.
 
     Args:
         index: A finished index.
@@ -60,8 +64,8 @@ def score_without_labels(
         layers: By default all.
         pooling: By default the index's first.
         images: Where the images are now, if not where the index was built from.
-        draws: Lists of look-alikes.
-        matches: How many of them each feature is held against.
+        draws: Lists of look-alikes, where they are needed.
+        matches: How many lists each feature is held against.
         sample: Where there are more images than this, as many drawn at random and those in the features' lists are
             embedded, described and drawn from, and no others.
         seed: Where the draws come from.
@@ -69,9 +73,10 @@ def score_without_labels(
         progress: Show bars on stderr.
 
     Returns:
-        One row a feature: feature, layer, index, pooling, scorer, coherence_semantic (S), coherence_visual (V), excess
-        (S - E[S|V]), p (share of matches with an S as large), q (Benjamini and Hochberg over the layer's live
-        features), dead. Dead features, and those with fewer than k images, have no p and q.
+        One row a feature: feature, layer, index, pooling, scorer, looks (which lists it is held against: predicted or
+        alike), coherence_semantic (S), coherence_visual (V), excess (S - E[S|V]), p (share of those lists with an S as
+        large), q (Benjamini and Hochberg over the layer's live features), dead. Dead features, and those with fewer
+        than k images, have no excess, p and q.
 
     Raises:
         ConceptError: The scorer learned from the same as the index's model, or k, draws or matches is out of range.
@@ -91,25 +96,33 @@ def score_without_labels(
     source = source_of(index, images)
     looks_nv = describe_images(source, rows, cache=cache, progress=progress)
     meanings_nd = embed_images(scorer, source, rows, cache=cache, progress=progress)
-    bank = draw_look_alikes(looks_nv, k, draws, rng)
-    meaning_d = mean_cosine(meanings_nd, bank.rows_dk)
+    known = index.manifest.vectors and pooling == index.manifest.pooling[0] and len(index.images) <= sample
+    predicted = VisualNull(looks_nv, seed=seed) if known else None
+    bank = None if known else draw_look_alikes(looks_nv, k, draws, rng)
     frames = []
     for layer, rows_fk in lists.items():
         dead_f = index.stats(layer, pooling)["dead"].to_numpy()
         local_fk = np.where(rows_fk >= 0, np.searchsorted(rows, rows_fk), -1)
         semantic_f, visual_f = mean_cosine(meanings_nd, local_fk), mean_cosine(looks_nv, local_fk)
-        windows_fm = bank.matched(visual_f, matches)[:, None] + np.arange(matches)
-        matched_fm = meaning_d[windows_fm]
-        p_f = (1 + (matched_fm >= semantic_f[:, None]).sum(1)) / (1 + matches)
-        tested_f = ~dead_f & (rows_fk >= 0).all(1)
-        q_f = np.full(len(rows_fk), np.nan)
-        q_f[tested_f] = false_discovery_control(p_f[tested_f]) if tested_f.any() else np.nan
+        tested = np.flatnonzero(~dead_f & (rows_fk >= 0).all(1))
+        excess_f, p_f, q_f = (np.full(len(rows_fk), np.nan) for _ in range(3))
+        if predicted is not None and len(tested):
+            acts_nf = np.concatenate([acts_bf[:, tested] for acts_bf in activations_of(index, layer)])
+            compared = predicted.compare(
+                acts_nf, local_fk[tested], partial(mean_cosine, meanings_nd), rng, draws=matches
+            )
+            excess_f[tested], p_f[tested] = semantic_f[tested] - compared.mean_f, compared.p_f
+        elif bank is not None and len(tested):
+            meaning_d = mean_cosine(meanings_nd, bank.rows_dk)
+            matched_fm = meaning_d[bank.matched(visual_f[tested], matches)[:, None] + np.arange(matches)]
+            excess_f[tested] = semantic_f[tested] - matched_fm.mean(1)
+            p_f[tested] = (1 + (matched_fm >= semantic_f[tested, None]).sum(1)) / (1 + matches)
+        q_f[tested] = false_discovery_control(p_f[tested]) if len(tested) else np.nan
         frames.append(
             pd.DataFrame({
                 "feature": np.arange(len(rows_fk)), "layer": layer, "index": index.path.name, "pooling": pooling,
-                "scorer": scorer.spec, "coherence_semantic": semantic_f, "coherence_visual": visual_f,
-                "excess": semantic_f - matched_fm.mean(1), "p": np.where(tested_f, p_f, np.nan), "q": q_f,
-                "dead": dead_f,
+                "scorer": scorer.spec, "looks": "predicted" if known else "alike", "coherence_semantic": semantic_f,
+                "coherence_visual": visual_f, "excess": excess_f, "p": p_f, "q": q_f, "dead": dead_f,
             })
         )  # fmt: skip
     return pd.concat(frames, ignore_index=True)

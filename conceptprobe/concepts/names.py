@@ -1,7 +1,6 @@
 """Name features by words, and by the concepts of their images; test each name on images that did not choose it."""
 
 import importlib.metadata
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from conceptprobe.concepts.families import concepts_of
 from conceptprobe.concepts.held_out import Ranks, restrict, split_images
 from conceptprobe.concepts.pairing import image_vectors
 from conceptprobe.concepts.soft_wpmi import MAX_LIST, SHARPNESS, best_words, log_normaliser
+from conceptprobe.concepts.tables import load_tables, save_tables
 from conceptprobe.concepts.vocabulary import Vocabulary, read_words
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing import Index
@@ -30,8 +30,7 @@ from conceptprobe.indexing.embeddings import CACHE, source_of
 from conceptprobe.indexing.find import embed_needed
 from conceptprobe.models import VisionModel
 
-SCHEMA_VERSION = 1
-NAMES, SETTINGS = "names.parquet", "names.json"
+NAME = "names"
 WORDS, CONCEPTS = "words", "concepts"
 TOP = 5
 SHORTEST = 4  # images of a list that lie in the choosing half
@@ -90,30 +89,17 @@ class FeatureNames:
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write `names.parquet` and `names.json`; equal names give equal bytes."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.frame.to_parquet(folder / NAMES, index=False)
-        (folder / SETTINGS).write_text(json.dumps(self.settings, indent=1, ensure_ascii=False), encoding="utf-8")
-        return folder
+        return save_tables(folder, NAME, {"names": self.frame}, self.settings)
 
 
 def load_names(folder: str | os.PathLike[str]) -> FeatureNames:
     """Read what `FeatureNames.save` wrote.
 
     Raises:
-        ConceptError: The folder holds no names, or names of another version.
+        ConceptError: The folder holds no names, or damaged ones, or of another version.
     """
-    folder = Path(folder)
-    if not (folder / SETTINGS).is_file():
-        raise ConceptError(f"{folder} holds no {SETTINGS}: make names with `conceptprobe label INDEX --out {folder}`")
-    try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        version = settings["schema_version"]
-        if version == SCHEMA_VERSION:
-            return FeatureNames(pd.read_parquet(folder / NAMES), settings)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ConceptError(f"{folder} is damaged ({type(error).__name__}): label the index again") from error
-    raise ConceptError(f"{folder} has schema version {version}, this conceptprobe reads {SCHEMA_VERSION}: label again")
+    tables, settings = load_tables(folder, NAME, ("names",), command="conceptprobe label INDEX")
+    return FeatureNames(tables["names"], settings)
 
 
 def label_features(
@@ -182,7 +168,7 @@ def label_features(
     frames = [namer.label(index, layer, pooling, lists[layer]) for layer in steps]
     manifest = index.manifest
     settings = {
-        "schema_version": SCHEMA_VERSION, "model": manifest.model["spec"], "source": manifest.source["spec"],
+        "model": manifest.model["spec"], "source": manifest.source["spec"],
         "scorer": scorer.spec,
         "fingerprints": {
             "model": manifest.model["fingerprint"], "source": manifest.source["fingerprint"],

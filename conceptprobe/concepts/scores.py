@@ -24,17 +24,17 @@ from conceptprobe.concepts.families import concepts_of
 from conceptprobe.concepts.looks import Looks, look_at
 from conceptprobe.concepts.nulls import DRAWS, Null, Nulls, counts_of, draw_null, draw_nulls
 from conceptprobe.concepts.relations import Relations
+from conceptprobe.concepts.tables import load_tables, save_tables
 from conceptprobe.concepts.verdicts import explain, judge, list_faults
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.embeddings import activations_of, embed_images, source_of
 from conceptprobe.models import VisionModel
 
-SCHEMA_VERSION = 1
+NAME = "scores"
 LEAST_K, MOST_K = 8, 40
 CURVE = (0.5, 1, 2, 4)
 CURVE_DRAWS = 20_000
-SETTINGS, FEATURES, CURVES = "scores.json", "features.parquet", "curve.parquet"
 POSITIVE = ("object", "conceptual", "polysemantic")
 
 
@@ -83,31 +83,17 @@ class FeatureScores:
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write `features.parquet`, `curve.parquet` and `scores.json`; equal scores give equal bytes."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.frame.to_parquet(folder / FEATURES, index=False)
-        self.curve.to_parquet(folder / CURVES, index=False)
-        (folder / SETTINGS).write_text(json.dumps(self.settings, indent=1, ensure_ascii=False), encoding="utf-8")
-        return folder
+        return save_tables(folder, NAME, {"features": self.frame, "curve": self.curve}, self.settings)
 
 
 def load_scores(folder: str | os.PathLike[str]) -> FeatureScores:
     """Read what `FeatureScores.save` wrote.
 
     Raises:
-        ConceptError: The folder holds no scores, or scores of another version.
+        ConceptError: The folder holds no scores, or damaged ones, or of another version.
     """
-    folder = Path(folder)
-    if not (folder / SETTINGS).is_file():
-        raise ConceptError(f"{folder} holds no {SETTINGS}: make scores with `conceptprobe score INDEX --out {folder}`")
-    try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        version = settings["schema_version"]
-        if version == SCHEMA_VERSION:
-            return FeatureScores(pd.read_parquet(folder / FEATURES), pd.read_parquet(folder / CURVES), settings)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ConceptError(f"{folder} is damaged ({type(error).__name__}): score the index again") from error
-    raise ConceptError(f"{folder} has schema version {version}, this conceptprobe reads {SCHEMA_VERSION}: score again")
+    tables, settings = load_tables(folder, NAME, ("features", "curve"), command="conceptprobe score INDEX")
+    return FeatureScores(tables["features"], tables["curve"], settings)
 
 
 def score_features(
@@ -184,7 +170,7 @@ def score_features(
         curves.append(curve)
     manifest = index.manifest
     settings = {
-        "schema_version": SCHEMA_VERSION, "model": manifest.model["spec"], "source": manifest.source["spec"],
+        "model": manifest.model["spec"], "source": manifest.source["spec"],
         "fingerprints": {"model": manifest.model["fingerprint"], "source": manifest.source["fingerprint"]},
         "layers": list(layers), "pooling": pooling, "k": k, "index_k": manifest.k, "q": q, "draws": draws, "seed": seed,
         "concepts": _describe(concepts), "looks": looks.how, "scorer": None if scorer is None else scorer.spec,

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from conceptprobe.cli.main import app
-from conceptprobe.concepts.names import label_features
+from conceptprobe.concepts.names import label_features, load_names
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index
 from conceptprobe.indexing.find import find_features
@@ -41,7 +41,7 @@ def test_label(index: Path, tmp_path: Path) -> None:
     frame = pd.read_parquet(tmp_path / "names" / "names.parquet")
     assert len(frame) == len(found["names"])
     assert frame["feature"].nunique() == 192
-    assert json.loads((tmp_path / "names" / "names.json").read_text()) == found["settings"]
+    assert load_names(tmp_path / "names").settings == found["settings"]
     plain = CliRunner().invoke(app, asked)
     assert "by words: " in plain.stdout
     assert "tested features named, median AUC" in plain.stdout

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import contrast_coverage as simulation
 from conceptprobe.cli.main import app
 from conceptprobe.concepts.concept_set import ConceptSet
-from conceptprobe.concepts.contrast import Contrast, contrast
+from conceptprobe.concepts.contrast import Contrast, contrast, load_contrast
 from conceptprobe.concepts.difference import Measure, binomial, estimate
 from conceptprobe.concepts.enrichment import log_likelihood_ratio
 from conceptprobe.concepts.errors import ContrastError
@@ -291,7 +291,10 @@ def test_contrast_of_the_twins(twins: list[Index], found: Contrast, tmp_path: Pa
     assert "points" in text
     folder = found.save(tmp_path / "contrast")
     assert json.loads((folder / "contrast.json").read_text())["settings"]["models"] == ["mini:clip", "mini:supervised"]
-    pd.testing.assert_frame_equal(pd.read_parquet(folder / "differences.parquet"), found.differences)
+    again = load_contrast(folder)
+    for name in ("differences", "models", "concepts", "matches"):
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(found, name))
+    assert again.summary() == text
 
 
 def test_contrast_is_the_same_again(twins: list[Index], scores: list[FeatureScores], found: Contrast) -> None:

@@ -68,13 +68,15 @@ def planted(index: Index, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, 
     looks = rng.standard_normal((N, 12)) / np.sqrt(1 + np.arange(12))
     looks /= np.linalg.norm(looks, axis=1, keepdims=True)
     themes = np.eye(40)[np.arange(N) % 40]
-    meanings = np.concatenate([np.sqrt(0.7) * looks, np.sqrt(0.3) * themes], axis=1)
+    meanings = np.concatenate([np.sqrt(0.6) * looks, np.sqrt(0.4) * themes], axis=1)
     directions = rng.standard_normal((12, 300))
     scores = looks @ directions / np.linalg.norm(directions, axis=0) + 0.2 * rng.standard_normal((N, 300))
-    lists = [*np.argsort(-scores, axis=0)[:K].T]
-    lists += [rng.choice(np.flatnonzero(themes[:, i % 40]), K, replace=False) for i in range(100)]
+    thematic = 5 * themes[:, np.arange(100) % 40] + rng.standard_normal((N, 100))
+    acts = np.concatenate([scores, thematic], axis=1).astype(np.float32)
+    lists = [*np.argsort(-acts, axis=0)[:K].T]
     monkeypatch.setattr(label_free, "describe_images", lambda source, rows, **_: looks[rows].astype(np.float32))
     monkeypatch.setattr(label_free, "embed_images", lambda model, source, rows, **_: meanings[rows].astype(np.float32))
+    monkeypatch.setattr(label_free, "activations_of", lambda index, layer: iter([acts]))
     width = index.manifest.layers[LAYER]["width"]
     rows_fk = np.concatenate([lists, np.resize(lists[:1], (width - 400, K))])
     monkeypatch.setattr(index, "top_rows", lambda layer, pooling: (rows_fk, np.zeros(rows_fk.shape)))
@@ -84,8 +86,10 @@ def planted(index: Index, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, 
     return looks, meanings, rows_fk
 
 
-@pytest.mark.parametrize("sample", [100_000, 300])
-def test_meaning_is_told_from_looks(index: Index, sample: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("sample", "held_against"), [(100_000, "predicted"), (300, "alike")])
+def test_meaning_is_told_from_looks(
+    index: Index, sample: int, held_against: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks, meanings, rows_fk = planted(index, monkeypatch)
     scorer = load_model("mini:clip", device="cpu")
     frame = score_without_labels(index, scorer, k=K, draws=6000, matches=500, sample=sample, cache=None)
@@ -96,7 +100,8 @@ def test_meaning_is_told_from_looks(index: Index, sample: int, monkeypatch: pyte
     assert (semantic["excess"] > 0.15).all()
     assert (visual["p"] <= 0.05).mean() <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
     assert (visual["coherence_semantic"] > semantic["coherence_semantic"].min()).any()
-    assert frame[400:][["p", "q"]].isna().all(axis=None)
+    assert frame[400:][["excess", "p", "q"]].isna().all(axis=None)
+    assert set(frame["looks"]) == {held_against}
     assert set(frame["scorer"]) == {"mini:clip"}
 
 
