@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from conceptprobe.images import ImageSource, UnreadableImageError
 from conceptprobe.images.decode import decode_plain_jpeg, is_plain_jpeg
 from conceptprobe.indexing.nvjpeg import decode_jpegs, has_nvjpeg
-from conceptprobe.models.preprocessing import Preprocessing
+from conceptprobe.models.preprocessing import Preprocessing, as_floats
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Batch:
 class _Sent:
     """What a worker sends: a batch, and the JPEGs that it leaves to the GPU, one after the other."""
 
-    batch: Batch  # pixels are floats in [0,1], or with fast decoding uint8
+    batch: Batch  # pixels are uint8 where `preprocess` is a model's `Preprocessing`, else floats in [0,1]
     jpegs: torch.Tensor
     sizes: tuple[int, ...]
     places: tuple[int, ...]
@@ -57,7 +57,8 @@ class _Batches(Dataset[_Sent]):
         device: torch.device,
     ):
         self.source, self.preprocess, self.size, self.shape = source, preprocess, size, shape
-        self.fast = preprocess if source.fast_decode and isinstance(preprocess, Preprocessing) else None
+        self.own = preprocess if isinstance(preprocess, Preprocessing) else None
+        self.fast = self.own if source.fast_decode else None
         self.leaves_jpegs = fast_decoder(source, preprocess, device) == "nvjpeg"
 
     def __len__(self) -> int:
@@ -65,7 +66,8 @@ class _Batches(Dataset[_Sent]):
 
     def __getitem__(self, number: int) -> _Sent:
         rows = np.arange(number * self.size, min((number + 1) * self.size, len(self.source)))
-        dtype = torch.float32 if self.fast is None else torch.uint8
+        dtype = torch.float32 if self.own is None else torch.uint8
+        prepare = self.preprocess if self.own is None else self.own.levels
         pixels = torch.zeros(self.size, 3, *self.shape, dtype=dtype, device="cpu")
         good, hashes, bad, jpegs = [], [], [], {}
         for place, row in enumerate(rows.tolist()):
@@ -78,7 +80,7 @@ class _Batches(Dataset[_Sent]):
                     pixels[place], content_hash = self._decode_fast(data, self.fast)
                 else:
                     loaded = self.source.decode(data)
-                    pixels[place], content_hash = self.preprocess(loaded.image), loaded.content_hash
+                    pixels[place], content_hash = prepare(loaded.image), loaded.content_hash
             except UnreadableImageError as error:
                 bad.append((row, str(error)))
                 continue
@@ -101,7 +103,7 @@ class _Batches(Dataset[_Sent]):
         """Bring the pixels to the device as floats, decoding there the JPEGs that were left."""
         batch = sent.batch
         pixels = batch.pixels_bchw.to(device, non_blocking=True)
-        if self.fast is None:
+        if self.own is None:
             return replace(batch, pixels_bchw=pixels)
         jpegs = sent.jpegs.split(sent.sizes) if sent.sizes else ()
         reasons: dict[int, str] = {}
@@ -109,13 +111,13 @@ class _Batches(Dataset[_Sent]):
             if isinstance(image, str):
                 reasons[place] = image
             else:
-                pixels[place] = self.fast.fast(image)
+                pixels[place] = self.own.fast(image)
         if reasons:
             kept = [i for i, place in enumerate(batch.good.tolist()) if place not in reasons]
             bad = [*batch.bad, *((int(batch.rows[place]), reason) for place, reason in reasons.items())]
             hashes = tuple(batch.hashes[i] for i in kept)
             batch = replace(batch, good=batch.good[kept], hashes=hashes, bad=tuple(sorted(bad)))
-        return replace(batch, pixels_bchw=pixels / 255)
+        return replace(batch, pixels_bchw=as_floats(pixels))
 
     def _decode(self, jpegs: Sequence[torch.Tensor], device: torch.device) -> list[Any]:
         """Pixels of each JPEG; where the GPU cannot decode it, the image or the reason that the CPU gives."""

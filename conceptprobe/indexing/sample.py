@@ -67,7 +67,8 @@ def summarise(values_nf: np.ndarray, high: float, draws_fds: np.ndarray) -> Summ
     features = values_nf.shape[1]
     # Sorted keys are values with their place in the sample; what is not finite has the smallest key.
     places_n = torch.arange(len(values_nf), device="cpu")
-    keys_fn = np.sort(pack(torch.from_numpy(np.ascontiguousarray(values_nf.T)), places_n).numpy(), axis=1)
+    keys_fn = pack(torch.from_numpy(values_nf).T.contiguous(), places_n).numpy()
+    keys_fn.sort(axis=1)
     count_f = (keys_fn != EMPTY).sum(1)
     skip_f = len(values_nf) - count_f
 

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -99,12 +100,11 @@ def stream(
     saved = time.monotonic()
     with metering as meter, torch.inference_mode():
         for batch in batches:
-            acts = model.capture(batch.pixels_bchw.to(model.device, model.dtype, non_blocking=True), list(reducers))
             rows = work.rows[batch.rows[batch.good]]
             chosen = np.flatnonzero(sample[np.minimum(np.searchsorted(sample, rows), len(sample) - 1)] == rows)
             arrival = Arrival(work.first + batch.number, rows, batch.good, chosen)
-            for name, reducer in reducers.items() if len(rows) else ():
-                reducer.add(acts[name], arrival)
+            if len(rows):
+                model.visit(batch.pixels_bchw.to(model.dtype), list(reducers), partial(_reduce, reducers, arrival))
             hashes.add(np.frombuffer(bytes.fromhex("".join(batch.hashes)), np.uint8).reshape(-1, HASH_BYTES))
             bad = [(int(work.rows[row]), reason) for row, reason in batch.bad]
             state.bad += bad
@@ -124,6 +124,10 @@ def stream(
     write_images(folder, images, part.rows, hashes, state.bad)
     hashes.close()
     return part, reducers
+
+
+def _reduce(reducers: dict[str, LayerReducer], arrival: Arrival, layer: str, acts: torch.Tensor) -> None:
+    reducers[layer].add(acts, arrival)
 
 
 def _take_up(state: State, reducers: dict[str, LayerReducer], sample: np.ndarray, rows: np.ndarray) -> None:

@@ -53,6 +53,9 @@ class LayerTable:
         """The layers that names, globs and slices select, in model order; modules that are not listed come last."""
         selected: set[str] = set()
         for pattern in [names] if isinstance(names, str) else names:
+            if pattern in self._listed:  # a whole name, as in every batch of an index
+                selected.add(pattern)
+                continue
             try:
                 selected.update(select(pattern, self._listed))
             except UnknownLayerError:
@@ -93,9 +96,7 @@ class LayerTable:
         return layer
 
     def derive(self, name: str, captured: Mapping[str, Tensor]) -> Tensor:
-        """The value of a layer, given the captured one of its base."""
-        if name not in self._derived:
-            return captured[name]
+        """The value of a derived layer, given the captured one of its base."""
         layer, base, fn = self._derived[name]
         value, own = fn(captured[base]), captured[base].shape
         expected = (own[0], layer.width, *own[2:]) if layer.kind == "map" else (*own[:-1], layer.width)

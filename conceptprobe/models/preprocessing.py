@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import torch
 import torchvision.transforms.functional as transforms
 import torchvision.transforms.v2.functional as tensors
 from PIL import Image
@@ -20,6 +21,11 @@ def shortened(image: Image.Image) -> Image.Image:
     shown_width, shown_height = min(width, LONGEST * height), min(height, LONGEST * width)
     left, top = (width - shown_width) // 2, (height - shown_height) // 2
     return image if (left, top) == (0, 0) else image.crop((left, top, left + shown_width, top + shown_height))
+
+
+def as_floats(levels: Tensor) -> Tensor:
+    """Grey levels, uint8, as float32 in [0,1], to the same bits on every device."""
+    return levels / torch.full((), 255.0, device=levels.device)  # by a plain number CUDA would multiply, with 1 / 255
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,11 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Pixels [3,H,W], float32 in [0,1], of an RGB image."""
-        return transforms.to_tensor(self._fit(image))
+        return as_floats(self.levels(image))
+
+    def levels(self, image: Image.Image) -> Tensor:
+        """Pixels [3,H,W], uint8, of an RGB image: a quarter of the floats that `as_floats` makes."""
+        return tensors.pil_to_tensor(self._fit(image))
 
     @property
     def scales_tensors(self) -> bool:
@@ -59,11 +69,11 @@ class Preprocessing:
             image: RGB, or where `scales_tensors` its pixels [3,h,w], uint8, on any device.
 
         Returns:
-            Pixels [3,H,W], uint8, to be divided by 255.
+            Pixels [3,H,W], uint8, as `levels` gives them.
         """
         if isinstance(image, Image.Image):
             if not self.scales_tensors:
-                return tensors.pil_to_tensor(self._fit(image))
+                return self.levels(image)
             pixels = tensors.pil_to_tensor(image)
         else:
             pixels = image
@@ -80,6 +90,8 @@ class Preprocessing:
         interpolation = InterpolationMode(self.interpolation)
         if self.mode == "shortest":
             image = shortened(image)
+        if image.size[::-1] == self.resize == self.size:
+            return image
         if self.mode == "squash":
             image = transforms.resize(image, list(self.resize), interpolation)
         elif self.mode == "longest":

@@ -180,12 +180,39 @@ class VisionModel:
         Returns:
             One tensor a layer, in the layout of its kind, in model order.
         """
-        wanted = [layer.name for layer in self.resolve(layers)]
-        pending = {self._table.base(name) for name in wanted}
         values: dict[str, Tensor] = {}
+        self.visit(pixels_bchw, layers, values.__setitem__)
+        return {layer.name: values[layer.name] for layer in self.resolve(layers)}
+
+    def visit(self, pixels_bchw: Tensor, layers: str | Iterable[str], see: Callable[[str, Tensor], None]) -> None:
+        """Show the activations of some layers one after the other, and keep none of them.
+
+        Args:
+            pixels_bchw: As `capture` takes them.
+            layers: Names, or anything else `resolve` understands.
+            see: Given a layer's name and its tensor as soon as the forward has made it, while it is in the processor's
+                cache; derived layers come after the forward. It must not change the tensor.
+        """
+        wanted = [layer.name for layer in self.resolve(layers)]
+        derived = [name for name in wanted if self._table.base(name) != name]
+        needed = {self._table.base(name) for name in derived}
+        bases: dict[str, Tensor] = {}
+        pending = {self._table.base(name) for name in wanted}
+
+        def keep(name: str, value: Tensor) -> None:
+            pending.remove(name)
+            if self._table.site(name).copy:
+                value = value.clone()
+            if name in needed:
+                bases[name] = value
+            if name in wanted:
+                see(name, value)
+            if not pending:
+                raise _Stop
+
         with ExitStack() as hooks:
             for name in sorted(pending):
-                hooks.enter_context(touching(self._table.site(name), self._keep(name, values, pending)))
+                hooks.enter_context(touching(self._table.site(name), functools.partial(keep, name)))
             if pending:
                 try:
                     self._run(pixels_bchw)
@@ -193,7 +220,8 @@ class VisionModel:
                     pass
                 else:
                     raise ModelError(f"{self.spec}: {sorted(pending)} did not run in this forward")
-        return {name: self._table.derive(name, values) for name in wanted}
+        for name in derived:  # when no hook is left: their functions may call modules of this model
+            see(name, self._table.derive(name, bases))
 
     @contextmanager
     def intervene(self, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator["VisionModel"]:
@@ -268,17 +296,6 @@ class VisionModel:
     def _dry_run(self, batch: int) -> None:
         with torch.no_grad():
             self._run(torch.zeros(batch, 3, *self.image_size))
-
-    def _keep(self, name: str, values: dict[str, Tensor], pending: set[str]) -> Callable[[Tensor], None]:
-        copy = self._table.site(name).copy
-
-        def keep(value: Tensor) -> None:
-            values[name] = value.clone() if copy else value
-            pending.discard(name)
-            if not pending:
-                raise _Stop
-
-        return keep
 
     def _run(self, pixels_bchw: Tensor) -> Any:
         """Normalise and look at the images, in eval mode."""

@@ -109,6 +109,17 @@ def test_the_faster_decoder_changes_nothing(folder, monkeypatch, mode):
     assert_same(batches(folder, PREPROCESSING[mode], fast=True), faster)
 
 
+@pytest.mark.parametrize("mode", PREPROCESSING)
+def test_workers_send_bytes_and_batches_hold_what_preprocess_gives(folder, mode):
+    source = load_images(f"folder:{folder}")
+    dataset = loading._Batches(source, PREPROCESSING[mode], 4, (SIZE, SIZE), CPU)
+    assert dataset[0].batch.pixels_bchw.dtype == torch.uint8
+    for batch in batches(folder, PREPROCESSING[mode], fast=False):
+        for place in batch.good.tolist():
+            expected = PREPROCESSING[mode](source.load(int(batch.rows[place])).image)
+            assert torch.equal(batch.pixels_bchw[place], expected)
+
+
 def test_another_preprocessing_than_a_models_own_is_left_alone(folder):
     exact, fast = (batches(folder, lambda image: PREPROCESSING["squash"](image), fast=fast) for fast in (False, True))
     assert_same(fast, exact)

@@ -70,6 +70,25 @@ def test_pixels_are_in_the_unit_interval(tiny, image):
     assert pixels.max() <= 1
 
 
+def test_floats_are_those_of_torchvision_to_the_bit() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
+    preprocess = Preprocessing(size=(16, 16), resize=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert torch.equal(preprocess(Image.fromarray(levels)), transforms.to_tensor(levels))
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize(
+    ("size", "resize"), [((30, 20), (30, 20)), ((20, 20), (20, 20)), ((20, 20), (24, 24))], ids=str
+)
+def test_an_image_of_the_models_size_is_taken_as_it_is_unless_its_border_is_cut(mode, size, resize) -> None:
+    preprocess = Preprocessing(size, resize, (0.5,) * 3, (0.5,) * 3, mode)
+    levels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    pixels = preprocess(Image.fromarray(levels))
+    assert pixels.shape == (3, *size)
+    same = torch.equal(pixels, transforms.to_tensor(levels))
+    assert same == (size == resize)
+
+
 def test_a_very_long_image_is_cut_to_its_middle_before_it_is_scaled() -> None:
     preprocess = Preprocessing(size=(24, 24), resize=(30, 30), mean=(0.5,) * 3, std=(0.5,) * 3)
     line = np.zeros((60_000, 1, 3), np.uint8)

@@ -1,6 +1,7 @@
 """Capture, intervention and derived layers, on a small ViT and on modules made by hand."""
 
 import pickle
+import weakref
 
 import open_clip
 import pytest
@@ -89,6 +90,29 @@ def test_capture_stops_within_a_block(tiny):
         ran.clear()
         tiny.capture(pixels, f"blocks.2.{layer}")
         assert ran == expected, layer
+
+
+def test_visit_shows_what_capture_gives_and_keeps_nothing(tiny):
+    tiny.attach("double", "blocks.1.resid", lambda x: 2 * x, 192)
+    names = [layer.name for layer in tiny.layers if not layer.name.endswith("attn.probs")]
+    pixels = pixels_for(tiny)
+    with torch.inference_mode():
+        expected = tiny.capture(pixels, names)
+        seen = {}
+        tiny.visit(pixels, names, lambda name, value: seen.update({name: value.clone()}))
+        assert list(expected) == names
+        assert seen.keys() == expected.keys()
+        assert list(seen)[-1] == "double"
+        for name, value in seen.items():
+            assert torch.equal(value, expected[name]), name
+        alive, shown = [], []
+
+        def see(name: str, value: Tensor) -> None:
+            alive.append([reference() is not None for reference in shown])
+            shown.append(weakref.ref(value))
+
+        tiny.visit(pixels, "blocks.*.mlp.hidden", see)
+    assert alive == [[False] * count for count in range(len(tiny.resolve("blocks.*.mlp.hidden")))]
 
 
 def test_a_users_hooks_stay_and_work(tiny, count_hooks):
@@ -224,6 +248,14 @@ def test_a_derived_layer_is_a_layer_like_any_other(tiny):
     assert torch.equal(both["sae"], (both[base] @ weights).relu())
     with tiny.intervene({base: torch.zeros_like}):
         assert not tiny.capture(pixels, "sae")["sae"].any()
+
+
+def test_a_derived_layer_may_call_modules_of_the_model(tiny):
+    tiny.attach("lens", "blocks.2.resid", tiny.module.norm, 192)
+    pixels = pixels_for(tiny)
+    values = tiny.capture(pixels, ["lens", "blocks.2.resid", "final"])
+    assert torch.equal(values["lens"], tiny.module.norm(values["blocks.2.resid"]))
+    assert torch.equal(values["final"], tiny.capture(pixels, "final")["final"])
 
 
 def test_derived_layers_are_checked(tiny):
