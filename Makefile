@@ -12,7 +12,7 @@ demo: $(VENV)/.base
 
 test: $(VENV)/.test lint browser
 	$(BIN)/python recipes/dinov2.py
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
