@@ -23,12 +23,12 @@ from conceptprobe.concepts.concept_set import ConceptSet
 from conceptprobe.concepts.enrichment import Enrichment
 from conceptprobe.concepts.families import concepts_of
 from conceptprobe.concepts.names import FeatureNames, label_features
-from conceptprobe.concepts.pairing import image_vectors
 from conceptprobe.concepts.soft_wpmi import MAX_LIST, best_words
 from conceptprobe.concepts.vocabulary import Vocabulary, read_words
 from conceptprobe.images import load_images
 from conceptprobe.indexing import Index, build_index, index_activations, open_index
 from conceptprobe.indexing.embeddings import embed_images, source_of
+from conceptprobe.indexing.image_vectors import image_vectors
 from conceptprobe.models import load_model
 
 

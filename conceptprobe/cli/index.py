@@ -138,11 +138,10 @@ def append(
     log_json: Annotated[Path | None, typer.Option(help="File to append the progress to, as JSON lines.")] = None,
 ) -> None:
     """Add the images that an index does not have yet; only those are run through the model."""
-    from conceptprobe.images import load_images
     from conceptprobe.indexing import append_index, open_index
+    from conceptprobe.indexing.settings import load_source
 
-    old = open_index(path).manifest.source
-    source = load_images(images or old["spec"], background=old["background"], fast_decode="fast_decode" in old)
+    source = load_source(open_index(path).manifest.source, images)
     with resumable():
         index = append_index(path, source, workers=workers, max_skipped=max_skipped, progress=True, log=log_json)
     summarise(index, as_json)
@@ -156,14 +155,11 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
     """Check every hash and every invariant, and run some images again. Ends with 1 where something is wrong."""
-    from conceptprobe.images import load_images
     from conceptprobe.indexing import verify_index
     from conceptprobe.indexing.manifest import Manifest
+    from conceptprobe.indexing.settings import load_source
 
-    old = Manifest.read(path).source
-    source = None
-    if images is not None:
-        source = load_images(images, background=old["background"], fast_decode="fast_decode" in old)
+    source = None if images is None else load_source(Manifest.read(path).source, images)
     found = verify_index(path, images=source, images_again=again)
     if as_json:
         typer.echo(json.dumps({**asdict(found), "path": str(found.path), "ok": found.ok}, ensure_ascii=False))

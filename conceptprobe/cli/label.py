@@ -29,14 +29,12 @@ def label(
 ) -> None:
     """Name features by words and concepts, each tested on images that did not choose it."""
     from conceptprobe.concepts.names import label_features
-    from conceptprobe.images import load_images
     from conceptprobe.indexing import open_index
+    from conceptprobe.indexing.settings import load_source
     from conceptprobe.models import load_model
 
     opened = open_index(index)
-    source = None
-    if images is not None:
-        source = load_images(images, background=opened.manifest.source["background"])
+    source = None if images is None else load_source(opened.manifest.source, images)
     names = label_features(
         opened, words, load_model(scorer, device=device), layers=layer or None, templates=template or ("{}",),
         images=source, k=k, q=q, seed=seed, progress=True,

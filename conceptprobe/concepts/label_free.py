@@ -20,7 +20,8 @@ from conceptprobe.concepts.visual import describe_images
 from conceptprobe.concepts.visual_null import VisualNull
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.embeddings import CACHE, activations_of, embed_images, source_of
+from conceptprobe.indexing.embeddings import CACHE, embed_images, source_of
+from conceptprobe.indexing.image_vectors import activations_of
 from conceptprobe.models import VisionModel
 from conceptprobe.models.errors import SpecError
 from conceptprobe.models.spec import ModelSpec

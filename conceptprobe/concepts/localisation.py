@@ -11,8 +11,9 @@ from sklearn.linear_model import orthogonal_mp_gram
 
 from conceptprobe.concepts.concept_set import ConceptSet
 from conceptprobe.concepts.errors import ConceptError
-from conceptprobe.concepts.pairing import chosen_rows, image_vectors
+from conceptprobe.concepts.pairing import chosen_rows
 from conceptprobe.indexing import Index
+from conceptprobe.indexing.image_vectors import image_vectors
 
 FEATURES = (1, 2, 4, 8, 16)
 IMAGES = 20_000

@@ -16,7 +16,8 @@ from conceptprobe.concepts.visual_null import VisualNull
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.embeddings import activations_of, source_of
+from conceptprobe.indexing.embeddings import source_of
+from conceptprobe.indexing.image_vectors import activations_of
 from conceptprobe.indexing.vectors import unit
 
 MOST_IMAGES = 100_000

@@ -20,7 +20,6 @@ from conceptprobe.concepts.enrichment import Enrichment
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.families import concepts_of
 from conceptprobe.concepts.held_out import Ranks, restrict, split_images
-from conceptprobe.concepts.pairing import image_vectors
 from conceptprobe.concepts.soft_wpmi import MAX_LIST, SHARPNESS, best_words, log_normaliser
 from conceptprobe.concepts.tables import load_tables, save_tables
 from conceptprobe.concepts.vocabulary import Vocabulary, read_words
@@ -28,6 +27,7 @@ from conceptprobe.images import ImageSource
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.embeddings import CACHE, source_of
 from conceptprobe.indexing.find import embed_needed
+from conceptprobe.indexing.image_vectors import image_vectors
 from conceptprobe.models import VisionModel
 
 NAME = "names"

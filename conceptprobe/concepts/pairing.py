@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from conceptprobe.concepts.errors import ContrastError
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.index import layer_folder, reading
+from conceptprobe.indexing.image_vectors import image_vectors
 from conceptprobe.indexing.sample import sampled_rows
-from conceptprobe.indexing.vectors import read_flat, require_faiss, unit
+from conceptprobe.indexing.vectors import unit
 
+DECODING = ("background", "fast_decode")
 SAMPLE = 1024  # images that features are compared over
-CHUNK = 65_536
 
 
 def check_comparable(indices: Sequence[Index], pooling: str | None = None) -> str:
@@ -29,7 +29,7 @@ def check_comparable(indices: Sequence[Index], pooling: str | None = None) -> st
     for other in indices[1:]:
         for what, own, its in (
             ("images", *(named(index.manifest.source) for index in (first, other))),
-            ("background", *(str(index.manifest.source.get("background")) for index in (first, other))),
+            *((key, *(str(index.manifest.source.get(key)) for index in (first, other))) for key in DECODING),
             ("k", str(first.manifest.k), str(other.manifest.k)),
         ):
             if own != its:
@@ -130,24 +130,3 @@ def feature_vectors(index: Index, layer: str, images: int = SAMPLE) -> np.ndarra
 def chosen_rows(index: Index, images: int) -> np.ndarray:
     """At most so many rows of an index, the same for all that hold the same images, ascending."""
     return sampled_rows(pa.chunked_array([pa.array(index.images["id"], pa.string())]), images)
-
-
-def image_vectors(index: Index, layer: str, rows: np.ndarray) -> np.ndarray:
-    """Pooled activations of some images, float32 [n,f], by the index's first pooling; rows ascending. They are exact
-    unless the index was built with another kind of FAISS index.
-
-    Raises:
-        IndexingError: The index was built without vectors.
-        MissingFaissError: FAISS is not installed.
-    """
-    faiss = require_faiss("reading image vectors")
-    with reading(layer_folder(index.path, layer) / "images.faiss") as path:
-        stored = read_flat(path)
-        if isinstance(stored, faiss.IndexFlat):
-            return stored.reconstruct_batch(rows)
-        parts = []
-        for start in range(0, stored.ntotal, CHUNK):  # of other kinds, only runs of rows can be read
-            inside = rows[(rows >= start) & (rows < start + CHUNK)] - start
-            if len(inside):
-                parts.append(stored.reconstruct_n(start, min(CHUNK, stored.ntotal - start))[inside])
-        return np.concatenate(parts)

@@ -28,7 +28,8 @@ from conceptprobe.concepts.tables import load_tables, save_tables
 from conceptprobe.concepts.verdicts import explain, judge, list_faults
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.embeddings import activations_of, embed_images, source_of
+from conceptprobe.indexing.embeddings import embed_images, source_of
+from conceptprobe.indexing.image_vectors import activations_of
 from conceptprobe.models import VisionModel
 
 NAME = "scores"

@@ -19,7 +19,7 @@ from conceptprobe.indexing.factory import EXACT, Factory
 from conceptprobe.indexing.index import Index, layer_folder, open_index
 from conceptprobe.indexing.manifest import Manifest
 from conceptprobe.indexing.part import as_part
-from conceptprobe.indexing.place import check_place, claimed, clear, publish
+from conceptprobe.indexing.place import check_place, making
 from conceptprobe.indexing.reducer import Arrival, LayerReducer
 from conceptprobe.indexing.sample import sampled_rows
 from conceptprobe.indexing.settings import check_settings, describe_layers, describe_source, versions
@@ -85,8 +85,7 @@ def index_activations(
         faiss=faiss,
         versions=versions(),
     )
-    partial = out.with_name(out.name + ".partial")
-    with claimed(partial, out, manifest):
+    with making(out, manifest, overwrite=overwrite) as partial:
         empty_folder(partial)
         reducer = LayerReducer(about, manifest, layer_folder(partial, layer), device=torch.device("cpu"))
         fingerprint = _reduce(_joined(first, pieces), reducer, sampled_rows(table["id"]), len(table))
@@ -98,9 +97,6 @@ def index_activations(
             pa.table({"id": pa.array([], table["id"].type), "reason": pa.array([], pa.string())}),
         )
         finish(partial, manifest, as_part(partial, manifest, state, np.arange(len(table))), {layer: reducer})
-        check_place(out, overwrite)
-        clear(partial)
-        publish(partial, out)
     return open_index(out)
 
 

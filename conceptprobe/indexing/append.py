@@ -22,7 +22,7 @@ from conceptprobe.indexing.loader import default_workers
 from conceptprobe.indexing.manifest import Manifest, damaged_files, entry_differences
 from conceptprobe.indexing.merge import join
 from conceptprobe.indexing.part import Part, read_part
-from conceptprobe.indexing.place import check_place, claimed, clear, is_finished, publish, recover
+from conceptprobe.indexing.place import check_place, is_finished, making, recover
 from conceptprobe.indexing.sample import sampled_rows
 from conceptprobe.indexing.settings import describe_layers, describe_model, describe_source, parse_limit, versions
 from conceptprobe.indexing.stream import Conduct, Work, stream
@@ -63,8 +63,7 @@ def append_index(
             in the source any more, has changed, or could not be read and now can.
     """
     path = Path(path).resolve()
-    partial = path.with_name(path.name + ".partial")
-    recover(partial, path)
+    recover(path)
     index = open_index(path)
     old = index.manifest
     if not old.growable:
@@ -101,7 +100,7 @@ def append_index(
     workers = default_workers() if workers is None else workers
     limit = parse_limit(max_skipped, len(fresh))
     conduct = Conduct(workers, limit, progress, None if log is None else Path(log))
-    with claimed(partial, path, manifest):
+    with making(path, manifest, overwrite=True) as partial:
         if Manifest.read(path) != old:
             raise IndexingError(f"{path} was changed by another process meanwhile: run the same again")
         if not is_finished(partial, manifest):
@@ -112,9 +111,6 @@ def append_index(
                 reducer.close()
             parts = [part.renumbered(new_rows, sampled_rows(images.table["id"])), added]
             finish(partial, manifest, *join(parts, partial, manifest, images.table), (partial / NEW).rglob("*"))
-        check_place(path, overwrite=True)
-        clear(partial)
-        publish(partial, path)
     return open_index(path)
 
 

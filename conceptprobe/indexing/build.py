@@ -18,7 +18,7 @@ from conceptprobe.indexing.index import Index, open_index
 from conceptprobe.indexing.loader import default_workers
 from conceptprobe.indexing.manifest import Manifest, hash_files
 from conceptprobe.indexing.part import Part, batch_rows
-from conceptprobe.indexing.place import check_place, claimed, clear, is_finished, publish
+from conceptprobe.indexing.place import check_place, is_finished, making
 from conceptprobe.indexing.reducer import LayerReducer
 from conceptprobe.indexing.result import write_layer
 from conceptprobe.indexing.settings import (
@@ -155,19 +155,14 @@ def make(
     conduct: Conduct, *, overwrite: bool = False,
 ) -> None:  # fmt: skip
     """Build what a manifest describes, in a directory beside `out` that takes its place when it is complete."""
-    partial = out.with_name(out.name + ".partial")
     # Nothing tells one attached or intervening function from another, so what was left of such a build is never gone on
     # with.
     changing = any(layer.name in model.derived_layers for layer in layers) or is_hooked(model)
     plan = json.dumps([asdict(manifest), str(uuid.uuid4()) if changing else ""])
-    with claimed(partial, out, manifest):
-        check_place(out, overwrite)  # another process may have finished it before this one got its claim
+    with making(out, manifest, overwrite=overwrite) as partial:
         if changing or not is_finished(partial, manifest):
             part, reducers = stream(model, images, layers, partial, manifest, plan, work, conduct)
             finish(partial, manifest, part, reducers)
-        check_place(out, overwrite)  # or something else may have come there meanwhile
-        clear(partial)
-        publish(partial, out)
 
 
 def finish(

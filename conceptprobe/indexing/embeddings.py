@@ -5,27 +5,28 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import platformdirs
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from PIL.Image import Image
 from rich.console import Console
 from rich.progress import track
 
-from conceptprobe.images import ImageSource, load_images
+from conceptprobe.images import ImageSource
 from conceptprobe.indexing.errors import IndexingError
-from conceptprobe.indexing.index import Index, layer_folder
+from conceptprobe.indexing.index import Index
 from conceptprobe.indexing.loader import default_workers, load_batches
-from conceptprobe.indexing.vectors import read_flat
+from conceptprobe.indexing.settings import load_source
 from conceptprobe.models import VisionModel
 
 CACHE = Path(platformdirs.user_cache_dir("conceptprobe")) / "embeddings"
 """Where arrays are kept unless another directory is given; on Linux it follows XDG_CACHE_HOME."""
 CHECKED_IMAGES = 16
-ROWS_READ = 4096
 
 
 def source_of(index: Index, images: ImageSource | None = None) -> ImageSource:
@@ -46,16 +47,16 @@ def source_of(index: Index, images: ImageSource | None = None) -> ImageSource:
                 f"{index.path} is of the Python dataset {source['spec'].removeprefix('dataset:')}, which cannot be "
                 "loaded by name: give it as images=load_images(dataset)"
             )
-        images = load_images(source["spec"], background=source["background"])
-    ids = np.asarray(images.table["id"].to_pylist(), dtype=object)
-    wanted = index.images["id"].to_numpy(object)
-    rows = np.minimum(np.searchsorted(ids, wanted), max(len(ids) - 1, 0))
-    lost = wanted[ids[rows] != wanted] if len(ids) else wanted
-    if len(lost):
+        images = load_source(source)
+    wanted = pa.chunked_array([pa.array(index.images["id"], pa.string())])
+    places = pc.index_in(wanted, value_set=images.table["id"])
+    if places.null_count:
+        lost = wanted.filter(pc.is_null(places))
         raise IndexingError(
-            f"{images.spec} lacks {len(lost)} of the {len(wanted)} images of {index.path}, such as {lost[0]!r}: give "
-            "the images that it was built from, as images=load_images(...)"
+            f"{images.spec} lacks {len(lost)} of the {len(wanted)} images of {index.path}, such as "
+            f"{lost[0].as_py()!r}: give the images that it was built from, as images=load_images(...)"
         )
+    rows = places.to_numpy().astype(np.int64)
     if images.fingerprint != source["fingerprint"]:
         _check_contents(index, images, rows)
     return images if len(rows) == len(images) else images.subset(rows)
@@ -104,12 +105,12 @@ def embed_images(
     """
 
     def embed(pixels_bchw: torch.Tensor) -> torch.Tensor:
-        return model.encode_image(pixels_bchw.to(model.device, model.dtype, non_blocking=True))
+        return model.encode_image(pixels_bchw.to(model.dtype))
 
     return map_images(
         embed, source, rows, preprocess=model.preprocess, shape=model.image_size,
         key=("embedding", model.fingerprint, model.device.type), description=f"{model.spec} on {source.spec}",
-        batch_size=batch_size, workers=workers, cache=cache, progress=progress, pin=model.device.type == "cuda",
+        batch_size=batch_size, workers=workers, cache=cache, progress=progress, device=model.device,
     )  # fmt: skip
 
 
@@ -126,7 +127,7 @@ def map_images(
     workers: int | None = None,
     cache: str | os.PathLike[str] | None = CACHE,
     progress: bool = False,
-    pin: bool = False,
+    device: torch.device | None = None,
 ) -> np.ndarray:
     """A row an image, float32 [n,d], from a function of batches of pixels; see `embed_images`.
 
@@ -134,6 +135,7 @@ def map_images(
         fn: From pixels [B,3,H,W] to finite rows [B,d], each of its own image alone.
         preprocess, shape: What makes the pixels of an image, and their height and width.
         key: What tells the function from others; with images, rows and batch size it names the file in the cache.
+        device: Where the function gets its pixels, by default the CPU.
     """
     chosen = np.arange(len(source)) if rows is None else np.asarray(rows, np.int64)
     unique, places = np.unique(chosen, return_inverse=True)
@@ -145,7 +147,8 @@ def map_images(
     if values is None:
         workers = default_workers() if workers is None else workers
         part = source if len(unique) == len(source) else source.subset(unique)
-        batches = load_batches(part, preprocess, size=batch_size, shape=shape, workers=workers, pin=pin)
+        pin = device is not None and device.type == "cuda"
+        batches = load_batches(part, preprocess, size=batch_size, shape=shape, workers=workers, pin=pin, device=device)
         total = -(-len(part) // batch_size)
         done = []
         with torch.inference_mode():
@@ -182,19 +185,3 @@ def _write(path: Path | None, values: np.ndarray) -> None:
         os.replace(file.name, path)
     except OSError as error:
         warnings.warn(f"{path.parent} cannot keep the result ({error}); it is made again next time", stacklevel=3)
-
-
-def activations_of(index: Index, layer: str) -> Iterator[np.ndarray]:
-    """The activations of a layer, pooled by the index's first pooling: float32 [b,f] of successive images.
-
-    Activations that are not finite are 0.
-
-    Raises:
-        IndexingError: The index has no such layer, or was built without vectors.
-        MissingFaissError: FAISS is not installed.
-    """
-    if layer not in index.layers:
-        raise IndexingError(f"{index.path} has no layer {layer!r}; it has {', '.join(index.layers)}")
-    flat = read_flat(layer_folder(index.path, layer) / "images.faiss")
-    for start in range(0, flat.ntotal, ROWS_READ):
-        yield flat.reconstruct_n(start, min(ROWS_READ, flat.ntotal - start))

@@ -19,7 +19,7 @@ from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.feature import FeatureId
 from conceptprobe.indexing.manifest import Manifest
 from conceptprobe.indexing.sample import QUANTILES
-from conceptprobe.indexing.vectors import on_gpu, probing, read_flat, unit
+from conceptprobe.indexing.vectors import on_gpu, probing, read_faiss, unit
 
 DEAD_SPAN = 1e-3
 TAIL_SPAN = 0.1
@@ -155,10 +155,11 @@ class Index:
 
         high_rate and the quantiles are of a uniform sample of up to 32,768 images, so exact up to as many; of more
         images, all the quantiles of a feature are within 1 % in rank with probability 99.7 % or more, whatever its
-        distribution. The layer's quantile is of 1,024 images of the sample. A feature is dead when its values span less
-        than a
-        thousandth of what the layer's features span at the median; or less than a tenth and are never above 0, like a
-        GELU unit that no image switches on: its top images are only those that it is most switched off by.
+        distribution. The layer's quantile is of 1,024 images of the sample.
+
+        A feature is dead when its values span less than a thousandth of what the layer's features span at the median;
+        or less than a tenth and are never above 0, like a GELU unit that no image switches on: its top images are only
+        those that it is most switched off by.
         """
         pooling, arrays = self._pooling(pooling), self._arrays(self._layer(layer), "stats")
         columns = ("count", "nonfinite", "mean", "std", "min", "max", "firing_rate", "high_rate")
@@ -282,7 +283,7 @@ class Index:
 
     def _read_faiss(self, layer: str, kind: str) -> Any:
         with reading(layer_folder(self.path, self._layer(layer)) / f"{kind}.faiss") as path:
-            return read_flat(path)
+            return read_faiss(path)
 
     def _ids(self, rows: np.ndarray) -> tuple[str, ...]:
         return tuple(self.images["id"].iloc[rows])

@@ -17,7 +17,7 @@ from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, layer_folder, open_index
 from conceptprobe.indexing.manifest import Manifest, damaged_files, differences
 from conceptprobe.indexing.part import Part, as_part, joined_runs, read_part
-from conceptprobe.indexing.place import check_place, claimed, clear, is_finished, publish
+from conceptprobe.indexing.place import check_place, is_finished, making
 from conceptprobe.indexing.reducer import LayerReducer
 from conceptprobe.indexing.stream import empty_folder, write_tables
 from conceptprobe.indexing.vectors import require_faiss
@@ -57,16 +57,11 @@ def join_shards(
     folders, out = [Path(path).resolve() for path in paths], Path(out).resolve()
     check_place(out, overwrite)
     manifest = joined_manifest(folders, complete=complete)
-    partial = out.with_name(out.name + ".partial")
-    with claimed(partial, out, manifest):
-        check_place(out, overwrite)
+    with making(out, manifest, overwrite=overwrite) as partial:
         if not is_finished(partial, manifest):
             empty_folder(partial)
             parts = [read_part(folder) for folder in folders]
             finish(partial, manifest, *join(parts, partial, manifest))
-        check_place(out, overwrite)
-        clear(partial)
-        publish(partial, out)
     return Manifest.read(out)
 
 

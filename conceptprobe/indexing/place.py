@@ -31,6 +31,28 @@ def check_place(out: Path, overwrite: bool) -> None:
 
 
 @contextmanager
+def making(out: Path, manifest: Manifest, *, overwrite: bool) -> Iterator[Path]:
+    """The directory beside `out`, claimed for this process, in which to make what the manifest describes. When it is
+    complete, with its manifest, it takes its place at `out`; after an error it stays for the next try.
+
+    Raises:
+        IndexingError: See `claimed` and `check_place`.
+    """
+    partial = beside(out)
+    with claimed(partial, out, manifest):
+        check_place(out, overwrite)  # another process may have finished it before this one got its claim
+        yield partial
+        check_place(out, overwrite)  # or something else may have come there meanwhile
+        clear(partial)
+        publish(partial, out)
+
+
+def beside(out: Path) -> Path:
+    """Where what is to lie at `out` is made."""
+    return out.with_name(f"{out.name}.partial")
+
+
+@contextmanager
 def claimed(partial: Path, out: Path, manifest: Manifest) -> Iterator[None]:
     """Make the directory of an unfinished build, or take over one that was left, for this process alone.
 
@@ -83,8 +105,9 @@ def publish(partial: Path, out: Path) -> None:
         shutil.rmtree(old)
 
 
-def recover(partial: Path, out: Path) -> None:
+def recover(out: Path) -> None:
     """Put an index in its place that was killed there between the old one's going and its coming."""
+    partial = beside(out)
     if not out.exists() and (partial / NAME).is_file():
         clear(partial)
         publish(partial, out)

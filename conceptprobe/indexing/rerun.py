@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from conceptprobe.errors import ConceptProbeError
-from conceptprobe.images import ImageSource, UnknownImageError, load_images
+from conceptprobe.images import ImageSource, UnknownImageError
 from conceptprobe.indexing.index import Index
 from conceptprobe.indexing.loader import Batch, load_batches
 from conceptprobe.indexing.pooling import pool
+from conceptprobe.indexing.settings import load_source
 from conceptprobe.models import Layer, VisionModel, load_model
 
 # Of a feature's range: what another place in a batch, another device or another version of torch may change.
@@ -77,9 +78,7 @@ def rerun(
     try:
         model = load_model(manifest.model["spec"], dtype=manifest.model["dtype"]) if model is None else model
         layers = model.resolve(list(index.layers))
-        source = manifest.source
-        if images is None:
-            images = load_images(source["spec"], background=source["background"], fast_decode="fast_decode" in source)
+        images = load_source(manifest.source) if images is None else images
     except ConceptProbeError as error:
         return Rerun(note=str(error))
     if model.fingerprint != manifest.model["fingerprint"]:

@@ -65,11 +65,6 @@ class RowFile:
     def close(self) -> None:
         self._file.close()
 
-    def discard(self) -> None:
-        """Remove the file."""
-        self._file.close()
-        self.path.unlink(missing_ok=True)
-
 
 def mapped(path: Path, width: int, dtype: DTypeLike, rows: int) -> np.ndarray:
     """The last `rows` rows of a file, read from the disk when they are asked for; what is before them is a header."""

@@ -1,11 +1,11 @@
 """What a build is asked for: checked once, before any image is read, and described in a manifest."""
 
 import importlib.metadata
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import asdict
 from typing import Any
 
-from conceptprobe.images import ImageSource
+from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.loader import fast_decoder
 from conceptprobe.indexing.pooling import check_pooling
@@ -85,6 +85,18 @@ def describe_source(images: ImageSource, model: VisionModel | None = None) -> di
     about = {"spec": images.spec, "fingerprint": images.fingerprint, "background": images.background}
     decoder = None if model is None else fast_decoder(images, model.preprocess, model.device)
     return about if decoder is None else {**about, "fast_decode": decoder}
+
+
+def load_source(about: Mapping[str, Any], spec: str | None = None) -> ImageSource:
+    """The image source that a manifest's entry describes, decoded in the same way.
+
+    Args:
+        spec: Where it is now, if not where the entry says.
+
+    Raises:
+        SourceError: There is none.
+    """
+    return load_images(spec or about["spec"], background=about["background"], fast_decode="fast_decode" in about)
 
 
 def describe_layers(layers: Sequence[Layer]) -> dict[str, dict[str, Any]]:

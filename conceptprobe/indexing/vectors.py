@@ -68,7 +68,7 @@ def write_flat(path: Path, vectors_nd: np.ndarray) -> None:
     writer.close()
 
 
-def read_flat(path: Path) -> Any:
+def read_faiss(path: Path) -> Any:
     """Open a FAISS file without reading it into memory where the platform can map it."""
     faiss = require_faiss("searching an index")
     if not path.is_file():

@@ -19,7 +19,7 @@ from conceptprobe.indexing.manifest import LOCK, NAME, Manifest, damaged_files
 from conceptprobe.indexing.rerun import ReadArrays, rerun
 from conceptprobe.indexing.rowfile import mapped
 from conceptprobe.indexing.topk import TopK
-from conceptprobe.indexing.vectors import read_flat
+from conceptprobe.indexing.vectors import read_faiss
 from conceptprobe.models import VisionModel
 
 RERUN = 16
@@ -152,7 +152,7 @@ def _vector_problems(index: Index, layer: str, arrays: ReadArrays) -> Iterator[s
     folder, pooling = layer_folder(index.path, layer), index.manifest.pooling[0]
     width, images = index.manifest.layers[layer]["width"], index.manifest.counts["indexed"]
     for name, rows, wide in (("images", images, width), ("features", width, None)):
-        found = read_flat(folder / f"{name}.faiss")
+        found = read_faiss(folder / f"{name}.faiss")
         if found.ntotal != rows or (wide is not None and found.d != wide):
             yield f"{layer}, {name}.faiss: {found.ntotal} vectors of {found.d} numbers, where {rows} of {wide} belong"
             return

@@ -316,7 +316,7 @@ def test_a_model_does_not_differ_from_itself_among_three(
 
 
 def test_vectors_of_features_correlate_as_their_activations(twins: list[Index]) -> None:
-    from conceptprobe.concepts.pairing import image_vectors
+    from conceptprobe.indexing.image_vectors import image_vectors
 
     layer = twins[0].layers[0]
     vectors = feature_vectors(twins[0], layer)

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from conceptprobe.images import ImageSource, load_images
-from conceptprobe.indexing import Index, IndexingError, build_index, embeddings, open_index
-from conceptprobe.indexing.embeddings import activations_of, embed_images, source_of
+from conceptprobe.indexing import Index, IndexingError, build_index
+from conceptprobe.indexing.embeddings import embed_images, source_of
 from conceptprobe.models import ModelError, VisionModel, load_model
 
 LAYER = "blocks.5.mlp.hidden"
@@ -156,14 +156,3 @@ def test_model_without_embedding_is_refused(index: Index) -> None:
     bare = VisionModel.wrap(module, layers=["0"], image_size=16, mean=(0.5,) * 3, std=(0.5,) * 3)
     with pytest.raises(ModelError, match="declares no embedding"):
         embed_images(bare, source_of(index), workers=0, cache=None)
-
-
-def test_activations_are_those_of_the_index(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings, "ROWS_READ", 5)
-    blocks = list(activations_of(index, LAYER))
-    assert [len(block) for block in blocks] == [5, 5, 2]
-    rows, values = index.top_rows(LAYER)
-    acts = np.concatenate(blocks)
-    np.testing.assert_array_equal(np.take_along_axis(acts.T, rows, 1), values)
-    with pytest.raises(IndexingError, match=r"has no layer 'blocks.0.resid'"):
-        next(activations_of(open_index(index.path), "blocks.0.resid"))

@@ -8,7 +8,7 @@ import pytest
 
 from conceptprobe.indexing import IndexingError, factory
 from conceptprobe.indexing.factory import Factory, trained, write_factory
-from conceptprobe.indexing.vectors import on_gpu, probing, read_flat
+from conceptprobe.indexing.vectors import on_gpu, probing, read_faiss
 from conceptprobe.models import Layer
 
 FORMS = ["SQfp16", "SQbf16", "SQ8", "SQ6", "SQ4", "PQ16", "IVF32,Flat", "IVF32,SQfp16", "IVF32,SQ4", "IVF32,PQ16"]
@@ -37,7 +37,7 @@ def test_writes_the_bytes_that_faiss_writes(
 @pytest.mark.parametrize("text", FORMS)
 def test_vectors_come_back(text: str, vectors: np.ndarray, tmp_path: Path) -> None:
     write_factory(tmp_path / "i", vectors, Factory.parse(text))
-    index = read_flat(tmp_path / "i")
+    index = read_faiss(tmp_path / "i")
     back = index.reconstruct_n(1990, 10)
     size = np.abs(vectors).max()
     allowed = {"Flat": 0, "SQfp16": 2**-11, "SQbf16": 2**-8, "SQ8": 2**-8, "SQ6": 2**-6, "SQ4": 2**-4, "PQ16": 0.3}
@@ -93,7 +93,7 @@ def test_what_cannot_be_trained_is_refused() -> None:
 
 def test_how_many_lists_to_look_into(vectors: np.ndarray, tmp_path: Path) -> None:
     write_factory(tmp_path / "i", vectors, Factory.parse("IVF32,Flat"))
-    index, exact = read_flat(tmp_path / "i"), faiss.IndexFlatIP(64)
+    index, exact = read_faiss(tmp_path / "i"), faiss.IndexFlatIP(64)
     exact.add(vectors)
     assert index.nprobe == 2
     assert probing(index, None) is None

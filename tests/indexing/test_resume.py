@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conceptprobe.images import load_images
-from conceptprobe.indexing import IndexingError, build_index, checkpoint, open_index
+from conceptprobe.indexing import IndexingError, build_index, checkpoint, open_index, place
 from conceptprobe.indexing import build as building
 from conceptprobe.indexing import stream as streaming
 from conceptprobe.models import load_model
@@ -87,7 +87,7 @@ def test_an_error_at_any_step_is_made_good_by_the_same_command(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(building, step, fail)
+        patch.setattr(place if hasattr(place, step) else building, step, fail)
         with pytest.raises(KeyboardInterrupt):
             build(root, tmp_path / "index")
     assert not (tmp_path / "index").exists()
@@ -163,7 +163,7 @@ def hold(root: Path, out: Path, started: object, end: object) -> None:
         end.wait(60)
 
     building.finish = wait
-    building.publish = wait
+    place.publish = wait
     build(root, out, interval=1e9)
 
 

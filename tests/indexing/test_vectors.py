@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from conceptprobe.indexing import MissingFaissError
-from conceptprobe.indexing.vectors import FlatIndexWriter, read_flat
+from conceptprobe.indexing.vectors import FlatIndexWriter, read_faiss
 
 
 @pytest.mark.parametrize("parts", [[7], [3, 4], [1] * 7, [0, 7]])
@@ -21,12 +21,12 @@ def test_writes_the_bytes_that_faiss_writes(tmp_path: Path, parts: list[int]) ->
         writer.add(part)
     writer.close()
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
-    np.testing.assert_array_equal(read_flat(tmp_path / "ours").reconstruct_n(0, 7), vectors)
+    np.testing.assert_array_equal(read_faiss(tmp_path / "ours").reconstruct_n(0, 7), vectors)
 
 
 def test_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)  # as if it were not installed
-    for act in (lambda: FlatIndexWriter(tmp_path / "i", 5), lambda: read_flat(tmp_path / "i")):
+    for act in (lambda: FlatIndexWriter(tmp_path / "i", 5), lambda: read_faiss(tmp_path / "i")):
         with pytest.raises(MissingFaissError, match=r"conceptprobe\[cpu\].*conceptprobe\[gpu\]"):
             act()
     assert not list(tmp_path.iterdir())
@@ -39,5 +39,5 @@ def test_a_large_index_is_not_read_into_memory(tmp_path: Path) -> None:
     writer.close()
     assert (tmp_path / "i").stat().st_size > 64 << 20
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    read_flat(tmp_path / "i")
+    read_faiss(tmp_path / "i")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10  # KiB
