@@ -174,6 +174,6 @@ def load_batches(
     dataset = _Batches(source, preprocess, size, shape, device)
     loader = DataLoader(
         dataset, batch_size=None, sampler=range(first, len(dataset)), num_workers=workers, pin_memory=pin,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=4 if workers else None, generator=torch.Generator("cpu"),  # not the global one
     )  # fmt: skip
     return (dataset.finish(sent, device) for sent in loader)

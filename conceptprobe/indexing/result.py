@@ -80,7 +80,7 @@ def _summarise(reducer: LayerReducer, pooling: str, high: float, rows: np.ndarra
         stats["quantiles"].append(summary.quantiles_qf)
         stats["high_rate"].append(summary.high_rate_f)
         empty = summary.strip_fds < 0
-        strips["rows"].append(np.where(empty, -1, rows[summary.strip_fds]).astype(np.int32))
+        strips["rows"].append(np.where(empty, -1, rows[summary.strip_fds]).astype(np.int64))
         strips["values"].append(summary.strip_values_fds)
         if positions is not None:
             flat_fn = positions.columns(first, stop).T

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor, nn
 
 from conceptprobe.models.anatomy import Anatomy, place_modules
 from conceptprobe.models.errors import ModelError, UnknownLayerError
-from conceptprobe.models.layers import MODULE, Layer, select
-from conceptprobe.models.sites import Placed, Site
+from conceptprobe.models.layers import LOGITS, MODULE, Layer, select
+from conceptprobe.models.sites import AS_IS, Placed, Site
 
 
 class _Derived(NamedTuple):
@@ -25,13 +26,23 @@ class LayerTable:
     Args:
         spec: The model's, for messages.
         dry_run: Runs the model on so many blank images.
+        has_logits: The root puts out class scores: the layer `logits`, which is not listed.
     """
 
-    def __init__(self, spec: str, root: nn.Module, anatomy: Anatomy, dry_run: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        spec: str,
+        root: nn.Module,
+        anatomy: Anatomy,
+        dry_run: Callable[[int], None],
+        *,
+        has_logits: bool = False,
+    ) -> None:
         self._spec = spec
         self._root = root
         self._anatomy = anatomy
         self._dry_run = dry_run
+        self._has_logits = has_logits
         self._placed: dict[str, Placed] = dict(anatomy.named)
         self._derived: dict[str, _Derived] = {}
         self._listed = [name for name in anatomy.named if name != "embedding"]
@@ -50,10 +61,14 @@ class LayerTable:
         self._listed += self._place(paths)
 
     def resolve(self, names: str | Iterable[str]) -> list[Layer]:
-        """The layers that names, globs and slices select, in model order; modules that are not listed come last."""
+        """The layers that names, globs and slices select, in model order; what is not listed comes last."""
         selected: set[str] = set()
         for pattern in [names] if isinstance(names, str) else names:
             if pattern in self._listed:  # a whole name, as in every batch of an index
+                selected.add(pattern)
+                continue
+            if pattern == LOGITS and self._has_logits:
+                self._place_logits()
                 selected.add(pattern)
                 continue
             try:
@@ -63,6 +78,7 @@ class LayerTable:
                     raise
                 selected.update(select(pattern, self._modules))
         order = [name for name in self._listed if name in selected]
+        order += [LOGITS] if LOGITS in selected and LOGITS not in self._listed else []
         order += [name for name in self._modules if name in selected and name not in self._listed]
         self._place(name.removeprefix(MODULE) for name in order if name not in self)
         return [self._layer(name) for name in order]
@@ -110,6 +126,14 @@ class LayerTable:
 
     def _layer(self, name: str) -> Layer:
         return self._derived[name].layer if name in self._derived else self._placed[name].layer
+
+    def _place_logits(self) -> None:
+        """Find out how many classes the root scores."""
+        if LOGITS not in self._placed:
+            placed = place_modules(self._root, [""], self._anatomy, self._dry_run)[""]
+            if isinstance(placed, UnknownLayerError) or placed.layer.kind != "vector":
+                raise UnknownLayerError(f"{self._spec}: what its module puts out is not class scores [B,classes]")
+            self._placed[LOGITS] = Placed(replace(placed.layer, name=LOGITS), replace(placed.site, layout=AS_IS))
 
     def _place(self, paths: Iterable[str], lenient: bool = False) -> list[str]:
         """Find out the layers of modules that are not known yet; returns the names of all that are layers."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from conceptprobe.models.errors import UnknownLayerError
 
 MODULE = "module:"
+LOGITS = "logits"
 _INDEX = re.compile(r"\[([^\]]*)\]")
 _SLICE = re.compile(r"(-?\d+)|(-?\d+)?:(-?\d+)?(?::(-?\d+))?")
 

@@ -6,6 +6,8 @@ from types import ModuleType
 import torch
 
 from conceptprobe.device import resolve_device
+from conceptprobe.errors import ConceptProbeError
+from conceptprobe.models.checkpoints import reason
 from conceptprobe.models.errors import ModelError, SpecError
 from conceptprobe.models.spec import FAMILIES, ModelSpec
 from conceptprobe.models.vision_model import VisionModel
@@ -17,13 +19,14 @@ def load_model(spec: str, device: str | torch.device = "auto", dtype: str | torc
     """Load a model, in eval mode and with frozen weights (gradients still flow to the pixels).
 
     Args:
-        spec: `family:architecture[@weights]`; weights are a pretrained tag, a local file or directory, or `random`
-            (always the same weights, from a fixed seed). Families: mini, open_clip, timm, torchvision.
+        spec: `family:architecture[@weights][#pixels]`; weights are a pretrained tag, a local file or directory, or
+            `random` (always the same weights, from a fixed seed). Families: mini, open_clip, timm, torchvision.
+            `#pixels` is another input size, a square: positional embeddings are resampled as the family does it.
         device: "auto" is the first GPU, or else the CPU.
         dtype: float32 where it is None; "bfloat16" and "float16" make weights and activations smaller.
 
     Raises:
-        SpecError: The spec cannot be read, or names an unknown family, architecture or tag.
+        SpecError: The spec cannot be read, names an unknown family, architecture or tag, or a size that does not do.
         WeightsError: The weights cannot be found or do not fit; says what else can be done.
     """
     parsed = ModelSpec.parse(spec)
@@ -31,8 +34,22 @@ def load_model(spec: str, device: str | torch.device = "auto", dtype: str | torc
     if name not in _DTYPES:
         raise ModelError(f"dtype {name!r} is not one of {', '.join(_DTYPES)}")
     target = resolve_device(device)
-    model: VisionModel = _family(parsed.family).load(parsed)
+    model = _load(parsed)
     model.module.eval().requires_grad_(False).to(target, getattr(torch, name))
+    return model
+
+
+def _load(spec: ModelSpec) -> VisionModel:
+    try:
+        model: VisionModel = _family(spec.family).load(spec)
+        if spec.pixels is not None:
+            model.check_input()
+    except ConceptProbeError:
+        raise
+    except Exception as error:
+        if spec.pixels is None:
+            raise
+        raise SpecError(f"{spec.text!r}: {spec.name} cannot work at {spec.pixels} pixels ({reason(error)})") from error
     return model
 
 

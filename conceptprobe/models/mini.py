@@ -20,28 +20,31 @@ _PREPROCESSING = Preprocessing(size=_SIZE, resize=_SIZE, mean=MEAN, std=STD, mod
 
 
 def load(spec: ModelSpec) -> VisionModel:
-    """`mini:clip`, `mini:supervised` or `mini:distilled`: the embedded weights, or `@file`, or `@random`."""
+    """`mini:clip`, `mini:supervised` or `mini:distilled`: embedded weights, `@file`, or `@random`; `#pixels`."""
     if spec.architecture not in ARCHITECTURES or (spec.weights and not spec.path and not spec.is_random):
         raise SpecError(
             f"{spec.text!r}: the mini models are {', '.join(names())}, with nothing, @FILE or @random added"
         )
+    preprocessing = _PREPROCESSING.at(spec.pixels) if spec.pixels else _PREPROCESSING
     if spec.architecture == "clip":
         tokenizer = MiniTokenizer.load(data_path("vocabulary.json"))
         with seeded():
             clip = make_clip(tokenizer.vocabulary_size)
         _load_weights(spec, clip)
-        return open_clip.vision_model(spec, clip, WIDTH, _PREPROCESSING, tokenizer)
+        open_clip.resize_input(spec, clip)
+        return open_clip.vision_model(spec, clip, WIDTH, preprocessing, tokenizer)
     classes = ()
     if spec.architecture == "supervised":
         classes = tuple(json.loads(data_path("classes.json").read_text()))
     with seeded():
         module = make_classifier(len(classes))
     _load_weights(spec, module)
+    timm.resize_input(spec, module)
     return VisionModel(
         spec.text,
         module,
         timm.anatomy(module),
-        _PREPROCESSING,
+        preprocessing,
         architecture=spec.name,
         has_logits=bool(classes),
         class_names=classes or None,

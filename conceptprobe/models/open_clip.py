@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import torch
 from open_clip.convert import convert_state_dict
-from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ from conceptprobe.models.checkpoints import (
 )
 from conceptprobe.models.convolutional import block_paths
 from conceptprobe.models.errors import ModelError, SpecError
+from conceptprobe.models.input_size import check_divides, fits, no_other_size
 from conceptprobe.models.layers import Layer, Tokens, suggest
 from conceptprobe.models.preprocessing import Preprocessing
 from conceptprobe.models.sites import AS_IS, MAP_AS_TOKENS, TIME_FIRST, Placed, Site
@@ -41,7 +43,7 @@ VISUAL = "visual."
 
 
 def load(spec: ModelSpec) -> VisionModel:
-    """`open_clip:architecture@tag`, `@file`, `@directory`, `@random`, or `open_clip:hf-hub:org/name`."""
+    """`open_clip:architecture@tag`, `@file`, `@directory`, `@random`, or `open_clip:hf-hub:org/name`; `#pixels`."""
     name = spec.architecture
     with seeded(), _quiet():
         if name.startswith(HUB):
@@ -51,7 +53,32 @@ def load(spec: ModelSpec) -> VisionModel:
         else:
             module = _build(spec)
             width = open_clip.get_model_config(name)["embed_dim"]
-    return vision_model(spec, module, width, _preprocessing(module), _Tokenizer(name))
+        preprocessing = _preprocessing(module)
+        if spec.pixels:
+            preprocessing = preprocessing.at(spec.pixels)
+            resize_input(spec, module)
+    return vision_model(spec, module, width, preprocessing, _Tokenizer(name))
+
+
+def resize_input(spec: ModelSpec, module: Any) -> None:
+    """Give the image tower the spec's input size, if it names one, as open_clip does it when it loads weights.
+
+    Raises:
+        SpecError: Its patches do not fill that size, or it has one size only.
+    """
+    visual = module.visual
+    if isinstance(visual, TimmModel):
+        timm.resize_input(spec, visual.trunk)
+    elif isinstance(visual, VisionTransformer) and spec.pixels:
+        check_divides(spec, visual.patch_size)
+        rows, columns = visual.patch_size
+        visual.image_size = (spec.pixels, spec.pixels)
+        visual.grid_size = (spec.pixels // rows, spec.pixels // columns)
+        embedding = {"visual.positional_embedding": visual.positional_embedding.data}
+        resize_pos_embed(embedding, module)
+        visual.positional_embedding.data = embedding["visual.positional_embedding"]
+    elif spec.pixels:
+        raise no_other_size(spec)
 
 
 def names() -> list[str]:
@@ -68,7 +95,9 @@ def vision_model(
     """Any open_clip model behind the one face."""
 
     def encode_text(texts: list[str]) -> Tensor:
-        return module.encode_text(tokenizer(texts).to(module.logit_scale.device), normalize=False)
+        with torch.device("cpu"):  # tokenizers make their tensors on the default device
+            tokens = tokenizer(texts)
+        return module.encode_text(tokens.to(module.logit_scale.device), normalize=False)
 
     return VisionModel(
         spec.text,
@@ -171,6 +200,8 @@ def _from_path(spec: ModelSpec, path: Path) -> Any:
     state = convert_state_dict(module, state)
     if "positional_embedding" in state and not hasattr(module, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
+    if spec.pixels and not fits(module, state):
+        resize_input(spec, module)  # the file may be of a model at that size
     load_state(module, state, checkpoint, spec.name)
     return module
 

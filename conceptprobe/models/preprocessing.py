@@ -1,8 +1,9 @@
 """From a PIL image to the pixels that a model looks at: RGB in [0,1]; normalisation is inside the model."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torchvision.transforms.functional as transforms
 import torchvision.transforms.v2.functional as tensors
@@ -26,6 +27,11 @@ def shortened(image: Image.Image) -> Image.Image:
 def as_floats(levels: Tensor) -> Tensor:
     """Grey levels, uint8, as float32 in [0,1], to the same bits on every device."""
     return levels / torch.full((), 255.0, device=levels.device)  # by a plain number CUDA would multiply, with 1 / 255
+
+
+def levels_of(image: Image.Image) -> Tensor:
+    """The grey levels of an RGB image, uint8 [3,h,w], on the CPU whatever the default device."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Preprocessing:
 
     def levels(self, image: Image.Image) -> Tensor:
         """Pixels [3,H,W], uint8, of an RGB image: a quarter of the floats that `as_floats` makes."""
-        return tensors.pil_to_tensor(self._fit(image))
+        return levels_of(self._fit(image))
 
     @property
     def scales_tensors(self) -> bool:
@@ -74,7 +80,7 @@ class Preprocessing:
         if isinstance(image, Image.Image):
             if not self.scales_tensors:
                 return self.levels(image)
-            pixels = tensors.pil_to_tensor(image)
+            pixels = levels_of(image)
         else:
             pixels = image
         size = list(self.resize)
@@ -85,6 +91,11 @@ class Preprocessing:
             size = size[:1] if square else ResizeKeepRatio.get_params(pixels, self.resize, longest=0.0)
         pixels = tensors.resize(pixels, size, InterpolationMode(self.interpolation))
         return tensors.center_crop(pixels, list(self.size))
+
+    def at(self, pixels: int) -> "Preprocessing":
+        """The same for squares of another size; the share that the crop takes away stays."""
+        rows, columns = (side * pixels // own for side, own in zip(self.resize, self.size, strict=True))
+        return replace(self, size=(pixels, pixels), resize=(rows, columns))
 
     def _fit(self, image: Image.Image) -> Image.Image:
         interpolation = InterpolationMode(self.interpolation)

@@ -1,5 +1,6 @@
-"""The grammar of model specs: `family:architecture[@weights]`."""
+"""The grammar of model specs: `family:architecture[@weights][#pixels]`."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ FAMILIES = ("mini", "open_clip", "timm", "torchvision")
 RANDOM = "random"
 _EXAMPLES = "mini:clip, open_clip:ViT-B-32@openai, timm:vit_base_patch16_224.augreg_in1k, torchvision:resnet50@random"
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+_GRAMMAR = "family:architecture[@weights][#pixels]"
 
 
 @dataclass(frozen=True)
@@ -17,31 +19,38 @@ class ModelSpec:
 
     Attributes:
         weights: A pretrained tag, a path, `random`, or None where the spec names none.
+        pixels: Rows and columns of the model's input, where the spec asks for another size than the model's own.
     """
 
     text: str
     family: str
     architecture: str
     weights: str | None
+    pixels: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> "ModelSpec":
-        """Read `family:architecture[@weights]`.
+        """Read `family:architecture[@weights][#pixels]`. Only digits after the last `#` are a size.
 
         Raises:
             SpecError: The text has another form, or names an unknown family.
         """
-        family, colon, rest = text.partition(":")
+        named, pixels = text, None
+        if size := re.search(r"#([0-9]*)$", text):
+            named, pixels = text[: size.start()], int(size[1] or 0)
+            if not pixels:
+                raise SpecError(f"{text!r}: after # comes an input size in pixels, such as #224")
+        family, colon, rest = named.partition(":")
         architecture, at, weights = rest.partition("@")
         if not colon or not architecture or (at and not weights):
-            raise SpecError(f"{text!r} is not a model spec: write family:architecture[@weights], such as {_EXAMPLES}")
+            raise SpecError(f"{text!r} is not a model spec: write {_GRAMMAR}, such as {_EXAMPLES}")
         if family not in FAMILIES:
             raise SpecError(f"{text!r}: no family {family!r}; there are {', '.join(FAMILIES)} (such as {_EXAMPLES})")
-        return cls(text, family, architecture, weights or None)
+        return cls(text, family, architecture, weights or None, pixels)
 
     @property
     def name(self) -> str:
-        """Family and architecture, without the weights."""
+        """Family and architecture, without weights and size."""
         return f"{self.family}:{self.architecture}"
 
     @property

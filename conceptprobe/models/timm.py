@@ -8,7 +8,7 @@ from typing import Any
 
 import timm
 from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_data_config
-from timm.layers import Attention, AttentionRope, Format, GluMlp, Mlp, SwiGLU
+from timm.layers import Attention, AttentionRope, Format, GluMlp, Mlp, SwiGLU, to_2tuple
 from timm.models.beit import Attention as BeitAttention
 from timm.models.beit import Beit
 from timm.models.convnext import ConvNeXtBlock
@@ -24,6 +24,7 @@ from conceptprobe.models.attention import unfused
 from conceptprobe.models.checkpoints import downloading, find_checkpoint, load_state, read_state, seeded
 from conceptprobe.models.convolutional import block_paths, stage_paths
 from conceptprobe.models.errors import SpecError
+from conceptprobe.models.input_size import check_divides, fits, no_other_size
 from conceptprobe.models.layers import Layer, Tokens, suggest
 from conceptprobe.models.preprocessing import Preprocessing
 from conceptprobe.models.sites import AS_IS, CHANNELS_LAST_AS_TOKENS, MAP_AS_TOKENS, POOLED, Layout, Placed, Site
@@ -36,7 +37,7 @@ _CROPS = {"center": "shortest", "squash": "squash", "border": "longest"}
 
 
 def load(spec: ModelSpec) -> VisionModel:
-    """`timm:architecture.tag` (the tag's weights), `@file`, `@directory` or `@random`."""
+    """`timm:architecture.tag` (the tag's weights), `@file`, `@directory` or `@random`; `#pixels`."""
     base, _, tag = spec.architecture.partition(".")
     if not timm.is_model(base):
         raise SpecError(f"{spec.text!r}: timm has no model {base!r}.{suggest(base, timm.list_models())}")
@@ -50,15 +51,31 @@ def load(spec: ModelSpec) -> VisionModel:
     name = f"{base}.{wanted}" if wanted else base
     with seeded():
         module = _from_path(spec, name, spec.path) if spec.path else _build(spec, name, pretrained=not spec.is_random)
+        resize_input(spec, module)
     return VisionModel(
         spec.text,
         module,
         anatomy(module),
-        _preprocessing(module),
+        _preprocessing(module, spec.pixels),
         architecture=f"timm:{name}",
         has_logits=module.num_classes > 0,
         class_names=_class_names(module),
     )
+
+
+def resize_input(spec: ModelSpec, trunk: Any) -> None:
+    """Give a model the spec's input size, if it names one; timm resamples positional embeddings.
+
+    Raises:
+        SpecError: Its patches do not fill that size, or it has one size only.
+    """
+    if spec.pixels is None:
+        return
+    check_divides(spec, to_2tuple(getattr(getattr(trunk, "patch_embed", None), "patch_size", 1)))
+    if hasattr(trunk, "set_input_size"):
+        trunk.set_input_size((spec.pixels, spec.pixels))
+    elif trunk.pretrained_cfg.get("fixed_input_size"):
+        raise no_other_size(spec)
 
 
 def names() -> list[str]:
@@ -116,13 +133,15 @@ def _from_path(spec: ModelSpec, name: str, path: Path) -> Any:
         weight = state.get(f"{classifier}.weight")
         kwargs["num_classes"] = 0 if weight is None else len(weight)
     module = timm.create_model(name, **kwargs)
+    if spec.pixels and not fits(module, state):
+        resize_input(spec, module)  # the file may be of a model at that size
     load_state(module, state, checkpoint, spec.name)
     return module
 
 
-def _preprocessing(module: nn.Module) -> Preprocessing:
+def _preprocessing(module: nn.Module, pixels: int | None = None) -> Preprocessing:
     config = resolve_data_config(model=module)
-    height, width = config["input_size"][-2:]
+    height, width = (pixels, pixels) if pixels else config["input_size"][-2:]
     red, green, blue = (round(255 * value) for value in config["mean"])
     return Preprocessing(
         size=(height, width),

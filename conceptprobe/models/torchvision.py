@@ -1,5 +1,6 @@
 """Classifiers of torchvision: ViTs with named layers, everything else by its modules."""
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import torchvision
 from torch import nn
 from torchvision.models.convnext import CNBlock
 from torchvision.models.swin_transformer import SwinTransformer
-from torchvision.models.vision_transformer import VisionTransformer
+from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 from torchvision.ops.misc import Permute
 
 from conceptprobe.models.anatomy import Anatomy
@@ -15,6 +16,7 @@ from conceptprobe.models.attention import multihead_layers
 from conceptprobe.models.checkpoints import TORCH_CACHE, downloading, find_checkpoint, load_state, read_state, seeded
 from conceptprobe.models.convolutional import block_paths
 from conceptprobe.models.errors import SpecError
+from conceptprobe.models.input_size import check_divides
 from conceptprobe.models.layers import Layer, Tokens, suggest
 from conceptprobe.models.preprocessing import Preprocessing
 from conceptprobe.models.sites import MAP_AS_TOKENS, POOLED, Placed, Site
@@ -23,7 +25,7 @@ from conceptprobe.models.vision_model import VisionModel
 
 
 def load(spec: ModelSpec) -> VisionModel:
-    """`torchvision:architecture@tag` (a name of its weights enum), `@file`, `@directory` or `@random`."""
+    """`torchvision:architecture@tag` (a name of its weights enum), `@file`, `@directory` or `@random`; `#pixels`."""
     name = spec.architecture
     if name not in _architectures():
         raise SpecError(f"{spec.text!r}: torchvision has no classifier {name!r}.{suggest(name, _architectures())}")
@@ -37,12 +39,17 @@ def load(spec: ModelSpec) -> VisionModel:
     weights = enum[tag] if tag else enum.DEFAULT
     with seeded():
         module = _build(spec, weights, tag is not None)
+    preprocessing = _preprocessing(weights)
+    if spec.pixels:
+        preprocessing = preprocessing.at(spec.pixels)
+        if isinstance(module, VisionTransformer):
+            _resize_input(spec, module)
     categories = tuple(weights.meta["categories"])
     return VisionModel(
         spec.text,
         module,
         _anatomy(module),
-        _preprocessing(weights),
+        preprocessing,
         architecture=spec.name,
         has_logits=True,
         class_names=categories,
@@ -71,6 +78,15 @@ def _build(spec: ModelSpec, weights: Any, pretrained: bool) -> Any:
         checkpoint: Path = find_checkpoint(spec.path)
         load_state(module, read_state(checkpoint), checkpoint, spec.name)
     return module
+
+
+def _resize_input(spec: ModelSpec, vit: VisionTransformer) -> None:
+    assert spec.pixels is not None, spec
+    check_divides(spec, (vit.patch_size,))
+    embedding = OrderedDict({"encoder.pos_embedding": vit.encoder.pos_embedding.data})
+    resampled = interpolate_embeddings(spec.pixels, vit.patch_size, embedding)["encoder.pos_embedding"]
+    vit.encoder.pos_embedding.data = resampled
+    vit.image_size, vit.seq_length = spec.pixels, resampled.shape[1]
 
 
 def _preprocessing(weights: Any) -> Preprocessing:

@@ -56,7 +56,7 @@ class VisionModel:
         self._encode_text = encode_text
         self._has_logits = has_logits
         self._class_names = class_names
-        self._table = LayerTable(spec, module, anatomy, self._dry_run)
+        self._table = LayerTable(spec, module, anatomy, self._dry_run, has_logits=has_logits)
 
     @classmethod
     def wrap(
@@ -115,7 +115,10 @@ class VisionModel:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The listed layers in model order; a derived layer follows the one it derives from."""
+        """The listed layers in model order; a derived layer follows the one it derives from.
+
+        Not listed, and layers all the same, are `logits` of a classifier and `module:<dotted path>`.
+        """
         return self._table.layers
 
     @property
@@ -157,6 +160,16 @@ class VisionModel:
             raise ModelError(f"{self.spec} knows no class names{self._no_logits_hint}")
         return self._class_names
 
+    @property
+    def has_class_names(self) -> bool:
+        """Whether the model has a classifier whose classes have names."""
+        return self._class_names is not None
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the model can compare images with text."""
+        return self._encode_text is not None
+
     def resolve(self, names: str | Iterable[str]) -> list[Layer]:
         """The layers that names, globs (`blocks.*.mlp.hidden`) and slices (`blocks[-4:].resid`) select.
 
@@ -167,6 +180,16 @@ class VisionModel:
             UnknownLayerError: A name fits nothing; says which are near.
         """
         return self._table.resolve(names)
+
+    def module_of(self, layer: str) -> nn.Module:
+        """The torch module that a layer is an output or an input of, such as the block of `blocks.3.resid`.
+
+        Of a derived layer it is that of its base.
+
+        Raises:
+            UnknownLayerError: There is no such layer.
+        """
+        return self._table.site(self._table.base(self.resolve(layer)[0].name)).module
 
     def capture(self, pixels_bchw: Tensor, layers: str | Iterable[str]) -> dict[str, Tensor]:
         """The activations of some layers, batch first, in the model's dtype.
@@ -293,9 +316,13 @@ class VisionModel:
         weights = itertools.chain(self.module.parameters(), self.module.buffers())
         return next((tensor for tensor in weights if tensor.is_floating_point()), torch.empty(0))
 
+    def check_input(self) -> None:
+        """Look at one blank image of `image_size`; whatever the module raises comes through."""
+        self._dry_run(1)
+
     def _dry_run(self, batch: int) -> None:
         with torch.no_grad():
-            self._run(torch.zeros(batch, 3, *self.image_size))
+            self._run(torch.zeros(batch, 3, *self.image_size, device=self.device))
 
     def _run(self, pixels_bchw: Tensor) -> Any:
         """Normalise and look at the images, in eval mode."""
