@@ -24,6 +24,7 @@ from .indexing.find import find_features
 from .indexing.ray_engine import build_index_on_ray
 from .models import Layer, VisionModel, list_models, load_model
 from .report import write_report
+from .visualization import Visualizations, evaluate_visualizations, load_visualizations, visualize
 
 __all__ = [
     "ConceptProbeError",
@@ -40,11 +41,13 @@ __all__ = [
     "TopImages",
     "Verification",
     "VisionModel",
+    "Visualizations",
     "append_index",
     "build_index",
     "build_index_on_ray",
     "concepts_of",
     "contrast",
+    "evaluate_visualizations",
     "find_features",
     "index_activations",
     "label_features",
@@ -54,12 +57,14 @@ __all__ = [
     "load_model",
     "load_names",
     "load_scores",
+    "load_visualizations",
     "localise",
     "match_features",
     "merge_indices",
     "open_index",
     "score_features",
     "verify_index",
+    "visualize",
     "word_list",
     "write_report",
 ]

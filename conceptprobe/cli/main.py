@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from conceptprobe.cli import contrast, demo, doctor, index, label, models, report, score, search
+from conceptprobe.cli import contrast, demo, doctor, index, label, models, report, score, search, visualize
 from conceptprobe.errors import ConceptProbeError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("search")(search.search)
 app.command("score")(score.score)
 app.command("label")(label.label)
 app.command("contrast")(contrast.contrast)
+app.command("visualize")(visualize.visualize)
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 

@@ -1,0 +1,1 @@
+"""Optimisation: `render`, and the objectives, parametrizations and transforms that it takes."""

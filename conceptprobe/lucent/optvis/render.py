@@ -1,0 +1,232 @@
+"""Rendering: the optimisation of the images of one objective."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from torch import Tensor, nn
+
+from conceptprobe.lucent.activations import LucentObjective, Named, declared_size, declared_tokens
+from conceptprobe.lucent.adapters import Given, GivenOptimizer
+from conceptprobe.lucent.baseline import render_by_lucent
+from conceptprobe.lucent.misc.io import show
+from conceptprobe.lucent.optvis import objectives, param, transform
+from conceptprobe.lucent.optvis.param.device import made_on
+from conceptprobe.models import VisionModel
+from conceptprobe.visualization.engine import optimise_bound
+from conceptprobe.visualization.errors import VisualizeError
+from conceptprobe.visualization.meter import Meter
+from conceptprobe.visualization.presets import Preset
+from conceptprobe.visualization.transforms import Pad, Transform
+from conceptprobe.visualization.views import make_views
+
+SMALLEST = 224  # smaller images are shown to a plain module at this size
+
+
+def render_vis(
+    model: VisionModel | nn.Module,
+    objective_f: Any,
+    param_f: Callable[[], tuple[Iterable[Tensor], Callable[[], Tensor]]] | None = None,
+    optimizer: Callable[[Any], torch.optim.Optimizer] | None = None,
+    transforms: Sequence[transform.TransformF] | None = None,
+    thresholds: Sequence[int] = (512,),
+    verbose: bool = False,
+    preprocess: bool = True,
+    progress: bool = True,
+    show_image: bool = True,
+    save_image: bool = False,
+    image_name: str | os.PathLike[str] | None = None,
+    show_inline: bool = False,
+    fixed_image_size: int | tuple[int, int] | None = None,
+    *,
+    views: int = 1,
+    engine: Literal["conceptprobe", "lucent"] = "conceptprobe",
+) -> list[np.ndarray]:
+    """Optimise images for an objective, with the arguments of Lucent's `render_vis`.
+
+    Args:
+        model: A `VisionModel`, or a torch module, which is taken to want ImageNet's normalisation.
+        objective_f: An objective, a function of T, or "layer:n".
+        param_f: Gives parameters and the function that gives the images in [0,1]; `param.image(128)` by default.
+        optimizer: From the parameters to a torch optimiser; Adam with a learning rate of 0.05 by default.
+        transforms: `transform.standard_transforms` by default.
+        thresholds: The steps after which images are kept; the last is the end.
+        verbose: Say the loss before the first step and at the end.
+        preprocess: Normalise as the model wants it. Without, it is shown the transformed images as they are.
+        progress: Show a bar on stderr.
+        show_image: Show the result in a viewer.
+        save_image, image_name: Save the images, side by side, to a file, `image.jpg` by default.
+        show_inline: Show the result in the notebook instead.
+        fixed_image_size: What images are resized to after the transforms. By default a `VisionModel` and a ViT see
+            their own size, and other modules 224 pixels, or the images' own size where that is larger.
+        views: Differently transformed copies of each image in a step, of which the losses are averaged.
+        engine: "lucent" runs torch-lucent, a baseline for CNNs.
+
+    Returns:
+        For each threshold the images [B,H,W,3], float32 in [0,1].
+
+    Raises:
+        VisualizeError, UnknownLayerError: Something asked for is not possible; says what is.
+    """
+    if not thresholds or min(thresholds) < 1 or views < 1:
+        raise VisualizeError(f"thresholds and views are 1 or more, got {list(thresholds)} and {views}")
+    if engine not in ("conceptprobe", "lucent"):
+        raise VisualizeError(f"engine {engine!r} is unknown: choose conceptprobe or lucent")
+    loss = objectives.as_objective(objective_f)
+    param_f = param_f or (lambda: param.image(128))
+    given_transforms = transform.standard_transforms if transforms is None else transforms
+    device = model.device if isinstance(model, VisionModel) else _device(model)
+    if engine == "lucent":
+        if fixed_image_size is None and isinstance(model, VisionModel):
+            fixed_image_size = model.image_size
+        with made_on(device):
+            return render_by_lucent(
+                _named(model, None, preprocess), loss, param_f, given_transforms, preprocess=preprocess,
+                optimizer=optimizer, thresholds=thresholds, verbose=verbose, progress=progress, show_image=show_image,
+                save_image=save_image, image_name=image_name, show_inline=show_inline,
+                fixed_image_size=fixed_image_size,
+            )  # fmt: skip
+
+    with torch.inference_mode(False), torch.enable_grad(), made_on(device):
+        leaves, image_f = param_f()
+        given = Given(leaves, image_f, device, thresholds)
+        own_optimizer = None if optimizer is None else GivenOptimizer(given, optimizer(given.leaves))
+    parts = transform.as_transforms(given_transforms)
+    named = _named(model, _view_size(model, fixed_image_size, given.size, parts), preprocess)
+    if not preprocess and isinstance(model, VisionModel):
+        parts = (*parts, transform.Called(_undo(*named.normalization)))
+    preset = _preset(given, parts, max(thresholds), views)
+    shots = _optimise(named, loss, given, preset, own_optimizer, verbose, progress)
+    images = [tensor_to_img_array(shot) for shot in shots]
+    if save_image:
+        export(shots[-1], image_name)
+    if show_inline:
+        show(images[-1])
+    elif show_image:
+        view(shots[-1])
+    return images
+
+
+def _optimise(
+    named: Named, loss: objectives.Loss, given: Given, preset: Preset, optimizer: GivenOptimizer | None, verbose: bool,
+    progress: bool,
+) -> list[Tensor]:  # fmt: skip
+    """The images after each threshold; after Ctrl-C those of the last step too."""
+    say = Console(stderr=True).print
+    model = named.model
+    bound = LucentObjective(named, loss, lambda: given.images_now, given.batch, preset.views)
+    generators = [transform.generator(model.device) for _ in range(given.batch)]
+    seeds = [generator.initial_seed() for generator in generators]
+    first = bound.find_layers(make_views(preset.transforms, given.images_now, generators, 1, model.image_size, 0.0))
+    if verbose:
+        say(f"Initial loss: {first:.3f}")
+    meter = Meter(1, 0, preset.steps)
+    try:
+        with meter.shown(progress):
+            done = optimise_bound(
+                model, bound, given.batch, seeds, preset, size=given.size, on_step=lambda step: meter.step(step, 1),
+                optimizer=optimizer,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        say("Interrupted: the images are those of the last step.")
+        return [*given.snapshots, given.images_now.detach()]
+    if verbose:
+        say(f"Loss at step {preset.steps}: {-done.curves_ns[0, -1] * given.batch:.3f}")
+    if done.stopped[0] is None:
+        return given.snapshots
+    say(f"The loss or its gradient was not finite at step {done.stopped[0]}: the images stay as before it.")
+    last = torch.from_numpy(done.images_nghwc[0]).permute(0, 3, 1, 2)
+    return [shot if shot.isfinite().all() else last for shot in given.snapshots]
+
+
+def tensor_to_img_array(tensor: Tensor) -> np.ndarray:
+    """[B,H,W,C] of [B,C,H,W]."""
+    return tensor.detach().cpu().numpy().transpose(0, 2, 3, 1)
+
+
+def view(tensor: Tensor) -> None:
+    """Show images [B,C,H,W], side by side, in a viewer."""
+    _side_by_side(tensor).show()
+
+
+def export(tensor: Tensor, image_name: str | os.PathLike[str] | None = None) -> None:
+    """Save images [B,C,H,W], side by side."""
+    _side_by_side(tensor).save(image_name or "image.jpg")
+
+
+def _side_by_side(tensor: Tensor) -> Image.Image:
+    levels = (tensor_to_img_array(tensor).clip(0, 1) * 255).round().astype(np.uint8)
+    return Image.fromarray(np.concatenate(levels, 1))
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next((weight.device for weight in module.parameters()), torch.device("cpu"))
+
+
+def _named(model: VisionModel | nn.Module, size: tuple[int, int] | None, preprocess: bool) -> Named:
+    """The model as a `VisionModel` that looks at views of a size, or as it does where that is None."""
+    if isinstance(model, VisionModel):
+        return Named(model, tokens_known=True)
+    mean, std = transform.MEAN, transform.STD
+    if type(model).__name__ == "InceptionV1":
+        mean = (transform.INCEPTION_MEAN / transform.INCEPTION_SCALE,) * 3
+        std = (1 / transform.INCEPTION_SCALE,) * 3
+    if not preprocess:
+        mean, std = (0.0,) * 3, (1.0,) * 3
+    tokens = declared_tokens(model)
+    size = size or declared_size(model) or (SMALLEST, SMALLEST)
+    wrapped = VisionModel.wrap(model, layers=(), image_size=size, mean=mean, std=std, tokens=tokens)
+    return Named(wrapped, tokens_known=tokens is not None)
+
+
+def _view_size(
+    model: VisionModel | nn.Module,
+    fixed: int | tuple[int, int] | None,
+    size: tuple[int, int],
+    parts: Sequence[Transform],
+) -> tuple[int, int]:
+    asked = (fixed, fixed) if isinstance(fixed, int) else fixed
+    if isinstance(model, VisionModel):
+        if asked is not None and tuple(asked) != model.image_size:
+            raise VisualizeError(
+                f"{model.spec} looks at images of {model.image_size}: leave out fixed_image_size, or give the module "
+                "itself"
+            )
+        return model.image_size
+    own = declared_size(model)
+    if asked is not None or own is not None:
+        rows, columns = asked or own or size
+        return rows, columns
+    if min(size) < SMALLEST:
+        return SMALLEST, SMALLEST
+    padded = sum(2 * int(part.pixels) for part in parts if isinstance(part, Pad))
+    return size[0] + padded, size[1] + padded
+
+
+def _undo(mean: Sequence[float], std: Sequence[float]) -> transform.TransformF:
+    """What the model's normalisation makes the images themselves of."""
+    return lambda image_t: (
+        image_t * image_t.new_tensor(std).reshape(1, -1, 1, 1) + image_t.new_tensor(mean).reshape(1, -1, 1, 1)
+    )
+
+
+def _preset(given: Given, parts: tuple[Transform, ...], steps: int, views: int) -> Preset:
+    return Preset(
+        name="lucent",
+        citation="Swee Kiat Lim et al., Lucent, github.com/greentfrapp/lucent",
+        parametrization=given,
+        transforms=parts,
+        regularizers=(),
+        optimizer="adam",
+        learning_rate=0.05,
+        betas=(0.9, 0.999),
+        schedule="constant",
+        steps=steps,
+        views=views,
+        size=given.size,
+        early=0.0,
+    )

@@ -1,0 +1,247 @@
+"""Many units, chunk by chunk: optimised, scored, recorded and saved."""
+
+import dataclasses
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from conceptprobe.indexing import Index
+from conceptprobe.indexing.settings import is_hooked, versions
+from conceptprobe.models import VisionModel
+from conceptprobe.visualization.asked import single_feature
+from conceptprobe.visualization.checkpoint import Checkpoint
+from conceptprobe.visualization.chunks import Chunks, default_units
+from conceptprobe.visualization.claim import CHECKPOINT, claimed
+from conceptprobe.visualization.engine import Optimised, optimise
+from conceptprobe.visualization.expressions import Objective
+from conceptprobe.visualization.meter import Meter
+from conceptprobe.visualization.natural import compare, measure
+from conceptprobe.visualization.presets import Preset
+from conceptprobe.visualization.record import Natural, VisualizationRecord
+from conceptprobe.visualization.visualizations import NAME, Visualizations, join_visualizations, load_visualizations
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Unit:
+    """One objective with a random stream of its own.
+
+    Attributes:
+        restart: Number of the stream.
+        start_chw: The image to start from, or None for noise.
+    """
+
+    objective: Objective
+    restart: int
+    start_chw: Tensor | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.objective.key} restart {self.restart}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """All that decides what is made, but for the units; see `visualize`.
+
+    Attributes:
+        start: What tells the start images from others, or None for noise.
+    """
+
+    model: VisionModel
+    recipe: Preset
+    index: Index | None
+    seed: int
+    frames: int
+    animate: str | None
+    compile: bool
+    out: Path | None
+    start: str | None
+
+    def run(self, units: Sequence[Unit], batch: int | None, progress: bool) -> Visualizations:
+        """All units, those that `out` holds already as they are there."""
+        made: dict[str, Visualizations] = {}
+        unique = {unit.name: unit for unit in units}
+        chunks = Chunks()
+        with ExitStack() as stack:
+            if self.out is not None:
+                stack.enter_context(claimed(self.out, self.settings))
+                made = self._finished(units)
+            pending = [unit for name, unit in unique.items() if name not in made]
+            meter = Meter(len(unique), len(made), self.recipe.steps)
+            stack.enter_context(meter.shown(progress))
+            for group in _alike(pending):
+                images = group[0].objective.images
+                size = batch or default_units(self.model.device, self.recipe.views, images, self.model.image_size)
+                for chunk, optimised in chunks.run(group, size, lambda some: self._optimise(some, meter)):
+                    made.update(self._keep(chunk, optimised))
+                    meter.finish(len(chunk))
+        return join_visualizations([made[unit.name] for unit in units])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides an image beside its objective, and is therefore the same for all of a folder."""
+        return {
+            "model": self._about_model,
+            "preset": self._preset,
+            "steps": self.recipe.steps,
+            "views": self.recipe.views,
+            "size": list(self._size),
+            "seed": self.seed,
+            "frames": self.frames,
+            "animate": self.animate,
+            "index": None if self.index is None else self.index.path.name,
+        }
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        assert self.recipe.size is not None
+        return self.recipe.size
+
+    @property
+    def _about_model(self) -> dict[str, Any]:
+        about: dict[str, Any] = {"spec": self.model.spec, "fingerprint": self.model.fingerprint}
+        return {**about, "intervened": True} if is_hooked(self.model) else about
+
+    @property
+    def _preset(self) -> dict[str, Any]:
+        own = self.recipe.describe()
+        return own if self.start is None else {**own, "start": self.start}
+
+    def _optimise(self, units: Sequence[Unit], meter: Meter) -> Optimised:
+        members = units[0].objective.images
+        seeds = [stream_seed(self.seed, unit.objective.key, unit.restart, m) for unit in units for m in range(members)]
+        starts = [unit.start_chw for unit in units for _ in range(members) if unit.start_chw is not None]
+        return optimise(
+            self.model,
+            [unit.objective for unit in units],
+            seeds,
+            self.recipe,
+            size=self._size,
+            starts=torch.stack(starts) if starts else None,
+            checkpoint=None if self.out is None else Checkpoint(self.out / CHECKPOINT, [unit.name for unit in units]),
+            on_step=lambda step: meter.step(step, len(units)),
+            frames=self.frames,
+            compile=self.compile,
+        )
+
+    def _keep(self, units: Sequence[Unit], optimised: Optimised) -> Iterator[tuple[str, Visualizations]]:
+        """Each unit's images with their records, saved where there is a folder."""
+        members = units[0].objective.images
+        levels = np.rint(optimised.images_nghwc * 255).astype(np.uint8)
+        images_nhwc = levels.reshape(-1, *levels.shape[2:])
+        activations, natural = self._score(units, images_nhwc)
+        records = [
+            self._record(unit, member, optimised.curves_ns[n], optimised.stopped[n], activations[at], natural[at])
+            for n, unit in enumerate(units)
+            for member in range(members)
+            for at in [n * members + member]
+        ]
+        frames = optimised.frames_ngthwc
+        whole = Visualizations(
+            images_nhwc, tuple(records), None if frames is None else frames.reshape(-1, *frames.shape[2:])
+        )
+        _warn(units, optimised)
+        if self.out is not None:
+            whole = whole.save(self.out, animate=self.animate)
+        for n, unit in enumerate(units):
+            yield unit.name, whole[n * members : (n + 1) * members]
+
+    def _score(self, units: Sequence[Unit], images_nhwc: np.ndarray) -> tuple[np.ndarray, list[Natural | None]]:
+        """The activation of each finished image, and how it lies among natural ones."""
+        members = units[0].objective.images
+        activations = measure(self.model, images_nhwc, [unit.objective for unit in units])
+        natural: list[Natural | None] = [None] * len(images_nhwc)
+        if self.index is None:
+            return activations, natural
+        places: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        for at in range(len(images_nhwc)):
+            own = single_feature(units[at // members].objective)
+            if own is not None:
+                places.setdefault((own[0].layer, own[1]), []).append((at, own[0].index))
+        for (layer, pooling), pairs in places.items():
+            at_m, features_m = [at for at, _ in pairs], [number for _, number in pairs]
+            activations[at_m], found = compare(self.model, images_nhwc[at_m], layer, pooling, features_m, self.index)
+            for at, one in zip(at_m, found, strict=True):
+                natural[at] = one
+        return activations, natural
+
+    def _record(
+        self, unit: Unit, member: int, curve_s: np.ndarray, stopped: int | None, activation: float,
+        natural: Natural | None,
+    ) -> VisualizationRecord:  # fmt: skip
+        own = single_feature(unit.objective)
+        return VisualizationRecord(
+            target=unit.objective.key,
+            layer=None if own is None else own[0].layer,
+            feature=None if own is None else own[0].index,
+            pooling=None if own is None else own[1],
+            seed=self.seed,
+            restart=unit.restart,
+            member=member,
+            preset=self._preset,
+            steps=self.recipe.steps,
+            views=self.recipe.views,
+            size=self._size,
+            model=self._about_model,
+            activation=float(activation),
+            natural=natural,
+            curve=tuple(curve_s.tolist()),
+            stopped=stopped,
+            versions=versions(),
+        )
+
+    def _finished(self, units: Sequence[Unit]) -> dict[str, Visualizations]:
+        """What the folder holds already, by the names of the units."""
+        assert self.out is not None
+        if not (self.out / NAME).is_file():
+            return {}
+        there = load_visualizations(self.out)
+        places = {(own.target, own.seed, own.restart, own.member): row for row, own in enumerate(there.records)}
+        found = {}
+        for unit in units:
+            keys = [(unit.objective.key, self.seed, unit.restart, m) for m in range(unit.objective.images)]
+            if all(key in places for key in keys):
+                found[unit.name] = there[[places[key] for key in keys]]
+        return found
+
+
+def stream_seed(seed: int, key: str, restart: int, member: int) -> int:
+    """What an image's random stream is seeded with: of everything that it may depend on, and nothing else."""
+    text = json.dumps([seed, key, restart, member])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def _warn(units: Sequence[Unit], optimised: Optimised) -> None:
+    """Name the units whose images are not what was asked for."""
+    keys = [unit.objective.key for unit in units]
+    if stopped := [key for key, at in zip(keys, optimised.stopped, strict=True) if at is not None]:
+        warnings.warn(
+            f"{len(stopped)} of {len(units)} were stopped, because their loss was not finite: {', '.join(stopped)}; "
+            "their images are the last good ones, and their records say at which step",
+            stacklevel=6,
+        )
+    steady = optimised.curves_ns.shape[1] > 1 and np.ptp(optimised.curves_ns, axis=1) == 0
+    if flat := [key for key, same in zip(keys, np.broadcast_to(steady, len(keys)), strict=True) if same]:
+        warnings.warn(
+            f"{len(flat)} of {len(units)} had the same value at every step, since they are off for every view and give "
+            f"no gradient: {', '.join(flat)}; start from an image that they see something in (start='top'), or "
+            "visualize the layer before the activation",
+            stacklevel=6,
+        )
+
+
+def _alike(units: Sequence[Unit]) -> list[list[Unit]]:
+    """Units of as many images that look at the same layers: together no one's forward goes deeper than it must."""
+    groups: dict[Any, list[Unit]] = {}
+    for unit in units:
+        layers = tuple(sorted({str(getattr(leaf, "layer", "")) for leaf in unit.objective.leaves()}))
+        groups.setdefault((unit.objective.images, layers), []).append(unit)
+    return list(groups.values())

@@ -1,0 +1,170 @@
+"""The record of a visualization: the numbers that every picture carries, in the JSON beside its PNG."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
+from typing import Any
+from urllib.parse import quote
+
+from conceptprobe.visualization.errors import VisualizeError
+
+SCHEMA_VERSION = 1
+OBJECTIVES = "objectives"
+LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class Natural:
+    """How the activation of a visualization lies among those of the natural images of an index.
+
+    Attributes:
+        index: Name of the index directory.
+        images: Natural images with a finite activation of the feature.
+        maximum: The largest of their activations.
+        quantile: Share of them below the visualization's, 0 to 1.
+        how: Where the quantile is from: `vectors` (of every image, exact), `top list` (above its last, exact), or
+            `quantiles` (interpolated between the quantiles that the index keeps).
+        z: The activation minus the natural mean, in natural standard deviations; NaN for a feature that never varies.
+        rank: Place of the feature among the live features of its layer by z, 1 for the first; None where z is NaN.
+        of: Number of features that were ranked.
+    """
+
+    index: str
+    images: int
+    maximum: float
+    quantile: float
+    how: str
+    z: float
+    rank: int | None
+    of: int
+
+
+@dataclass(frozen=True)
+class VisualizationRecord:
+    """What is known of one visualization.
+
+    Attributes:
+        target: What was maximised, as `Objective.key` prints it.
+        layer, feature, pooling: Where the target is one feature of a layer; otherwise None.
+        seed, restart, member: What decides its random stream; `member` is its number within a set, else 0.
+        preset: All numbers of the preset, as `Preset.describe` gives them.
+        steps, views, size: Steps asked for, views an image and step, and rows and columns of the image.
+        model: spec and fingerprint.
+        activation: The objective's value of the saved image: rounded to 8 bits, without views, resized (antialiased,
+            not cropped) to the model's size.
+        natural: The same against an index; None without one, or where the target is not one feature.
+        curve: The objective's value at every step, the mean over views.
+        stopped: Step at which the image was stopped because its loss was not finite; None where it was not.
+        versions: Of the packages that computed it.
+        file, animation: Paths inside the folder that it was saved to.
+    """
+
+    target: str
+    layer: str | None
+    feature: int | None
+    pooling: str | None
+    seed: int
+    restart: int
+    member: int
+    preset: Mapping[str, Any]
+    steps: int
+    views: int
+    size: tuple[int, int]
+    model: Mapping[str, Any]
+    activation: float
+    natural: Natural | None
+    curve: tuple[float, ...]
+    stopped: int | None
+    versions: Mapping[str, str]
+    file: str | None = None
+    animation: str | None = None
+
+    @property
+    def exceeds(self) -> bool | None:
+        """Whether the activation is above that of every natural image; None where that is not known."""
+        return None if self.natural is None else self.activation > self.natural.maximum
+
+    def __repr__(self) -> str:
+        parts = [f"{self.target}: activation {self.activation:.4g}"]
+        if self.natural is not None:
+            parts.append(f"{self.natural.quantile:.1%} of {self.natural.images} natural images below")
+            parts.append(f"rank {self.natural.rank} of {self.natural.of}")
+        if self.stopped is not None:
+            parts.append(f"stopped at step {self.stopped}")
+        return f"VisualizationRecord({', '.join(parts)})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything in JSON's types; what is not finite is None."""
+        return {"schema_version": SCHEMA_VERSION, **_plain(asdict(self))}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "VisualizationRecord":
+        """Read what `as_dict` gave.
+
+        Raises:
+            VisualizeError: It is of another schema version, or entries are missing or unknown.
+        """
+        if not isinstance(stored, Mapping) or stored.get("schema_version") != SCHEMA_VERSION:
+            version = stored.get("schema_version") if isinstance(stored, Mapping) else None
+            raise VisualizeError(f"the record has schema version {version}, this conceptprobe reads {SCHEMA_VERSION}")
+        values = {name: value for name, value in stored.items() if name != "schema_version"}
+        _check_names(values, cls, "the record")
+        natural = values["natural"]
+        if natural is not None:
+            _check_names(natural, Natural, "natural")
+            natural = Natural(**{**natural, "quantile": _float(natural["quantile"]), "z": _float(natural["z"])})
+        try:
+            return cls(
+                **{
+                    **values,
+                    "natural": natural,
+                    "size": (int(values["size"][0]), int(values["size"][1])),
+                    "activation": _float(values["activation"]),
+                    "curve": tuple(_float(value) for value in values["curve"]),
+                }
+            )
+        except (TypeError, ValueError, IndexError) as error:
+            raise VisualizeError(f"the record has an entry of another type ({error})") from error
+
+
+def file_stem(record: VisualizationRecord) -> str:
+    """The path of a record's files inside a folder, without an ending: `<layer>/<feature>` with what is not usual, or
+    `objectives/` and the objective's key; names that are no file names are percent-encoded."""
+    if record.layer is not None and record.feature is not None:
+        name = f"{quote(record.layer, safe='')}/{record.feature}"
+        if record.pooling not in (None, "mean"):
+            name += f"-{quote(str(record.pooling), safe='')}"
+    else:
+        name = f"{OBJECTIVES}/{_short(record.target)}"
+    for word, number in (("seed", record.seed), ("restart", record.restart), ("member", record.member)):
+        name += f"-{word}{number}" if number else ""
+    return name
+
+
+def _short(key: str) -> str:
+    """A file name from an objective's key: its letters, shortened, and its hash, since others may share those."""
+    name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in key)
+    return f"{name[:LONGEST_NAME]}-{sha256(key.encode()).hexdigest()[:8]}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(own) for own in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _float(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _check_names(values: Any, of: type, what: str) -> None:
+    names = {field.name for field in fields(of)}
+    if not isinstance(values, Mapping) or set(values) != names:
+        given = set(values) if isinstance(values, Mapping) else set()
+        wrong = [f"lacks {name}" for name in sorted(names - given)] + [f"has {n}" for n in sorted(given - names)]
+        raise VisualizeError(f"{what} {', '.join(wrong[:3]) or 'is not a table'}")

@@ -1,0 +1,99 @@
+"""Images of what features and other objectives look for."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from conceptprobe.images import ImageSource
+from conceptprobe.indexing import Index, open_index
+from conceptprobe.models import VisionModel
+from conceptprobe.visualization.asked import What, check_numbers, read_objectives, read_recipe, single_feature
+from conceptprobe.visualization.errors import VisualizeError
+from conceptprobe.visualization.job import Job, Unit
+from conceptprobe.visualization.natural import check_index
+from conceptprobe.visualization.presets import Preset, get_preset
+from conceptprobe.visualization.starts import Start, describe_start, load_starts
+from conceptprobe.visualization.visualizations import Visualizations
+
+
+def visualize(
+    model: VisionModel,
+    what: What,
+    *,
+    preset: str | Preset = "fourier",
+    index: Index | str | os.PathLike[str] | None = None,
+    steps: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    views: int | None = None,
+    seed: int = 0,
+    restarts: int = 1,
+    start: Start | None = None,
+    images: ImageSource | None = None,
+    batch: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    frames: int = 0,
+    animate: Literal["gif", "webp"] | None = None,
+    compile: bool = False,
+    progress: bool = False,
+) -> Visualizations:
+    """Make an image for each objective that activates it most, many at once and each as if it were alone.
+
+    Args:
+        model: What `load_model` or `VisionModel.wrap` gives.
+        what: A feature (`FeatureId`, or its printed form `blocks.10.mlp.hidden:1234`), an objective, or several.
+        preset: `fourier`, `ghiasi`, `maco`, `accentuate`, or a `Preset` of your own.
+        index: An index of the model, or its directory: says how each image compares with natural ones.
+        steps, size, views: Instead of the preset's; size in pixels, one number or rows and columns.
+        seed: With the objective's key and the restart it decides an image, whatever else is made along with it.
+        restarts: Images of each objective, from different random streams.
+        start: An image to start from, one for each objective, or "top": the index's top image of each feature. By
+            default noise; "top" for a preset that stays near its start, where there is an index.
+        images: Where the index's images are now, if not where it was built from.
+        batch: Units (images, or sets of them) optimised at once; less where memory runs out. By default by the device.
+        out: A folder to save each chunk to as it is finished. What was made there before with the same settings is not
+            made again, and a run that was killed goes on from its last checkpoint, on the CPU to the same bits.
+        frames: Keep the images of every so many steps; 0 for none.
+        animate: `gif` or `webp`: save frames as animations in `out`; takes some 30 frames where `frames` is 0.
+        compile: Compile the blocks before the target with `torch.compile`.
+        progress: Show a bar on stderr.
+
+    Returns:
+        In the order of `what`, the restarts of each one after the other, and the images of a set likewise.
+
+    Raises:
+        VisualizeError: A setting or an objective is not possible, `out` is of other settings or in use, the model has
+            no gradient, or memory runs out with one unit at once. What was finished before is in `out`.
+        UnknownLayerError: There is no such layer; says which are near.
+        IndexingError: `index` is no index.
+    """
+    opened = open_index(index) if isinstance(index, str | os.PathLike) else index
+    objectives = read_objectives(what, model)
+    recipe = read_recipe(get_preset(preset), model, steps=steps, size=size, views=views)
+    check_numbers(restarts=restarts, seed=seed, frames=frames, batch=1 if batch is None else batch)
+    if animate is not None and (animate not in ("gif", "webp") or out is None):
+        raise VisualizeError(f"animate is {animate!r}: choose gif or webp, and a folder to save to (out=...)")
+    if animate is not None and not frames:
+        frames = max(1, recipe.steps // 30)
+    targets = [single_feature(objective) for objective in objectives]
+    if opened is not None:
+        for own in dict.fromkeys((own[0].layer, own[1]) for own in targets if own is not None):
+            check_index(opened, model, *own)
+    if start is None and recipe.near is not None:
+        if opened is None:
+            raise VisualizeError(
+                f"the preset {recipe.name} starts from an image and stays near it: give start=IMAGE, or an index for "
+                "the top image of each feature"
+            )
+        start = "top"
+    starts, about = None, None
+    if start is not None:
+        assert recipe.size is not None, recipe
+        starts = load_starts(start, targets, model, recipe.size, index=opened, images=images)
+        about = describe_start(start, starts, opened)
+    job = Job(model, recipe, opened, seed, frames, animate, compile, None if out is None else Path(out), about)
+    units = [
+        Unit(objective, restart, None if starts is None else starts[number])
+        for number, objective in enumerate(objectives)
+        for restart in range(restarts)
+    ]
+    return job.run(units, batch, progress)
