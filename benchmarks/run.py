@@ -35,6 +35,8 @@ BENCHMARKS = {
     "memory": Benchmark("Memory at ten times the images", "memory.py"),
     "peers": Benchmark("Beside other tools", "peers.py"),
     "search": Benchmark("Searching for a direction", "search.py"),
+    "visualization_speed": Benchmark("Visualizing: a step, a feature, a batch", "visualization_speed.py"),
+    "report": Benchmark("A large report, written and browsed", "report.py"),
 }
 
 

@@ -43,5 +43,9 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", progress: boo
     scores = [score_features(index, concepts, images=images, progress=progress) for index in indices]
     for spec, own in zip(TWINS, scores, strict=True):
         own.save(out / "scores" / spec.replace(":", "-"))
-    contrast(*indices, scores=scores, concepts=concepts, progress=progress).save(out / "contrast")
-    return write_report(out / "report", indices, title=TITLE, progress=progress)
+    difference = contrast(*indices, scores=scores, concepts=concepts, progress=progress)
+    difference.save(out / "contrast")
+    return write_report(
+        out / "report", indices, scores=scores, contrasts=[difference], concepts=concepts, title=TITLE,
+        progress=progress,
+    )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from conceptprobe.cli import contrast, demo, doctor, index, label, models, report, score, search, visualize
+from conceptprobe.cli import contrast, demo, doctor, index, label, models, report, score, search, serve, visualize
 from conceptprobe.errors import ConceptProbeError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("label")(label.label)
 app.command("contrast")(contrast.contrast)
 app.command("visualize")(visualize.visualize)
 app.command("report")(report.report)
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 
 

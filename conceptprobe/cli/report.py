@@ -1,5 +1,6 @@
 """`conceptprobe report`."""
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +10,56 @@ import typer
 def report(
     indices: Annotated[list[Path], typer.Argument(help="Index directories, side by side in the report.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
-    title: Annotated[str, typer.Option(help="Heading of the report.")] = "What each feature responds to",
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(help="What `conceptprobe score` wrote, for any of the indices, in any order; may be repeated."),
+    ] = None,
+    names: Annotated[list[Path] | None, typer.Option(help="What `conceptprobe label` wrote; may be repeated.")] = None,
+    contrast: Annotated[
+        list[Path] | None, typer.Option(help="What `conceptprobe contrast` wrote; may be repeated.")
+    ] = None,
+    visualizations: Annotated[
+        list[Path] | None, typer.Option(help="What `conceptprobe visualize` wrote; may be repeated.")
+    ] = None,
+    taxonomy: Annotated[
+        str | None, typer.Option(help="As the scores were made with: imagenet, folders, columns:NAME,... or a file.")
+    ] = None,
+    concepts: Annotated[
+        Path | None, typer.Option(help="As the scores were made with: JSON, name to labels or image ids.")
+    ] = None,
+    maps: Annotated[
+        bool, typer.Option("--maps", help="Run the models again to show where in an image a feature is active.")
+    ] = False,
+    images: Annotated[
+        str, typer.Option(help="thumbs: tiles only; copy or link: the top images as they are, too.")
+    ] = "thumbs",
+    title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
-    """Write a static HTML report of one or several indices."""
+    """Write a static HTML report of one or several indices, with what is known of their features."""
+    if taxonomy is not None and concepts is not None:
+        raise typer.BadParameter("give one of --taxonomy and --concepts")
+    from conceptprobe.concepts.contrast import load_contrast
+    from conceptprobe.concepts.families import concepts_of
+    from conceptprobe.concepts.given_sets import beside_labels, read_sets
+    from conceptprobe.concepts.names import load_names
+    from conceptprobe.concepts.scores import load_scores
     from conceptprobe.indexing import open_index
     from conceptprobe.report import write_report
+    from conceptprobe.report.write import TITLE
 
     opened = [open_index(path) for path in indices]
-    path = write_report(out, opened, title=title, progress=True)
+    family = None
+    if concepts is not None:
+        family = beside_labels(read_sets(concepts), opened[0].images)
+    elif taxonomy is not None:
+        family = concepts_of(opened[0], taxonomy)
+    path = write_report(
+        out, opened, scores=[load_scores(folder) for folder in scores or ()],
+        names=[load_names(folder) for folder in names or ()],
+        contrasts=[load_contrast(folder) for folder in contrast or ()], visualizations=visualizations or (),
+        concepts=family, maps=maps, images=images, title=title or TITLE, progress=True,
+    )  # fmt: skip
     typer.echo(f"report: {path.resolve()}")
+    if open_:
+        webbrowser.open(path.resolve().as_uri())

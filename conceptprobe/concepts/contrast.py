@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,9 @@ from conceptprobe.concepts.strata import matched_difference, strata_of
 from conceptprobe.concepts.tables import load_tables, save_tables
 from conceptprobe.concepts.verdicts import VERDICTS
 from conceptprobe.indexing import Index
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RESAMPLES = 100
 ALL = "all"
@@ -72,6 +75,17 @@ class Contrast:
 
     def __repr__(self) -> str:
         return f"Contrast({' | '.join(self.settings['models'])}, {len(self.settings['places'])} places)"
+
+    def _repr_html_(self) -> str:
+        from conceptprobe.report.notebook import contrast_html  # the report is for people who look
+
+        return contrast_html(self)
+
+    def figure(self) -> "Figure":
+        """Differences with their intervals as a matplotlib figure; needs the extra `plots`."""
+        from conceptprobe.report.figures import contrast_figure
+
+        return contrast_figure(self)
 
     def summary(self) -> str:
         """The findings in words, with their intervals."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,9 @@ from conceptprobe.indexing import Index
 from conceptprobe.indexing.embeddings import embed_images, source_of
 from conceptprobe.indexing.image_vectors import activations_of
 from conceptprobe.models import VisionModel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAME = "scores"
 LEAST_K, MOST_K = 8, 40
@@ -64,6 +67,17 @@ class FeatureScores:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def _repr_html_(self) -> str:
+        from conceptprobe.report.notebook import scores_html  # the report is for people who look
+
+        return scores_html(self)
+
+    def figure(self, *others: "FeatureScores") -> "Figure":
+        """Verdicts by layer as a matplotlib figure, other models beside this one; needs the extra `plots`."""
+        from conceptprobe.report.figures import scores_figure
+
+        return scores_figure((self, *others))
 
     def summary(self) -> pd.DataFrame:
         """How many features of each layer have each verdict: layer, verdict, count, of, share, low, high.
@@ -174,7 +188,7 @@ def score_features(
         "model": manifest.model["spec"], "source": manifest.source["spec"],
         "fingerprints": {"model": manifest.model["fingerprint"], "source": manifest.source["fingerprint"]},
         "layers": list(layers), "pooling": pooling, "k": k, "index_k": manifest.k, "q": q, "draws": draws, "seed": seed,
-        "concepts": _describe(concepts), "looks": looks.how, "scorer": None if scorer is None else scorer.spec,
+        "concepts": describe_concepts(concepts), "looks": looks.how, "scorer": None if scorer is None else scorer.spec,
         "curve": lengths,
         "versions": {name: importlib.metadata.version(name) for name in ("conceptprobe", "numpy", "scipy")},
     }  # fmt: skip
@@ -261,7 +275,8 @@ def _length(index: Index, concepts: ConceptSet, k: int | None) -> int:
     return min(most, images // 2, MOST_K, max(LEAST_K, int(np.median(concepts.sizes[concepts.is_leaf]))))
 
 
-def _describe(concepts: ConceptSet) -> dict[str, Any]:
+def describe_concepts(concepts: ConceptSet) -> dict[str, Any]:
+    """What scores say of the concepts they are by; the fingerprint is over names, leaves and images of each."""
     kinds, counts = np.unique(concepts.kinds, return_counts=True)
     members = concepts.members_nc
     digest = sha256(json.dumps(concepts.names).encode())

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -21,6 +21,9 @@ from conceptprobe.indexing.manifest import Manifest
 from conceptprobe.indexing.sample import QUANTILES
 from conceptprobe.indexing.vectors import on_gpu, probing, read_faiss, unit
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 DEAD_SPAN = 1e-3
 TAIL_SPAN = 0.1
 PART = "is a shard, a part of an index: join all of them with `conceptprobe index merge`"
@@ -34,11 +37,13 @@ class TopImages:
         ids: Image ids.
         values: float32 [k], what they are ordered by.
         positions: int32 [k], the patch of each in reading order, or None where the list is not of single patches.
+        origin: The index that they were read from: it knows where the images are. Lists are equal without it.
     """
 
     ids: tuple[str, ...]
     values: np.ndarray
     positions: np.ndarray | None = None
+    origin: Path | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -46,6 +51,32 @@ class TopImages:
     def __repr__(self) -> str:
         shown = ", ".join(f"{id_} {value:.4g}" for id_, value in zip(self.ids[:5], self.values, strict=False))
         return f"TopImages({len(self)}: {shown}{', ...' if len(self) > 5 else ''})"
+
+    def _repr_html_(self) -> str:
+        from conceptprobe.report.notebook import top_images_html  # the report is for people who look
+
+        return top_images_html(self)
+
+    def figure(self, columns: int = 5) -> "Figure":
+        """The images as a matplotlib figure, each with its value; needs the extra `plots`."""
+        from conceptprobe.report.figures import top_images_figure
+
+        return top_images_figure(self, columns)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageLists:
+    """A list of images for every feature of a layer.
+
+    Attributes:
+        rows: Rows of `Index.images`, int64 [f,k], of a strip [f,10,8]; -1 past the end of a list.
+        values: What the lists are ordered by, float32 of the same shape; NaN past the end.
+        positions: The patch of each in reading order, int32 of the same shape; None where lists are not of patches.
+    """
+
+    rows: np.ndarray
+    values: np.ndarray
+    positions: np.ndarray | None
 
 
 def layer_folder(root: Path, layer: str) -> Path:
@@ -149,6 +180,24 @@ class Index:
         pooling = self._pooling(pooling)
         return arrays[f"{pooling}.rows"], arrays[f"{pooling}.values"]
 
+    def lists(
+        self, layer: str, kind: Literal["top", "bottom", "strips"] = "top", pooling: str | None = None
+    ) -> ImageLists:
+        """What `top`, `bottom` or `strip` says of every feature of a layer, as arrays.
+
+        Raises:
+            IndexingError: The index has no such layer or pooling; or it was built without bottom lists.
+        """
+        if kind == "bottom" and not self.manifest.bottom:
+            raise IndexingError(f"{self.path} keeps no bottom lists: build it with bottom=K")
+        arrays, pooling = self._arrays(self._layer(layer), kind), self._pooling(pooling)
+        rows, values = arrays[f"{pooling}.rows"].astype(np.int64), arrays[f"{pooling}.values"]
+        return ImageLists(rows, values, arrays.get(f"{pooling}.positions"))
+
+    def high_threshold(self, layer: str, pooling: str | None = None) -> float:
+        """The value that `high_rate` counts the images above: the layer's 0.95 quantile, of all features together."""
+        return float(self._arrays(self._layer(layer), "stats")[f"{self._pooling(pooling)}.high"][0])
+
     def stats(self, layer: str, pooling: str | None = None) -> pd.DataFrame:
         """One row a feature: feature, count and nonfinite (images), mean, std, min, max, firing_rate (share above 0),
         high_rate (share above the layer's 0.95 quantile, of all its features together), q01 .. q99, dead.
@@ -232,7 +281,7 @@ class Index:
             cosines[start : start + len(block)] = unit(block - mean) @ query
         cosines[matches[0]] = -np.inf
         rows = np.argsort(-cosines, kind="stable")[: min(at_least_1(k), len(cosines) - 1)]
-        return TopImages(self._ids(rows), cosines[rows])
+        return TopImages(self._ids(rows), cosines[rows], origin=self.path)
 
     def neighbours(self, feature: FeatureId | str, k: int = 10) -> list[tuple[FeatureId, float]]:
         """The features of the same layer whose activations correlate most with a feature's, over a sample of at most
@@ -275,7 +324,8 @@ class Index:
     def _images(self, rows: np.ndarray, values: np.ndarray, positions: np.ndarray | None) -> TopImages:
         """The images of a list, which ends where the rows are -1."""
         length = int((rows >= 0).sum())
-        return TopImages(self._ids(rows[:length]), values[:length], None if positions is None else positions[:length])
+        kept = None if positions is None else positions[:length]
+        return TopImages(self._ids(rows[:length]), values[:length], kept, self.path)
 
     def _read_arrays(self, layer: str, kind: str) -> dict[str, np.ndarray]:
         with reading(layer_folder(self.path, layer) / f"{kind}.safetensors") as path:

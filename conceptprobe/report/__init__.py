@@ -1,9 +1,12 @@
 """Static HTML reports: a folder that opens from file:// with the network off, and can be put on any web host.
 
-`gallery` numbers the images that occur, `pages` decides what a page shows, `thumbnails` and `scripts` write the data,
-`write` puts the folder together. `static/` is plain JavaScript and CSS, read by the browser as it is.
+`models` brings indices, scores, names and contrasts together, `gallery` numbers the images that occur; `catalogue`,
+`features`, `concepts`, `contrasts`, `visualizations` and `maps` make the data, `scripts` writes them as files that a
+page can load, `thumbnails` the images, and `write` puts the folder together. `static/` is plain JavaScript and CSS,
+read by the browser as it is.
 """
 
-from conceptprobe.report.write import ReportError, write_report
+import lazy_loader
 
-__all__ = ["ReportError", "write_report"]
+# The names are in `__init__.pyi`; a part is imported when it is first used: `conceptprobe serve` needs no model.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,25 +1,36 @@
 """Data for the browser as script files: a page opened from file:// may load scripts, but may not fetch."""
 
+import base64
 import json
 import math
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from conceptprobe.report.gallery import Gallery
-from conceptprobe.report.pages import Column, LayerPage
-from conceptprobe.report.thumbnails import Missing
+import numpy as np
 
 LONGEST_TEXT = 200
+LONGEST_ID = 1000
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+_ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&"})
+_CODES = {"u1": np.uint8, "u2": np.uint16, "u4": np.uint32, "i4": np.int32, "f4": np.float32}
+
+Json = dict[str, Any]
 
 
-def write_script(path: Path, name: str, value: object) -> None:
-    """Write `conceptprobe.<name> = value`, ASCII only, without a character that could end or open markup."""
+def write_data(folder: Path, key: str, value: object) -> None:
+    """Write `conceptprobe.data[key] = value` as `<key>.js` below `folder`: ASCII only, without a character that could
+    end or open markup."""
+    path = folder / f"{key}.js"
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    path.write_text(f"window.conceptprobe = window.conceptprobe || {{}};\nconceptprobe.{name} = {text};\n")
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
+    path.write_text(
+        "window.conceptprobe = window.conceptprobe || {};\n"
+        "conceptprobe.data = conceptprobe.data || {};\n"
+        f"conceptprobe.data[{json.dumps(key)}] = {text};\n",
+        encoding="ascii",
+    )
 
 
 def shorten(text: str) -> str:
@@ -28,60 +39,66 @@ def shorten(text: str) -> str:
     return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 1] + "…"
 
 
+def shorten_id(text: str) -> str:
+    """An id as it is, but for what is beyond `LONGEST_ID` characters."""
+    return text if len(text) <= LONGEST_ID else text[: LONGEST_ID - 1] + "…"
+
+
 def number(value: float) -> float | None:
     """Six significant digits; None for what JSON has no word for."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def gallery_data(gallery: Gallery, missing: Missing) -> dict[str, object]:
-    """Column by column; names, styles and tag lists are stored once and referred to by position."""
-    names, styles, tags, tag_lists = Interner(), Interner(), Interner(), Interner()
-    rows = list(gallery.frame[["id", "name", "style", "tags"]].itertuples(index=False))
-    return {
-        "id": [shorten(row.id) for row in rows],
-        "name": [names.position(shorten(row.name)) for row in rows],
-        "style": [-1 if row.style is None else styles.position(shorten(row.style)) for row in rows],
-        "tags": [tag_lists.position(tuple(tags.position(shorten(tag)) for tag in row.tags)) for row in rows],
-        "names": names.values,
-        "styles": styles.values,
-        "tagNames": tags.values,
-        "tagLists": tag_lists.values,
-        "missing": missing.numbers,
-    }
+def plain(value: Any) -> Any:
+    """A cell of a table in JSON's types: numbers by `number`, texts by `shorten`, None for what is missing."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return shorten(value)
+    if isinstance(value, np.bool_ | np.integer):
+        return value.item()
+    if isinstance(value, float | np.floating):
+        return number(float(value))
+    return None if np.ndim(value) == 0 else [plain(part) for part in value]
+
+
+def floats(values: Any) -> Json:
+    """float32 as packed bytes; see `packed`."""
+    return packed(values, "f4")
+
+
+def packed(values: Any, code: str) -> Json:
+    """An array as base64 of its little-endian bytes, row by row: {"t": code, "s": shape, "d": base64}."""
+    array = np.ascontiguousarray(np.asarray(values, dtype=np.dtype(_CODES[code]).newbyteorder("<")))
+    return {"t": code, "s": list(array.shape), "d": base64.b64encode(array.tobytes()).decode("ascii")}
+
+
+def integers(values: Any) -> Json:
+    """Integers of at least -1 in the shortest code that holds them. -1 is what is missing: where there is any, the
+    result says as `none` what stands for it."""
+    array = np.asarray(values, np.int64)
+    largest, missing = int(array.max(initial=0)), bool((array < 0).any())
+    for code, limit in (("u1", 255), ("u2", 65_535)):
+        if largest < limit:
+            result = packed(np.where(array < 0, limit, array), code)
+            return result | {"none": limit} if missing else result
+    result = packed(array, "i4")
+    return result | {"none": -1} if missing else result
 
 
 class Interner:
-    """Values in the order of their first appearance, and where each stands."""
+    """Values in the order of their first appearance, and where each stands; None stands at -1."""
 
-    def __init__(self) -> None:
-        self._positions: dict[object, int] = {}
+    def __init__(self, values: Iterable[object] = ()) -> None:
+        self._positions: dict[object, int] = {value: at for at, value in enumerate(dict.fromkeys(values))}
 
     def position(self, value: object) -> int:
-        return self._positions.setdefault(value, len(self._positions))
+        return -1 if value is None else self._positions.setdefault(value, len(self._positions))
+
+    def positions(self, values: Sequence[object]) -> np.ndarray:
+        """The position of each, int64 [n]."""
+        return np.fromiter((self.position(value) for value in values), np.int64, len(values))
 
     @property
-    def values(self) -> list[object]:
+    def values(self) -> list[Any]:
         return list(self._positions)
-
-
-def layer_data(page: LayerPage) -> dict[str, object]:
-    return {"layer": page.layer, "file": page.file, "columns": [column_data(column) for column in page.columns]}
-
-
-def column_data(column: Column) -> dict[str, object]:
-    return {
-        "key": column.key,
-        "dead": list(column.dead),
-        "features": [
-            {
-                "feature": card.feature,
-                "max": number(card.max),
-                "firing": number(card.firing_rate),
-                "tags": [
-                    [shorten(tag.tag), tag.count, tag.of, number(tag.rate), number(tag.bits)] for tag in card.tags
-                ],
-                "stacks": [[list(stack.images), [number(value) for value in stack.values]] for stack in card.stacks],
-            }
-            for card in column.cards
-        ],
-    }

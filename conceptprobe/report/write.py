@@ -2,153 +2,230 @@
 
 import json
 import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.console import Console
+from rich.progress import track
 
-from conceptprobe.errors import ConceptProbeError
-from conceptprobe.report.gallery import TOP_IMAGES, collect_gallery
-from conceptprobe.report.pages import (
-    SHOWN_STACKS,
-    column_keys,
-    make_layer_pages,
-    make_layer_rows,
-    make_run_summaries,
-    pick_examples,
-)
-from conceptprobe.report.scripts import gallery_data, layer_data, shorten, write_script
-from conceptprobe.report.thumbnails import write_thumbnails
+from conceptprobe.concepts.concept_set import ConceptSet
+from conceptprobe.concepts.contrast import Contrast
+from conceptprobe.concepts.names import FeatureNames
+from conceptprobe.concepts.scores import FeatureScores
+from conceptprobe.indexing import Index
+from conceptprobe.report.catalogue import Catalogue, catalogue_data, make_catalogue
+from conceptprobe.report.commands import run_commands
+from conceptprobe.report.concept_tables import ConceptTable, tabulate_concepts
+from conceptprobe.report.concepts import ReportConcepts, collect_concepts, concept_chunks, concepts_data
+from conceptprobe.report.contrasts import (
+    ReportContrast,
+    contrast_data,
+    make_contrasts,
+    match_rows,
+    match_table,
+    matches_data,
+)  # fmt: skip
+from conceptprobe.report.errors import ReportError
+from conceptprobe.report.features import Extras, feature_chunks
+from conceptprobe.report.gallery import Gallery, collect_gallery, image_chunks, images_data
+from conceptprobe.report.maps import Maps, write_maps
+from conceptprobe.report.models import ReportModel, make_models
+from conceptprobe.report.overview import Contents, report_data
+from conceptprobe.report.place import MARKER, putting, refuse_foreign_folder
+from conceptprobe.report.scripts import Json, write_data
+from conceptprobe.report.thumbnails import open_sources, write_thumbnails
+from conceptprobe.report.visualizations import Given, Shown, load_given, write_visualizations
+from conceptprobe.report.whole_images import bring_whole_images, choose
 
-if TYPE_CHECKING:
-    from conceptprobe.indexing import Index
-
-MARKER = "conceptprobe-report.json"
-SCHEMA = 1
+SCHEMA = 2
 STATIC = Path(__file__).parent / "static"
+TITLE = "What each feature responds to"
+PAGES = {
+    "overview": ("index.html", "Overview"),
+    "explorer": ("explorer.html", "Features"),
+    "feature": ("feature.html", ""),
+    "concept": ("concept.html", "Concepts"),
+    "compare": ("compare.html", "Compare"),
+}
+"""File name of each page, and what links to it say; empty where it is of one thing and stands in no list of pages."""
 
 
-class ReportError(ConceptProbeError):
-    """A report cannot be written as asked."""
+@dataclass(frozen=True, eq=False)
+class Material:
+    """All that a report is made of, brought together."""
+
+    models: tuple[ReportModel, ...]
+    concepts: ReportConcepts
+    gallery: Gallery
+    contrasts: tuple[ReportContrast, ...]
+    tables: Mapping[int, ConceptTable]
+    matches: tuple[pd.DataFrame, ...]
 
 
 def write_report(
     out: Path | str,
-    indices: Sequence["Index"],
+    indices: Sequence[Index],
     *,
-    features_per_layer: int | None = None,
-    title: str = "What each feature responds to",
+    scores: Sequence[FeatureScores] = (),
+    names: Sequence[FeatureNames] = (),
+    contrasts: Sequence[Contrast] = (),
+    visualizations: Sequence[Given] = (),
+    concepts: ConceptSet | None = None,
+    maps: bool = False,
+    images: str = "thumbs",
+    title: str = TITLE,
     progress: bool = False,
 ) -> Path:
-    """Write a static report of one or several indices, side by side.
+    """Write a static report of one or several indices, with whatever else is known of their features.
 
-    The folder appears whole or not at all: it is written beside `out` and renamed at the end. An earlier report at
-    `out` is replaced.
+    Which scores and names belong to which index is found by the fingerprints that they carry. The folder appears whole
+    or not at all: it is written beside `out` and renamed at the end. An earlier report at `out` is replaced.
 
     Args:
         out: The folder to write.
         indices: Indices of different models, usually with the same layers over the same images.
-        features_per_layer: Only the first so many features of each layer; all by default.
+        scores: Of some or all of the indices, in any order.
+        names: The same.
+        contrasts: Between some of the indices.
+        visualizations: Of the models; or folders that they were saved to, from which animations come too.
+        concepts: What the scores are by, over the images of the first index; by default all that its source knows.
+        maps: Run the models over the top images once more and show where in an image a feature is active. Where a
+            model or its images are gone, that is left out and the report says so.
+        images: `thumbs`: small tiles only. `copy`: the top images as they are, too; `link`: links to their files.
         title: Heading of the report.
-        progress: Show a bar on stderr.
+        progress: Show bars on stderr.
 
     Returns:
         The path of its `index.html`.
 
     Raises:
-        ReportError: No index was given, `features_per_layer` is not positive, or `out` exists and is not a report.
+        ReportError: No index was given; a result is of none of the indices; or `out` exists and is not a report.
     """
     out = Path(out)
     if not indices:
         raise ReportError("a report needs at least one index: conceptprobe report INDEX... --out DIR")
-    if features_per_layer is not None and features_per_layer < 1:
-        raise ReportError(f"features_per_layer is {features_per_layer}: give 1 or more, or leave it out for all")
     refuse_foreign_folder(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.resolve().parent))
-    try:
-        write_contents(partial, indices, features_per_layer, title, progress)
-        partial.chmod(0o755)
-        replace_folder(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    whole = choose(images)
+    models = make_models(indices, scores, names)
+    own_contrasts = make_contrasts(contrasts, models)
+    pictures = load_given(visualizations, models)
+    material = bring_together(models, collect_concepts(models, concepts), own_contrasts, progress)
+    with putting(out) as folder:
+        (folder / "data").mkdir()
+        opened = open_sources(material.gallery)
+        files = bring_whole_images(material.gallery, opened, folder, whole)
+        thumbnails = write_thumbnails(material.gallery, opened, folder, progress)
+        write_all(folder / "data", image_chunks(material.gallery, files))
+        write_data(folder / "data", "images", images_data(material.gallery, thumbnails.shown_nd, files))
+        shown = write_visualizations(pictures, models, folder)
+        made = write_maps(models, folder / "data", progress) if maps else Maps({}, ())
+        catalogue = write_features(folder / "data", material, shown, progress)
+        write_concepts(folder / "data", material, catalogue)
+        write_contrasts(folder / "data", material)
+        if shown.other:
+            write_data(folder / "data", "visualizations", {"other": list(shown.other)})
+        contents = Contents(
+            title, run_commands(models, contrasts), thumbnails.reasons, shown.count, len(shown.other), len(contrasts),
+            made.layers, made.notes, None if files is None else images,
+        )  # fmt: skip
+        report = report_data(contents, models, material.gallery, material.concepts, catalogue)
+        write_data(folder / "data", "report", report)
+        write_pages(folder, report)
     return out / "index.html"
 
 
-def refuse_foreign_folder(out: Path) -> None:
-    """Raise unless `out` is free, empty or a report."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise ReportError(f"{out} exists and is not a folder: choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
-        raise ReportError(f"{out} exists and is not a report of conceptprobe: choose another folder, or remove it")
+def bring_together(
+    models: tuple[ReportModel, ...], concepts: ReportConcepts, contrasts: tuple[ReportContrast, ...], progress: bool
+) -> Material:
+    """Find the images that occur, the concepts of each feature, and which features match."""
+    gallery = collect_gallery(models, concepts)
+    layers = [(model, layer) for model in models for layer in model.index.layers]
+    tables = {}
+    for model, layer in track(layers, "concepts", console=Console(stderr=True), disable=not progress):
+        if concepts.family is not None and model.number in concepts.models:
+            dead = model.index.stats(layer, model.pooling)["dead"].to_numpy(bool)
+            rows_fk = model.index.lists(layer, "top", model.pooling).rows[:, : model.table_k]
+            tables[model.starts[layer]] = tabulate_concepts(concepts.family, rows_fk, ~dead)
+    matches = tuple(match_table(contrast, models) for contrast in contrasts)
+    return Material(models, concepts, gallery, contrasts, tables, matches)
 
 
-def replace_folder(partial: Path, out: Path) -> None:
-    """Rename `partial` to `out`; what was there before goes away only after the new report is in place."""
-    if not out.exists():
-        partial.rename(out)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=partial.parent))
-    out.rename(old / out.name)
-    partial.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+def write_all(folder: Path, files: Iterable[tuple[str, Json]]) -> None:
+    for key, value in files:
+        write_data(folder, key, value)
 
 
-def write_contents(
-    folder: Path, indices: Sequence["Index"], features_per_layer: int | None, title: str, progress: bool
-) -> None:
-    gallery = collect_gallery(indices, features_per_layer)
-    pages = make_layer_pages(indices, gallery, features_per_layer)
-    missing = write_thumbnails(gallery, folder, progress)
-    shutil.copytree(STATIC, folder / "static")
-    write_script(folder / "data" / "images.js", "images", gallery_data(gallery, missing))
-    for page in pages:
-        write_script(folder / "data" / f"{page.file}.js", "layer", layer_data(page))
-
-    examples = pick_examples(pages)
-    if examples:
-        write_script(folder / "data" / "examples.js", "examples", layer_data(examples))
-
-    environment = make_environment()
-    common = {
-        "title": title,
-        "pages": pages,
-        "keys": column_keys(indices),
-        "grouped": any("label" in index.images for index in indices),
-        "tagged": any("tags" in index.images for index in indices),
-        "same_images": len(gallery.sources) == 1,
-        "features_per_layer": features_per_layer,
-        "top_images": min(TOP_IMAGES, max(index.manifest.k for index in indices)),
-        "shown_stacks": SHOWN_STACKS,
-    }
-    runs = make_run_summaries(indices)
-    rows = make_layer_rows(indices)
-    overview = environment.get_template("overview.html").render(
-        common, runs=runs, rows=rows, missing=missing, examples=examples, root=""
+def write_features(folder: Path, material: Material, shown: Shown, progress: bool) -> Catalogue:
+    """Write the catalogue and what the pages of the features show."""
+    counterparts = match_rows(material.matches)
+    layers = [(model, layer) for model in material.models for layer in model.index.layers]
+    for model, layer in track(layers, "features", console=Console(stderr=True), disable=not progress):
+        start, width = model.starts[layer], model.widths[layer]
+        own = {g - start: counterparts[g] for g in range(start, start + width) if g in counterparts}
+        extras = Extras(
+            material.tables.get(start), own if counterparts else None,
+            shown.of_layer(start, width) if shown.count else None,
+        )  # fmt: skip
+        write_all(folder, feature_chunks(model, layer, material.gallery, extras))
+    first = material.matches[0] if material.matches else pd.DataFrame()
+    catalogue = make_catalogue(
+        material.models, material.gallery, material.concepts, material.tables, first, shown.first
     )
-    write_html(folder / "index.html", overview)
-    (folder / "layers").mkdir()
-    for page in pages:
-        html = environment.get_template("layer.html").render(common, page=page, root="../")
-        write_html(folder / "layers" / f"{page.file}.html", html)
-    marker = {"schema": SCHEMA, "title": title, "models": [run.model for run in runs]}
-    (folder / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+    write_data(folder, "catalogue", catalogue_data(catalogue))
+    return catalogue
+
+
+def write_concepts(folder: Path, material: Material, catalogue: Catalogue) -> None:
+    """Write what the pages of the concepts show; nothing where there are no concepts."""
+    concepts, models = material.concepts, len(material.models)
+    if not len(concepts):
+        return
+    held, listed = catalogue.held_by(len(concepts), models), catalogue.listed_by(len(concepts), models)
+    write_data(folder, "concepts", concepts_data(concepts, held, listed))
+    numbers = material.gallery.of_rows(min(concepts.models, default=0), concepts.sample)
+    write_all(folder, concept_chunks(concepts, numbers, list(material.tables.items())))
+
+
+def write_contrasts(folder: Path, material: Material) -> None:
+    """Write the contrasts and their matches; nothing where there are none."""
+    if not material.contrasts:
+        return
+    data, files = [], 0
+    for contrast, table in zip(material.contrasts, material.matches, strict=True):
+        own = []
+        for pair in matches_data(table):
+            write_data(folder, f"matches/{files}", pair)
+            own.append({"model_a": pair["model_a"], "model_b": pair["model_b"], "file": f"matches/{files}"})
+            files += 1
+        data.append(contrast_data(contrast, material.models, material.concepts, own))
+    write_data(folder, "contrast", data)
+
+
+def write_pages(folder: Path, report: Json) -> None:
+    """Write the pages, which read their data themselves, and what they need."""
+    shutil.copytree(STATIC, folder / "static")
+    needed = {"concept": report["has"]["concepts"], "compare": report["has"]["contrast"]}
+    pages = {page: names for page, names in PAGES.items() if needed.get(page, True)}
+    environment = make_environment()
+    nav = [names for names in pages.values() if names[1]]
+    for page, (file, _) in pages.items():
+        template = environment.get_template(f"{page}.html")
+        html = template.render(
+            title=report["title"], page=page, file=file, nav=nav, has=report["has"], models=report["models"]
+        )
+        (folder / file).write_text(html, encoding="utf-8", errors="replace")
+    marker = {"schema": SCHEMA, "title": report["title"], "models": [model["label"] for model in report["models"]]}
+    (folder / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
 
 def make_environment() -> Environment:
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("conceptprobe.report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters["line"] = shorten
-    environment.filters["percent"] = lambda share: f"{100 * share:.3g} %"
-    return environment
-
-
-def write_html(path: Path, html: str) -> None:
-    path.write_text(html, encoding="utf-8", errors="replace")

@@ -1,12 +1,13 @@
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from conceptprobe.report import ReportError, write_report
-from conceptprobe.report.scripts import write_script
-from conceptprobe.report.thumbnails import write_sheet
+from conceptprobe.report.scripts import write_data
+from conceptprobe.report.thumbnails import LARGE_TILE, shrink, write_sheet
 
 RANDOM = np.random.default_rng(2).normal(size=(18, 8))
 
@@ -25,32 +26,47 @@ class Links(HTMLParser):
             self.inline.append(tag)
 
 
-def test_every_link_of_every_page_leads_to_a_file_of_the_report(make_index, tmp_path):
-    indices = [make_index(RANDOM, layers=("a", "b/c")), make_index(-RANDOM, spec="mini:supervised", layers=("a",))]
+def test_every_link_of_every_page_leads_to_a_file_of_the_report(make_index, make_source, tmp_path):
+    source = make_source()
+    indices = [
+        make_index(RANDOM, layers=("a", "b/c"), source=source),
+        make_index(-RANDOM, spec="mini:supervised", layers=("a",), source=source),
+    ]
     index_html = write_report(tmp_path / "report", indices)
     assert index_html == tmp_path / "report" / "index.html"
-    pages = [index_html, *(tmp_path / "report" / "layers").glob("*.html")]
-    assert len(pages) == 3
+    pages = sorted(page.name for page in (tmp_path / "report").glob("*.html"))
+    assert pages == ["concept.html", "explorer.html", "feature.html", "index.html"]  # no contrast, nothing to compare
     for page in pages:
-        found = Links(page.read_text())
+        found = Links((tmp_path / "report" / page).read_text())
         assert not found.inline
         for link in found.links:
-            assert link.startswith("#") or (page.parent / link).is_file(), (page, link)
+            address = link.partition("#")[0]
+            assert not address or (tmp_path / "report" / address).is_file(), (page, link)
 
 
-def test_the_overview_says_what_was_run(make_index, tmp_path):
-    text = write_report(tmp_path / "report", [make_index(RANDOM, dead=(1, 5))], title="Squares & co").read_text()
-    for words in ("Squares &amp; co", "mini:clip", "0123456789ab<", "19 listed", "18 indexed", "1 skipped", "k = 18"):
-        assert words in text
-    assert "conceptprobe index build --model mini:clip --images" in text
+def test_the_report_says_what_was_run(make_index, tmp_path, read_data):
+    index = make_index(RANDOM, dead=(1, 5), bottom=2)
+    write_report(tmp_path / "report", [index, make_index(RANDOM)], title="Squares & co")
+    assert "Squares &amp; co" in (tmp_path / "report" / "index.html").read_text()
+    report = read_data(tmp_path / "report", "report")
+    first, second = report["models"]
+    assert [first["key"], second["key"]] == ["clip", "clip-2"]
+    assert [first["label"], second["label"]] == ["mini:clip", "mini:clip (2)"]
+    assert first["fingerprint"] == index.manifest.model["fingerprint"]
+    assert first["counts"] == {"listed": 18, "indexed": 18, "skipped": 0}
+    (layer,) = first["layers"]
+    assert (layer["dead"], layer["width"], layer["start"], layer["verdicts"]) == (2, 8, 0, None)
+    assert second["layers"][0]["start"] == 8
+    assert report["counts"]["features"] == 16
 
 
-def test_every_tile_of_a_sheet_shows_its_image(make_index, image_folder, tmp_path, read_script):
+def test_every_tile_of_a_sheet_shows_its_image(make_index, image_folder, tmp_path, read_data):
     write_report(tmp_path / "report", [make_index(RANDOM)])
-    images = read_script(tmp_path / "report" / "data" / "images.js")
-    assert images["missing"] == []
-    assert len(images["id"]) == 18
-    for number, image_id in enumerate(images["id"]):
+    images = read_data(tmp_path / "report", "images")
+    ids = read_data(tmp_path / "report", "images/0")["id"]
+    assert images["width"].tolist() == [255] * 18
+    assert images["height"].tolist() == [round(255 * 30 / 40)] * 18
+    for number, image_id in enumerate(ids):
         with Image.open(tmp_path / "report" / "thumbs" / f"{number // 16}.webp") as sheet:
             assert sheet.size == (160, 160)  # 4 x 4 tiles as large as the images' longer side
             row, column = divmod(number % 16, 4)
@@ -60,17 +76,12 @@ def test_every_tile_of_a_sheet_shows_its_image(make_index, image_folder, tmp_pat
 
 
 def test_large_images_become_small_tiles(tmp_path):
-    write_sheet({5: Image.new("RGB", (1200, 600), "red")}, tmp_path / "sheet.webp")
+    side = write_sheet({5: shrink(Image.new("RGB", (1200, 600), "red"), LARGE_TILE)}, tmp_path / "sheet.webp")
+    assert side == LARGE_TILE
     with Image.open(tmp_path / "sheet.webp") as sheet:
-        assert sheet.size == (384, 384)
-        assert sheet.getpixel((96 + 48, 96 + 48))[0] > 240
-        assert sheet.getpixel((96 + 48, 96 + 10))[3] == 0
-
-
-def test_features_per_layer_cuts_by_number(make_index, tmp_path, read_script):
-    write_report(tmp_path / "report", [make_index(RANDOM)], features_per_layer=3)
-    layer = read_script(tmp_path / "report" / "data" / "000-blocks.0.mlp.hidden.js")
-    assert [feature["feature"] for feature in layer["columns"][0]["features"]] == [0, 1, 2]
+        assert sheet.size == (4 * side, 4 * side)
+        assert sheet.getpixel((side + side // 2, side + side // 2))[0] > 240
+        assert sheet.getpixel((side + side // 2, side + 10))[3] == 0
 
 
 def test_the_same_indices_give_the_same_bytes(make_index, tmp_path):
@@ -83,20 +94,50 @@ def test_the_same_indices_give_the_same_bytes(make_index, tmp_path):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
-def test_a_source_that_is_gone_leaves_placeholders_and_a_note(make_index, tmp_path, read_script):
-    index = make_index(RANDOM, source_spec=f"folder:{tmp_path}/nowhere")
-    text = write_report(tmp_path / "report", [index]).read_text()
-    assert "18 images are shown as a placeholder" in text
-    assert f"folder:{tmp_path}/nowhere" in text
-    assert read_script(tmp_path / "report" / "data" / "images.js")["missing"] == list(range(18))
+def test_a_source_that_is_gone_leaves_placeholders_and_a_note(make_index, make_source, tmp_path, read_data):
+    source = make_source()
+    index = make_index(RANDOM, source=source)
+    write_report(tmp_path / "report", [index])
+    assert read_data(tmp_path / "report", "report")["missing"]["reasons"] == []
+    Path(source.spec.removeprefix("table:")).write_bytes(b"")
+    write_report(tmp_path / "report", [index], images="copy", maps=True)
+    report = read_data(tmp_path / "report", "report")
+    assert "the images cannot be opened" in report["missing"]["reasons"][0]
+    assert source.spec in report["missing"]["reasons"][0]
+    assert not report["has"]["maps"]
+    assert any("has no activation maps" in caveat for caveat in report["caveats"])
+    assert read_data(tmp_path / "report", "images")["width"].tolist() == [0] * 18
+    assert read_data(tmp_path / "report", "images/0")["file"] == [None] * 18
 
 
-def test_an_image_that_vanished_leaves_one_placeholder(make_index, tmp_path, monkeypatch):
-    index = make_index(RANDOM)
-    index.images.loc[4, "id"] = "cat/gone.png"
-    text = write_report(tmp_path / "report", [index]).read_text()
-    assert "1 image is shown as a placeholder" in text
-    assert "cat/gone.png" in text
+def test_an_image_that_vanished_leaves_one_placeholder(make_index, make_source, tmp_path, read_data):
+    index = make_index(RANDOM, source=make_source())
+    index.images.loc[1, "id"] = "cat/gone.png"
+    write_report(tmp_path / "report", [index])
+    (reason,) = read_data(tmp_path / "report", "report")["missing"]["reasons"]
+    assert "cat/gone.png" in reason
+    ids = read_data(tmp_path / "report", "images/0")["id"]
+    shown = read_data(tmp_path / "report", "images")["width"] > 0
+    assert [id_ for id_, own in zip(ids, shown, strict=True) if not own] == ["cat/gone.png"]
+
+
+def test_top_images_are_copied_as_they_are_or_linked(make_index, image_folder, tmp_path, read_data):
+    index = make_index(np.eye(18)[:, :4], k=1)
+    top = set(index.images["id"][:4])
+    for choice in ("copy", "link"):
+        write_report(tmp_path / choice, [index], images=choice)
+        assert read_data(tmp_path / choice, "report")["has"]["full_images"] == choice
+        chunk = read_data(tmp_path / choice, "images/0")
+        for id_, file in zip(chunk["id"], chunk["file"], strict=True):
+            if id_ not in top:
+                assert file is None
+            elif choice == "copy":
+                assert (tmp_path / choice / file).read_bytes() == (image_folder / id_).read_bytes()
+            else:
+                assert file == (image_folder / id_).as_uri()
+    write_report(tmp_path / "thumbs", [index])
+    assert read_data(tmp_path / "thumbs", "images/0")["file"] is None
+    assert not (tmp_path / "thumbs" / "images").exists()
 
 
 def test_a_folder_of_the_user_is_never_replaced(make_index, tmp_path):
@@ -108,35 +149,36 @@ def test_a_folder_of_the_user_is_never_replaced(make_index, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_an_earlier_report_is_replaced_whole(make_index, tmp_path):
-    write_report(tmp_path / "report", [make_index(RANDOM, layers=("old",))])
+def test_an_earlier_report_is_replaced_whole(make_index, tmp_path, read_data):
+    write_report(tmp_path / "report", [make_index(RANDOM), make_index(RANDOM, spec="other")])
+    assert (tmp_path / "report" / "data" / "features" / "1-0-0.js").exists()
     write_report(tmp_path / "report", [make_index(RANDOM, layers=("new",))])
-    assert [path.name for path in (tmp_path / "report" / "layers").iterdir()] == ["000-new.html"]
+    assert not (tmp_path / "report" / "data" / "features" / "1-0-0.js").exists()
+    assert read_data(tmp_path / "report", "report")["models"][0]["layers"][0]["name"] == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
 def test_a_report_that_fails_leaves_what_was_there(make_index, tmp_path, monkeypatch):
     write_report(tmp_path / "report", [make_index(RANDOM)], title="first")
-    monkeypatch.setattr("conceptprobe.report.write.write_html", lambda *_: 1 / 0)
+    monkeypatch.setattr("conceptprobe.report.write.write_pages", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(tmp_path / "report", [make_index(RANDOM)], title="second")
     assert "first" in (tmp_path / "report" / "index.html").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"), [({}, "at least one index"), ({"features_per_layer": 0}, "1 or more")]
-)
-def test_impossible_reports_are_refused(make_index, tmp_path, arguments, message):
-    with pytest.raises(ReportError, match=message):
-        write_report(tmp_path / "report", [make_index(RANDOM)] if arguments else [], **arguments)
+def test_impossible_reports_are_refused(make_index, tmp_path):
+    with pytest.raises(ReportError, match="at least one index"):
+        write_report(tmp_path / "report", [])
+    with pytest.raises(ReportError, match="thumbs, copy, link"):
+        write_report(tmp_path / "report", [make_index(RANDOM)], images="all")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["</script><script>", "\u2028\u2029", "'\"\\", "\ud800", "<!--", "شعار‮abc"])
-def test_scripts_are_ascii_and_hold_no_markup(tmp_path, text, read_script):
-    write_script(tmp_path / "x.js", "images", [text])
-    written = (tmp_path / "x.js").read_bytes()
+@pytest.mark.parametrize("text", ["</script><script>", "\u2028\u2029", "'\"\\", "\ud800", "<!--", "شعار\u202eabc"])
+def test_scripts_are_ascii_and_hold_no_markup(tmp_path, text, read_data):
+    write_data(tmp_path / "data", "a/b", [text])
+    written = (tmp_path / "data" / "a" / "b.js").read_bytes()
     assert written.isascii()
     assert not set(b"<>&") & set(written)
-    assert read_script(tmp_path / "x.js") == [text]
+    assert read_data(tmp_path, "a/b") == [text]

@@ -1,137 +1,145 @@
 "use strict";
-// The DOM of a feature's card. Every text from the data goes in through textContent or an attribute, never as HTML.
+// A feature's card: made once, filled again and again as the reader scrolls.
 (function () {
   const app = window.conceptprobe;
-  const images = app.images;
-  const root = document.documentElement.dataset.root;
-  const missing = new Set(images.missing);
-  const SHOWN_STACKS = 8; // as in pages.py
-  const GRID = 4; // as in thumbnails.py
+  const { format, element } = app;
+  const TILES = 6;
+  const NUMBERS = ["q", "llr", "firing_rate", "max"]; // shown on every card, where the report has them
 
-  app.element = function (tag, className, text) {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  };
-  const element = app.element;
-
-  app.image = {
-    name: (n) => images.names[images.name[n]],
-    style: (n) => (images.style[n] < 0 ? "" : images.styles[images.style[n]]),
-    tags: (n) => images.tagLists[images.tags[n]].map((tag) => images.tagNames[tag]),
-  };
-
-  app.formatNumber = (value) => (value === null ? "not a number" : String(Number(value.toPrecision(3))));
-  app.formatShare = (share) => (share === null ? "not a number" : `${Number((100 * share).toPrecision(2))} %`);
-
-  // An image: its place in its sheet, as a background. The words for it are on the stack.
-  app.makeTile = function (number) {
-    const tile = element("span", "tile");
-    if (missing.has(number)) {
-      tile.classList.add("missing");
-      return tile;
-    }
-    const place = number % GRID ** 2;
-    const at = (step) => `${(100 * step) / (GRID - 1)}%`;
-    tile.style.backgroundImage = `url("${root}thumbs/${Math.floor(number / GRID ** 2)}.webp")`;
-    tile.style.backgroundSize = `${GRID * 100}%`;
-    tile.style.backgroundPosition = `${at(place % GRID)} ${at(Math.floor(place / GRID))}`;
-    return tile;
+  // How each number of the catalogue is called, shown and explained; also what one can sort by.
+  app.NUMBERS = {
+    llr: { words: "LLR", long: "LLR: evidence for its concept", show: format.number },
+    q: { words: "q", long: "q: false discovery rate of its concept", show: format.p, up: true },
+    p: { words: "p", long: "p: of its concept", show: format.p, up: true },
+    hits: { words: "hits", long: "hits: top images of its concept", show: format.count },
+    abstraction: { words: "abstraction", long: "abstraction of its concept", show: format.number },
+    effective_leaves: { words: "leaves", long: "effective leaves under its concept", show: format.number },
+    largest_leaf_share: { words: "largest leaf", long: "share of the largest leaf", show: format.share },
+    auc: { words: "AUC", long: "held-out AUC of its name by words", show: format.number },
+    named_auc: { words: "AUC", long: "held-out AUC of its name by concepts", show: format.number },
+    firing_rate: { words: "fires", long: "firing rate", show: format.share },
+    max: { words: "max", long: "largest activation", show: format.number },
+    clarity: { words: "clarity", long: "clarity: likeness of its top images", show: format.number },
+    monosemanticity: { words: "mono", long: "monosemanticity", show: format.number },
+    redundancy: { words: "redundancy", long: "redundancy with other features", show: format.number },
+    r: { words: "r", long: "correlation with its match in the other model", show: format.number },
   };
 
-  function countStyles(numbers) {
-    return new Set(numbers.map((n) => (images.style[n] < 0 ? `image ${n}` : app.image.style(n)))).size;
-  }
-
-  // What a stack says to those who do not see it: name, then style and activation of every image.
-  function describeStack(numbers, values) {
-    const parts = numbers.map((n, i) => [app.image.style(n), app.formatNumber(values[i])].filter(Boolean).join(" "));
-    return `${app.image.name(numbers[0])}: ${parts.join(", ")}`;
-  }
-
-  function makeStack([numbers, values], matches) {
-    const stack = element("span", "stack");
-    stack.tabIndex = 0;
-    stack.setAttribute("role", "img");
-    stack.setAttribute("aria-label", describeStack(numbers, values));
-    if (matches && numbers.some((n) => matches[n])) stack.classList.add("match");
-    if (numbers.length > 1) stack.classList.add(numbers.length > 2 ? "many" : "two");
-    stack.append(app.makeTile(numbers[0]));
-    if (numbers.length > 1) stack.append(element("span", "badge", String(countStyles(numbers))));
-    stack.images = numbers;
-    stack.values = values;
-    return stack;
-  }
-
-  function makeTag([tag, count, of, rate], onTag) {
-    const chip = element("button", "tag");
-    chip.type = "button";
-    chip.append(element("bdi", "tag-name", tag), element("span", "tag-count", `${count}/${of}`));
-    chip.title = `${tag}: ${count} of the first ${of}, against ${app.formatShare(rate)} of the source. A description, not a tested claim.`;
-    chip.addEventListener("click", () => onTag(tag));
-    return chip;
-  }
-
-  function plural(count, word) {
-    return `${count} ${word}${count === 1 ? "" : "s"}`;
-  }
-
-  // "14 labels in 32", or "32 images" where no two share a label.
-  function makeSummary(feature) {
-    const total = feature.stacks.reduce((sum, [numbers]) => sum + numbers.length, 0);
-    const labels = plural(feature.stacks.length, "label");
-    const summary = element("span", "summary", feature.stacks.length < total ? `${labels} in ${total}` : plural(total, "image"));
-    summary.title = `${labels} among the top ${plural(total, "image")}`;
-    return summary;
-  }
-
-  function makeExpander(text, expand) {
-    const more = element("button", "expand", text);
-    more.type = "button";
-    more.title = `Show all: ${text}`;
-    more.addEventListener("click", () => {
-      more.replaceWith(text);
-      expand();
-    });
-    return more;
-  }
-
-  // options: layer, href (permalink), onTag, matches (1 for each image that the filter finds, or null)
-  app.makeCard = function (feature, options) {
-    const card = element("article", "card");
-    const head = element("header", "card-head");
-    const link = element("a", "feature-id");
-    link.href = options.href;
-    link.append(element("bdi", "layer-name", options.layer), element("span", "feature-number", `:${feature.feature}`));
-    link.title = "Link to this feature";
-    const facts = element("p", "facts");
-    facts.append(
-      element("span", "", `max ${app.formatNumber(feature.max)}`),
-      element("span", "", `fires ${app.formatShare(feature.firing)}`),
-      makeSummary(feature),
+  // options: heading ("h3"), note(g) -> whether it is selected; onSelect(g, on); position {at, of}
+  app.makeCard = function (catalogue, options = {}) {
+    const card = element("article", { class: "card", tabindex: options.tabindex ?? null });
+    const parts = {
+      link: element("a", { class: "feature-id", tabindex: options.tabindex === undefined ? null : "-1" }),
+      dot: element("span", { class: "dot", "aria-hidden": "true" }),
+      layer: element("bdi", { class: "clip layer-name" }),
+      index: element("span", { class: "feature-number" }),
+      images: element("div", { class: "card-images", role: "img" }),
+      title: element(options.heading || "h3", { class: "card-title clip" }),
+      line: element("p", { class: "card-line" }),
+      numbers: element("p", { class: "card-numbers" }),
+    };
+    if (app.report.has.visualizations) card.classList.add("has-hero");
+    parts.tiles = Array.from({ length: TILES + (app.report.has.visualizations ? 1 : 0) }, () =>
+      element("span", { class: "tile" }),
     );
-    head.append(link, facts);
-
-    const stacks = element("div", "stacks");
-    const hidden = feature.stacks.slice(SHOWN_STACKS);
-    const add = (some) => stacks.append(...some.map((stack) => makeStack(stack, options.matches)));
-    add(feature.stacks.slice(0, SHOWN_STACKS));
-    if (!feature.stacks.length) stacks.append(element("p", "no-images", "No image has a finite activation."));
-    if (options.matches && hidden.some(([numbers]) => numbers.some((n) => options.matches[n]))) {
-      add(hidden);
-    } else if (hidden.length) {
-      facts.lastChild.replaceChildren(
-        makeExpander(facts.lastChild.textContent, () => {
-          add(hidden);
-          stacks.children[SHOWN_STACKS].focus();
-        }),
-      );
+    if (app.report.has.visualizations) parts.tiles[0].classList.add("hero");
+    parts.images.append(...parts.tiles);
+    parts.link.append(parts.dot, parts.layer, parts.index);
+    const head = element("header", { class: "card-head" }, parts.link);
+    if (options.onSelect) {
+      parts.check = element("input", { type: "checkbox", tabindex: "-1", title: "Select (x)" });
+      parts.check.addEventListener("change", () => options.onSelect(card.feature, parts.check.checked));
+      head.append(element("label", { class: "select" }, parts.check));
     }
-
-    const tags = element("div", "tags");
-    for (const tag of feature.tags) tags.append(makeTag(tag, options.onTag));
-    card.append(head, stacks, tags);
+    card.append(head, parts.images, parts.title, parts.line, parts.numbers);
+    card.parts = parts;
     return card;
   };
+
+  // Shows feature g. options: sort (a number that is shown first), selected.
+  app.fillCard = function (card, catalogue, g, options = {}) {
+    const { parts } = card;
+    const layer = catalogue.layer(g);
+    const key = catalogue.key(g);
+    card.feature = g;
+    card.dataset.key = key;
+    app.paintModel(card, layer.model);
+    parts.link.href = app.featureHref(key);
+    parts.layer.textContent = layer.name;
+    parts.index.textContent = `:${g - layer.start}`;
+    fillImages(parts, catalogue, g);
+    const name = catalogue.name(g);
+    const verdict = catalogue.verdict(g);
+    parts.title.classList.toggle("unsure", !name || (name.from === "concept" && !catalogue.found(g)));
+    parts.title.replaceChildren(name ? app.isolate(name.text) : "no name");
+    card.setAttribute("aria-label", `${name ? name.text : "no name"}, ${verdict}, ${catalogue.id(g)}`);
+    fillLine(parts.line, catalogue, g, name, verdict);
+    fillNumbers(parts.numbers, catalogue, g, options.sort);
+    if (parts.check) {
+      parts.check.checked = Boolean(options.selected);
+      parts.check.setAttribute("aria-label", `Select ${catalogue.id(g)}`);
+    }
+    return card;
+  };
+
+  function fillImages(parts, catalogue, g) {
+    const top = catalogue.top(g);
+    const visualization = catalogue.number("vis", g);
+    const labels = [...new Set(top.map((n) => catalogue.images.label(n)).filter((label) => label !== null))];
+    parts.link.title = labels.slice(0, TILES).join(" · ");
+    parts.images.setAttribute(
+      "aria-label",
+      top.length ? `Top images: ${labels.join(", ") || "without labels"}` : "No image",
+    );
+    let tiles = parts.tiles;
+    if (app.report.has.visualizations) {
+      const seen = visualization >= 0;
+      tiles[0].classList.toggle("visualization", seen);
+      if (seen) {
+        app.fillVisualization(tiles[0], visualization);
+        tiles = tiles.slice(1);
+      }
+    }
+    tiles.forEach((tile, i) => {
+      const n = i < top.length ? top[i] : null;
+      app.fillTile(tile, catalogue.images, n);
+    });
+  }
+
+  function fillLine(line, catalogue, g, name, verdict) {
+    const concept = catalogue.concept(g);
+    line.replaceChildren(app.verdictBadge(verdict));
+    const other = name && name.text === concept ? catalogue.word("word", g) : concept;
+    if (other !== null && !(name && name.text === other))
+      line.append(other === concept ? app.isolate(concept, "clip") : makeWord(catalogue, other, g));
+    const hits = catalogue.number("hits", g);
+    if (concept === null || Number.isNaN(hits)) return;
+    const k = app.report.models[catalogue.layer(g).model].table_k;
+    line.append(
+      element("span", {
+        class: "hits",
+        text: `${hits}/${k}`,
+        title: `${hits} of its first ${k} images are of ${concept}`,
+      }),
+    );
+  }
+
+  // A name beside the concept: in quotation marks, for it is a word that fits, and was tested for no more than that.
+  function makeWord(catalogue, word, g) {
+    const auc = format.number(catalogue.number("auc", g));
+    return element("span", { class: "clip", title: `Name by words, AUC ${auc}` }, "“", app.isolate(word), "”");
+  }
+
+  function fillNumbers(line, catalogue, g, sort) {
+    const first = sort && app.NUMBERS[sort] && !NUMBERS.includes(sort) ? [sort] : [];
+    const names = [...first, ...NUMBERS].filter((name) => catalogue.has(name)).slice(0, 4);
+    line.replaceChildren(
+      ...names.map((name) => {
+        const { words, long, show } = app.NUMBERS[name];
+        const value = element("span", { class: name === sort ? "sorted" : null, title: long, text: `${words} ` });
+        value.append(element("b", { text: show(catalogue.number(name, g)) }));
+        return value;
+      }),
+    );
+  }
 })();

@@ -1,0 +1,124 @@
+"""The commands and the lines of Python that make what a report shows once more. Folders are called by their names."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from conceptprobe.concepts.contrast import Contrast
+from conceptprobe.indexing import Index
+from conceptprobe.report.models import ReportModel
+
+
+def run_commands(models: Sequence[ReportModel], contrasts: Sequence[Contrast]) -> list[str]:
+    """The commands of the whole run, in order."""
+    return list(_all_commands(models, contrasts))
+
+
+def _all_commands(models: Sequence[ReportModel], contrasts: Sequence[Contrast]) -> Iterator[str]:
+    report = ["report", *(model.index.path.name for model in models)]
+    for model in models:
+        if not model.index.manifest.model.get("external"):
+            yield build_command(model.index)
+    for model in models:
+        if model.scores is not None:
+            folder = f"scores-{model.key}"
+            yield score_command(model.index, model.scores.settings, folder)
+            report += ["--scores", folder]
+    for model in models:
+        if model.names is not None:
+            folder = f"names-{model.key}"
+            yield label_command(model.index, model.names.settings, folder)
+            report += ["--names", folder]
+    for at, own in enumerate(contrasts):
+        folder = "contrast" if at == 0 else f"contrast-{at + 1}"
+        yield contrast_command(models, own, folder)
+        report += ["--contrast", folder]
+    yield command([*report, "--out", "report"])
+
+
+def command(words: Sequence[Any]) -> str:
+    return shlex.join(["conceptprobe", *(str(word) for word in words)])
+
+
+def build_command(index: Index) -> str:
+    """The command that makes this index again."""
+    manifest = index.manifest
+    words = ["index", "build", "--model", manifest.model["spec"], "--images", manifest.source["spec"]]
+    words += [word for layer in index.layers for word in ("--layers", layer)]
+    words += [word for pooling in manifest.pooling for word in ("--pooling", pooling)]
+    words += ["--k", manifest.k, "--batch-size", manifest.batch_size]
+    words += ["--background", manifest.source["background"]]
+    words += ["--fast-decode"] if "fast_decode" in manifest.source else []
+    words += ["--bottom", manifest.bottom] if manifest.bottom else []
+    return command([*words, "--out", index.path.name])
+
+
+def score_command(index: Index, settings: dict[str, Any], folder: str) -> str:
+    """The command that scores an index so again; concepts of one's own are not in it."""
+    words = ["score", index.path.name, "--pooling", settings["pooling"], "-k", settings["k"], "-q", settings["q"]]
+    words += [*layer_options(index, settings["layers"]), "--seed", settings["seed"]]
+    words += ["--scorer", settings["scorer"]] if settings["scorer"] else []
+    words += ["--no-visual"] if settings["looks"].startswith("left out") else []
+    return command([*words, "--out", folder])
+
+
+def label_command(index: Index, settings: dict[str, Any], folder: str) -> str:
+    """The command that names features so again; the list of words is the caller's."""
+    words = ["label", index.path.name, "--scorer", settings["scorer"], "--words", "WORDS"]
+    words += [*layer_options(index, settings["layers"]), "-k", settings["k"], "-q", settings["q"]]
+    words += [word for template in settings["templates"] if template != "{}" for word in ("--template", template)]
+    return command([*words, "--seed", settings["seed"], "--out", folder])
+
+
+def contrast_command(models: Sequence[ReportModel], contrast: Contrast, folder: str) -> str:
+    """The command that contrasts the models so again."""
+    settings = contrast.settings
+    own = [
+        next((m for m in models if m.scores is not None and m.scores.settings == its), None)
+        for its in settings["scores"]
+    ]  # fmt: skip
+    if all(model is not None for model in own):
+        known = [model for model in own if model is not None]
+        words = [model.index.path.name for model in known]
+        words += [word for model in known for word in ("--scores", f"scores-{model.key}")]
+    else:
+        words = list(settings["models"])
+    words += ["--resamples", settings["resamples"], "--seed", settings["seed"]]
+    return command(["contrast", *words, "--out", folder])
+
+
+def layer_options(index: Index, layers: Sequence[str]) -> list[str]:
+    return [] if list(layers) == list(index.layers) else [word for layer in layers for word in ("--layer", layer)]
+
+
+def feature_python(model: ReportModel) -> list[str]:
+    """Lines of Python that give what a feature's page shows; `{feature}` stands for its id."""
+    name, index = model.index.path.name, model.index
+    lines = ["import conceptprobe as cp", "", f"index = cp.open_index({name!r})", 'feature = "{feature}"']
+    lines += [f"index.top(feature, k={min(32, index.manifest.k)}, pooling={model.pooling!r})"]
+    lines += [f"index.strip(feature, pooling={model.pooling!r})"]
+    if index.manifest.bottom:
+        lines.append(f"index.bottom(feature, k={min(32, index.manifest.bottom)}, pooling={model.pooling!r})")
+    if index.manifest.vectors:
+        lines.append("index.neighbours(feature, k=10)")
+    if model.scores is not None:
+        its = model.scores.settings
+        lines += [
+            "",
+            f"scores = cp.score_features(index, k={its['k']}, pooling={its['pooling']!r}, q={its['q']}, "
+            f"seed={its['seed']})",
+            "scores.frame.query(\"layer == '{layer}' and feature == {index}\").T",
+        ]
+    return lines
+
+
+def feature_cli(model: ReportModel) -> list[str]:
+    """Commands that give what a feature's page shows; `{feature}` stands for its id."""
+    name = model.index.path.name
+    ask = ["search", name, "--pooling", model.pooling, "-k", min(32, model.index.manifest.k)]
+    lines = [f"{command(ask)} --feature '{{feature}}'"]
+    if model.index.manifest.vectors:
+        lines.append(f"{command(['search', name])} --neighbours '{{feature}}'")
+    if model.scores is not None:
+        lines.append(score_command(model.index, model.scores.settings, f"scores-{model.key}"))
+    return lines

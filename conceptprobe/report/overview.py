@@ -1,0 +1,203 @@
+"""What a report says of itself: what was run, what there is, and what to keep in mind."""
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from conceptprobe.concepts.verdicts import VERDICTS
+from conceptprobe.indexing import Index
+from conceptprobe.report.catalogue import Catalogue
+from conceptprobe.report.commands import build_command, feature_cli, feature_python
+from conceptprobe.report.concepts import CONCEPT_CHUNK, ReportConcepts
+from conceptprobe.report.gallery import IMAGE_CHUNK, Gallery
+from conceptprobe.report.models import CHUNK, ReportModel
+from conceptprobe.report.scripts import Json, number
+from conceptprobe.report.thumbnails import GRID
+
+EXAMPLES = 12
+SCORE_SETTINGS = ("k", "q", "draws", "seed", "pooling", "looks", "scorer")
+NAME_SETTINGS = ("scorer", "words", "k", "q", "templates", "test_images", "choosing_images")
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What a report holds.
+
+    Attributes:
+        commands: What makes its results again.
+        missing: Why images have no tile, in words.
+        visualizations, other_visualizations: How many there are, and how many of them are of no feature of the report.
+        contrasts: How many there are.
+        mapped: The layers of each model with activation maps.
+        whole_images: copy or link, where the whole images are there too.
+    """
+
+    title: str
+    commands: Sequence[str]
+    missing: Sequence[str]
+    visualizations: int
+    other_visualizations: int
+    contrasts: int
+    mapped: Mapping[int, Sequence[str]]
+    notes: Sequence[str]
+    whole_images: str | None
+
+
+def report_data(
+    contents: Contents,
+    models: Sequence[ReportModel],
+    gallery: Gallery,
+    concepts: ReportConcepts,
+    catalogue: Catalogue,
+) -> Json:
+    """What every page reads first."""
+    frame = gallery.frame
+    has = {
+        "scores": any(model.scores is not None for model in models),
+        "names": any(model.names is not None for model in models),
+        "concepts": len(concepts) > 0,
+        "contrast": contents.contrasts,
+        "visualizations": contents.visualizations,
+        "other_visualizations": contents.other_visualizations,
+        "maps": any(contents.mapped.values()),
+        "labels": bool(frame["label"].notna().any()),
+        "tags": bool((frame["tags"].str.len() > 0).any()),
+        "full_images": contents.whole_images,
+    }
+    return {
+        "schema": 2,
+        "title": contents.title,
+        "date": max(written_at(model.index) for model in models),
+        "conceptprobe": importlib.metadata.version("conceptprobe"),
+        "commands": list(contents.commands),
+        "has": has,
+        "counts": {"features": len(catalogue.frame), "images": len(frame), "concepts": len(concepts)},
+        "chunk": CHUNK,
+        "image_chunk": IMAGE_CHUNK,
+        "concept_chunk": CONCEPT_CHUNK,
+        "tiles": {"grid": GRID},
+        "sources": [
+            {"spec": key.spec, "fingerprint": key.fingerprint, "background": str(key.background)}
+            for key in gallery.sources
+        ],
+        "models": [model_data(model, gallery, catalogue, contents.mapped.get(model.number, ())) for model in models],
+        "concepts_note": concepts.note,
+        "missing": {"reasons": list(contents.missing)},
+        "caveats": list(caveats(models, concepts, contents)),
+        "examples": {verdict: examples(catalogue.frame, verdict) for verdict in ("conceptual", "object")},
+    }
+
+
+def model_data(model: ReportModel, gallery: Gallery, catalogue: Catalogue, mapped: Sequence[str]) -> Json:
+    manifest = model.index.manifest
+    scores = None if model.scores is None else model.scores.settings
+    names = None if model.names is None else model.names.settings
+    return {
+        "key": model.key,
+        "label": model.label,
+        "spec": manifest.model["spec"],
+        "fingerprint": manifest.model["fingerprint"],
+        "source": gallery.source_of(model.index),
+        "colour": model.number,
+        "folder": model.index.path.name,
+        "pooling": model.pooling,
+        "poolings": list(manifest.pooling),
+        "k": manifest.k,
+        "bottom": manifest.bottom,
+        "batch_size": manifest.batch_size,
+        "counts": dict(manifest.counts),
+        "versions": dict(manifest.versions),
+        "written": written_at(model.index),
+        "build": build_command(model.index),
+        "preprocessing": manifest.model["preprocessing"],
+        "scores": scores and pick(scores, SCORE_SETTINGS) | {
+            "concepts": pick(scores["concepts"], ("count", "leaves", "kinds"))
+        },
+        "names": names and pick(names, NAME_SETTINGS),
+        "table_k": model.table_k,
+        "random": gallery.of_rows(model.number, gallery.random[model.number]).tolist(),
+        "python": feature_python(model),
+        "cli": feature_cli(model),
+        "layers": [layer_data(model, layer, catalogue, layer in mapped) for layer in model.index.layers],
+    }  # fmt: skip
+
+
+def pick(settings: Mapping[str, Any], names: Sequence[str]) -> Json:
+    return {name: settings[name] for name in names}
+
+
+def layer_data(model: ReportModel, layer: str, catalogue: Catalogue, mapped: bool) -> Json:
+    place, about = model.index.layers.index(layer), model.index.manifest.layers[layer]
+    start, width = model.starts[layer], model.widths[layer]
+    stats = model.index.stats(layer, model.pooling)
+    scored = None
+    if model.scores is not None and layer in model.scores.settings["layers"]:
+        scored = model.scores.frame[model.scores.frame["layer"] == layer]
+    return {
+        "name": layer,
+        "number": place,
+        "depth": place / max(1, len(model.index.layers) - 1),
+        "width": width,
+        "kind": about["kind"],
+        "grid": about["grid"],
+        "start": start,
+        "count": width,
+        "high": {p: number(model.index.high_threshold(layer, p)) for p in model.index.manifest.pooling},
+        "dead": int(stats["dead"].sum()),
+        "tested": None if scored is None else int(scored["tested"].sum()),
+        "verdicts": None if scored is None else {name: int((scored["verdict"] == name).sum()) for name in VERDICTS},
+        "median_firing": number(float(stats["firing_rate"].median())),
+        "maps": mapped,
+    }
+
+
+def examples(frame: pd.DataFrame, verdict: str) -> list[int]:
+    """The features of a verdict with the largest log-likelihood ratios, no concept twice a model."""
+    own = frame[frame["verdict"] == VERDICTS.index(verdict)].sort_values("llr", ascending=False, kind="stable")
+    own = own.drop_duplicates(["model", "concept_0"])
+    share = max(1, EXAMPLES // max(1, frame["model"].nunique()))
+    chosen = own.groupby("model", sort=False).head(share)
+    return [int(row) for row in chosen.index[:EXAMPLES]]
+
+
+def written_at(index: Index) -> str:
+    """When the index was finished; its files hold no date, so that the same build gives the same bytes."""
+    seconds = (index.path / "manifest.json").stat().st_mtime
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def caveats(models: Sequence[ReportModel], concepts: ReportConcepts, contents: Contents) -> Iterator[str]:
+    """What to keep in mind, in plain words."""
+    yield (
+        "Top images show where a feature is most active. What it does over the rest of its range is in the strip and "
+        "the histogram of its page"
+    )
+    if concepts.family is not None:
+        yield (
+            "A concept can only be found if it is among the labels, tags and categories of the images. A feature "
+            "without one may still mean something that nobody wrote down"
+        )
+        yield (
+            "The concept table of a feature holds each concept against random images, one feature at a time. Only the "
+            "verdict is also held against images that many features list and against images that look alike"
+        )
+    for model in models:
+        settings = None if model.scores is None else model.scores.settings
+        if settings is None:
+            continue
+        yield (
+            f"{model.label}: of the features called object, conceptual or polysemantic in a layer, about "
+            f"{settings['q']:.0%} are expected to be false discoveries. A feature called unresolved is not shown to be "
+            "meaningless: its images do not decide"
+        )
+        yield f"{model.label}: whether images only look alike: {settings['looks']}"
+    if any(model.names is not None for model in models):
+        yield (
+            "A name is chosen on one half of the images and tested on the other: its AUC is the probability that an "
+            "image of the name activates the feature more than another image, 0.5 by chance"
+        )
+    yield from contents.notes

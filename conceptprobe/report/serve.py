@@ -1,0 +1,116 @@
+"""A web server for one report, for browsing on another machine through an SSH tunnel."""
+
+import ipaddress
+import socket
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from conceptprobe.report.errors import ReportError
+from conceptprobe.report.place import is_report
+
+LOOPBACK = "127.0.0.1"
+PORT = 8000
+TYPES = {
+    "": "application/octet-stream",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".webp": "image/webp",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".gif": "image/gif",
+    ".md": "text/plain; charset=utf-8",
+}
+
+
+class ReportHandler(SimpleHTTPRequestHandler):
+    """Gives the files of a report and nothing else: no lists of folders, no hidden files."""
+
+    extensions_map = TYPES
+    server: "ReportServer"
+
+    def send_head(self) -> Any:
+        if not self.server.may_ask(self.headers.get("Host", "")):
+            self.send_error(403, "Ask for this report by the address that it was given out under")
+            return None
+        inside = Path(self.translate_path(self.path)).relative_to(self.directory).parts
+        if any(part.startswith(".") for part in inside):
+            self.send_error(404)
+            return None
+        return super().send_head()
+
+    def list_directory(self, path: Any) -> None:
+        self.send_error(404)
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-cache")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are not printed."""
+
+
+class ReportServer(ThreadingHTTPServer):
+    """Serves one report.
+
+    Args:
+        folder: A report.
+        port: Where to listen; 0 for any free port.
+        host: The address to listen on; by default only this machine can ask.
+
+    Raises:
+        ReportError: `folder` is no report, or the port or address cannot be had.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path | str, port: int = PORT, host: str = LOOPBACK) -> None:
+        self.folder = Path(folder).resolve()
+        if not is_report(self.folder):
+            raise ReportError(f"{folder} is no report of conceptprobe: make one with `conceptprobe report INDEX...`")
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+
+        def handle(*arguments: Any) -> ReportHandler:
+            return ReportHandler(*arguments, directory=str(self.folder))
+
+        try:
+            super().__init__((host, port), handle)
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ReportError(
+                f"cannot listen on {host} port {port} ({why}): give another --port, or --port 0 for any free one"
+            ) from error
+
+    @property
+    def address(self) -> str:
+        """The address that it listens on."""
+        return str(self.socket.getsockname()[0])
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self.socket.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """The address to open on this machine."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}:{self.port}/"
+
+    @property
+    def tunnel(self) -> str:
+        """The command that makes `url` work on another machine."""
+        return f"ssh -N -L {self.port}:{self.address}:{self.port} {socket.gethostname()}"
+
+    def may_ask(self, host: str) -> bool:
+        """Whether a request names an address of this server. A page elsewhere whose name was made to lead to this
+        machine would otherwise read what only this machine may."""
+        if not ipaddress.ip_address(self.address).is_loopback:
+            return True
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        return name.strip("[]").lower() in ("localhost", self.address)

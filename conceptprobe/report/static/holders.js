@@ -1,0 +1,80 @@
+"use strict";
+// Concepts by which of two models holds them.
+(function () {
+  const app = window.conceptprobe;
+  const { element, format, isolate } = app;
+  const FIRST = 8; // concepts that a list shows before one asks for more
+  const values = (packed) => (Array.isArray(packed) ? packed : app.decode(packed));
+
+  // Rows of a contrast for two models: only in the first, only in the second, in both; strongest first.
+  app.holders = function (contrast, a, b) {
+    const { concepts } = contrast;
+    const side = (m) => {
+      const own = concepts.models.find((table) => table.model === m);
+      return Object.fromEntries(["state", "held", "feature", "hits", "k", "llr", "power", "sure"].map((name) => [name, typeof own[name] === "number" ? own[name] : values(own[name])]));
+    };
+    const sides = [side(a), side(b)];
+    const held = contrast.states.indexOf("held");
+    const lists = [[], [], []];
+    concepts.name.forEach((name, i) => {
+      const who = sides.map((own) => own.state[i] === held);
+      if (!who[0] && !who[1]) return;
+      const at = who[0] && who[1] ? 2 : who[0] ? 0 : 1;
+      const of = sides.map((own) => Object.fromEntries(Object.entries(own).map(([key, array]) => [key, typeof array === "number" ? array : array[i]])));
+      lists[at].push({ name, kind: concepts.kind[i], of, llr: Math.max(...of.filter((_, m) => who[m]).map((own) => own.llr)) });
+    });
+    for (const list of lists) list.sort((one, two) => two.llr - one.llr || (one.name < two.name ? -1 : 1));
+    return lists;
+  };
+
+  // What the model that does not hold a concept has of it.
+  function absence(contrast, own, label) {
+    if (own.sure) return ["sure", `surely none in ${label}`];
+    if (contrast.states[own.state] === "enriched") return ["", `a feature of ${label} has some of it`];
+    return ["", Number.isNaN(own.power) || own.power === null ? `not found in ${label}` : `not found in ${label}, where it would be with ${format.number(own.power, 2)}`];
+  }
+
+  function makeRow(catalogue, contrast, row, models, at) {
+    const holding = at === 2 ? [0, 1] : [at];
+    const item = element("li", { class: "holder" }, element("h4", {}, app.conceptLink(row.name, "clip")), element("span", { class: "kind", text: row.kind }));
+    for (const m of holding) {
+      const own = row.of[m];
+      const facts = `${own.hits}/${own.k} images, LLR ${format.number(own.llr, 3)}${own.held > 1 ? `, ${format.plural(own.held, "feature")}` : ""}`;
+      const line = element("div", { class: "holding" }, own.feature >= 0 && app.featureLink(catalogue, own.feature, true), element("span", { class: "facts", text: facts }));
+      if (own.feature >= 0) line.append(app.imageStrip(catalogue, own.feature, 6));
+      item.append(line);
+    }
+    if (at < 2) {
+      const [certain, text] = absence(contrast, row.of[1 - at], charts(models[1 - at]));
+      item.append(element("p", { class: `absence ${certain}` }, isolate(text)));
+    }
+    return item;
+  }
+
+  const charts = (m) => app.charts.cut(app.report.models[m].label, 40);
+
+  // A list that grows on demand.
+  app.makeHolders = function (catalogue, contrast, [a, b], at, rows) {
+    const models = [a, b];
+    const title = at === 2 ? ["In both"] : ["Only in ", app.modelLabel(models[at])];
+    const list = element("ol", { class: "plain-list" });
+    const more = element("button", { type: "button", text: "Show more" });
+    let shown = 0;
+    const grow = (count) => {
+      const part = rows.slice(shown, shown + count);
+      list.append(...part.map((row) => makeRow(catalogue, contrast, row, models, at)));
+      shown += part.length;
+      more.hidden = shown >= rows.length;
+      more.textContent = `Show more (${format.count(rows.length - shown)} left)`;
+    };
+    more.addEventListener("click", () => {
+      const next = shown;
+      grow(4 * FIRST);
+      list.children[next].querySelector("a")?.focus();
+    });
+    grow(FIRST);
+    const box = element("section", { class: "panel holding-list" },
+      element("h3", {}, title, element("span", { class: "of", text: format.count(rows.length) })), rows.length ? list : element("p", { class: "none", text: "None." }), more);
+    return at === 2 ? box : app.paintModel(box, models[at]);
+  };
+})();

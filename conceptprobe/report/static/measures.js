@@ -1,0 +1,125 @@
+"use strict";
+// What the overview's charts show: shares by layer and model with their intervals, from a contrast where there is one.
+(function () {
+  const app = window.conceptprobe;
+  const { format } = app;
+  const Z = 1.959964; // 97.5 % quantile of the normal distribution
+  const measures = (app.measures = {});
+  measures.VERDICTS = ["object", "conceptual", "polysemantic"];
+
+  // Wilson's interval (1927) of a share, 95 %.
+  measures.wilson = function (count, of) {
+    if (!of) return [NaN, NaN];
+    const share = count / of;
+    const centre = share + Z ** 2 / (2 * of);
+    const half = Z * Math.sqrt((share * (1 - share)) / of + Z ** 2 / (4 * of ** 2));
+    const scale = 1 + Z ** 2 / of;
+    return [Math.max(0, (centre - half) / scale), Math.min(1, (centre + half) / scale)];
+  };
+
+  const known = (value) => (value === null || value === undefined ? NaN : value);
+  const label = (model) => app.report.models[model].label;
+  const between = (row, show) => `${show(row.value)} (95 %: ${show(row.low)} to ${show(row.high)})`;
+
+  // Features of a layer with a verdict; as unresolved count those that were tested, as in FeatureScores.summary.
+  measures.count = (layer, verdict) =>
+    verdict === "unresolved" ? layer.tested - measures.VERDICTS.reduce((sum, name) => sum + (layer.verdicts[name] || 0), 0) : layer.verdicts[verdict] || 0;
+
+  // Layers of all models, each name once, in the order of the models.
+  measures.layerNames = () => [...new Set(app.layers.map((layer) => layer.name))];
+  measures.scored = () => app.report.models.flatMap((model, m) => (model.layers.some((layer) => layer.verdicts) ? [m] : []));
+
+  // A contrast that has all scored models: its intervals are for other images and other features.
+  measures.contrastOfAll = (contrasts) => contrasts.find((own) => measures.scored().every((m) => own.models.includes(m))) || null;
+
+  // Rows for charts.byLayer: the share of tested features with each verdict.
+  measures.verdicts = function (contrast) {
+    const rows = contrast ? ofContrast(contrast, measures.VERDICTS) : ofLayers();
+    for (const row of rows) {
+      row.title = `${label(row.model)}, ${row.place}\n${row.facet}: ${between(row, app.charts.percent)}\nof ${format.count(row.counted)} tested features`;
+    }
+    return { rows, places: contrast ? contrast.place_names : measures.layerNames() };
+  };
+
+  function ofContrast(contrast, wanted) {
+    return contrast.models_table
+      .filter((row) => row.model >= 0 && row.place !== "all" && wanted.includes(row.measure))
+      .map((row) => ({ ...row, facet: row.measure, value: known(row.value), low: known(row.low), high: known(row.high) }));
+  }
+
+  function ofLayers() {
+    return app.layers
+      .filter((layer) => layer.verdicts)
+      .flatMap((layer) =>
+        measures.VERDICTS.map((facet) => {
+          const count = measures.count(layer, facet);
+          const [low, high] = measures.wilson(count, layer.tested);
+          return { model: layer.model, place: layer.name, facet, value: count / layer.tested, low, high, counted: layer.tested };
+        }),
+      );
+  }
+
+  // The mean abstraction of the features that are object or conceptual.
+  measures.abstraction = function (contrast, catalogue) {
+    const rows = contrast ? ofContrast(contrast, ["abstraction"]) : app.layers.filter((layer) => layer.verdicts).map((layer) => meanAbstraction(layer, catalogue));
+    for (const row of rows) {
+      row.facet = "abstraction";
+      row.title = `${label(row.model)}, ${row.place}\nmean abstraction ${between(row, (value) => format.number(value, 2))}\nof ${format.count(row.counted)} features`;
+    }
+    return { rows, places: contrast ? contrast.place_names : measures.layerNames() };
+  };
+
+  function meanAbstraction(layer, catalogue) {
+    const values = [];
+    for (let g = layer.start; g < layer.start + layer.count; g++) {
+      const value = catalogue.number("abstraction", g);
+      if (["object", "conceptual"].includes(catalogue.verdict(g)) && !Number.isNaN(value)) values.push(value);
+    }
+    const mean = values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : NaN;
+    const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1);
+    const half = values.length > 1 ? Z * Math.sqrt(variance / values.length) : NaN;
+    const [low, high] = [Math.max(0, mean - half), Math.min(1, mean + half)];
+    return { model: layer.model, place: layer.name, value: mean, low, high, counted: values.length };
+  }
+
+  // Features that say nothing: dead, and those whose lists cannot be tested; shares of all.
+  measures.silent = function () {
+    const rows = app.layers.flatMap((layer) => {
+      const untested = layer.tested === null ? null : layer.width - layer.dead - layer.tested;
+      return [["dead", layer.dead], ["cannot be tested", untested]]
+        .filter(([, count]) => count !== null)
+        .map(([facet, count]) => {
+          const [low, high] = measures.wilson(count, layer.width);
+          const row = { model: layer.model, place: layer.name, facet, value: count / layer.width, low, high, count, counted: layer.width };
+          row.title = `${label(row.model)}, ${row.place}\n${facet}: ${format.count(count)} of ${format.count(layer.width)}\n${between(row, app.charts.percent)}`;
+          return row;
+        });
+    });
+    return { rows, places: measures.layerNames() };
+  };
+
+  // Rows for charts.differences: what a contrast says of one measure after the other.
+  measures.differences = function (contrast, other, wanted) {
+    return contrast.differences
+      .filter((row) => row.model_b === other && wanted.includes(row.measure))
+      .map((row) => {
+        const [value, low, high] = [known(row.difference), known(row.low), known(row.high)];
+        const clear = low > 0 || high < 0;
+        const scale = row.measure === "abstraction" ? 1 : 100;
+        const show = (number) => format.number(scale * number, 2);
+        const means = [row.a, row.b].map((mean) => (scale === 1 ? format.number(mean, 2) : app.charts.percent(mean)));
+        const title =
+          `${row.place === "all" ? "all layers" : row.place}, ${row.measure}\n` +
+          `${label(row.model_a)} ${means[0]}, ${label(row.model_b)} ${means[1]}\n` +
+          `difference ${show(value)}${scale === 1 ? "" : " points"} (95 %: ${show(low)} to ${show(high)})` +
+          (row.p === null ? "" : `\nin like strata p ${format.p(row.p)}, q ${format.p(row.q)}`);
+        return { ...row, facet: row.measure, value, low, high, clear, title };
+      });
+  };
+
+  // The table behind rows of shares or means.
+  measures.table = (rows, what) => ({
+    columns: ["layer", "model", what, "value", "95 % low", "95 % high", "of features"],
+    rows: rows.map((row) => [row.place, label(row.model), row.facet, row.value, row.low, row.high, row.counted]),
+  });
+})();

@@ -1,0 +1,105 @@
+"use strict";
+// Images: what is known of them, and their tiles. A sheet holds grid x grid tiles; a tile is a part of it as a background.
+(function () {
+  const app = window.conceptprobe;
+  const { grid } = app.report.tiles;
+  const WHOLE = 255; // a width or height of the tile's whole side
+  let images = null;
+
+  // The images of the report, once; a promise.
+  app.loadImages = () => (images = images || app.load("images").then((table) => new Images(table)));
+
+  class Images {
+    constructor(table) {
+      this.table = table;
+      this.count = table.count;
+      for (const name of ["label", "style", "tags", "same", "width", "height"])
+        this[`${name}s`] = app.decode(table[name]);
+      this.chunk = app.report.image_chunk;
+    }
+
+    text(column, texts, n) {
+      const values = this[column];
+      return values && values[n] !== values.none && values[n] !== -1 ? texts[values[n]] : null;
+    }
+
+    label(n) {
+      return this.text("labels", this.table.labels, n);
+    }
+
+    style(n) {
+      return this.text("styles", this.table.styles, n);
+    }
+
+    tags(n) {
+      const list = this.text("tagss", this.table.tag_lists, n);
+      return list ? list.map((tag) => this.table.tag_names[tag]) : [];
+    }
+
+    // Images of one group have equal labels; without a label an image is alone.
+    group(n) {
+      const label = this.label(n);
+      return label === null ? `image ${n}` : `label ${label}`;
+    }
+
+    // The first image of equal content, or the image itself.
+    original(n) {
+      return this.sames && this.sames[n] >= 0 && this.sames[n] !== this.sames.none ? this.sames[n] : n;
+    }
+
+    missing(n) {
+      return Boolean(this.widths) && this.widths[n] === 0;
+    }
+
+    // The part of its tile that an image takes, in shares of the tile's side: { left, top, width, height }.
+    box(n) {
+      const width = this.widths && !this.missing(n) ? this.widths[n] / WHOLE : 1;
+      const height = this.heights && !this.missing(n) ? this.heights[n] / WHOLE : 1;
+      return { left: (1 - width) / 2, top: (1 - height) / 2, width, height };
+    }
+
+    // { id, caption, file } of an image; a promise, for these are in chunks.
+    async details(n) {
+      const part = await app.load(`images/${Math.floor(n / this.chunk)}`);
+      const at = n - part.first;
+      return { id: part.id[at], caption: part.caption && part.caption[at], file: part.file && part.file[at] };
+    }
+
+    // Label, else caption, else id; a promise.
+    async words(n) {
+      const label = this.label(n);
+      if (label !== null) return label;
+      const { caption, id } = await this.details(n);
+      return caption || id;
+    }
+  }
+
+  // Shows an image in a .tile; null empties it. `images` is what loadImages gave.
+  app.fillTile = function (tile, images, n) {
+    tile.classList.toggle("empty", n === null);
+    tile.classList.toggle("missing", n !== null && images.missing(n));
+    if (n === null || images.missing(n)) tile.style.backgroundImage = "";
+    else showPart(tile, `thumbs/${Math.floor(n / grid ** 2)}.webp`, n % grid ** 2, grid);
+    return tile;
+  };
+
+  function showPart(tile, sheet, place, across) {
+    const at = (step) => `${(100 * step) / (across - 1)}%`;
+    tile.style.backgroundImage = `url("${sheet}")`;
+    tile.style.backgroundSize = `${across * 100}%`;
+    tile.style.backgroundPosition = `${at(place % across)} ${at(Math.floor(place / across))}`;
+  }
+
+  // A new tile of an image. With words it is an image to screen readers, else decoration.
+  app.makeTile = function (images, n, words) {
+    const tile = app.element("span", { class: "tile", role: words ? "img" : null, "aria-label": words || null });
+    return app.fillTile(tile, images, n);
+  };
+
+  // Shows visualization n, small, in a .tile.
+  app.fillVisualization = function (tile, n) {
+    tile.classList.remove("empty", "missing");
+    showPart(tile, `vis/sheet-${Math.floor(n / grid ** 2)}.webp`, n % grid ** 2, grid);
+    return tile;
+  };
+})();
