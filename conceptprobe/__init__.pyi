@@ -23,6 +23,7 @@ from .indexing import (
 from .indexing.find import find_features
 from .indexing.ray_engine import build_index_on_ray
 from .models import Layer, VisionModel, list_models, load_model
+from .probes import ProbeResult, load_probe, run_probe
 from .report import write_report
 from .visualization import Visualizations, evaluate_visualizations, load_visualizations, visualize
 
@@ -38,6 +39,7 @@ __all__ = [
     "Layer",
     "Localisation",
     "Matches",
+    "ProbeResult",
     "TopImages",
     "Verification",
     "VisionModel",
@@ -56,12 +58,14 @@ __all__ = [
     "load_images",
     "load_model",
     "load_names",
+    "load_probe",
     "load_scores",
     "load_visualizations",
     "localise",
     "match_features",
     "merge_indices",
     "open_index",
+    "run_probe",
     "score_features",
     "verify_index",
     "visualize",

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from conceptprobe.cli import contrast, demo, doctor, index, label, models, report, score, search, serve, visualize
+from conceptprobe.cli import (
+    contrast,
+    demo,
+    doctor,
+    index,
+    label,
+    models,
+    probe,
+    report,
+    score,
+    search,
+    serve,
+    visualize,
+)
 from conceptprobe.errors import ConceptProbeError
 
 app = typer.Typer(
@@ -23,6 +36,7 @@ app.command("score")(score.score)
 app.command("label")(label.label)
 app.command("contrast")(contrast.contrast)
 app.command("visualize")(visualize.visualize)
+app.command("probe")(probe.probe)
 app.command("report")(report.report)
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)

@@ -1,0 +1,103 @@
+"""What a probe is, and how those that show a model changed images, or change it, are run."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from conceptprobe.probes.items import Items
+from conceptprobe.probes.subject import Condition, Subject, respond
+from conceptprobe.probes.survival import SurvivalRecord
+
+CLEAN = Condition("clean", 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a probe found out about one model; see `ProbeResult`, whose tables have a column for the model too."""
+
+    rows: pd.DataFrame
+    features: pd.DataFrame = field(default_factory=pd.DataFrame)
+    survival: pd.DataFrame = field(default_factory=pd.DataFrame)
+    artifacts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    caveats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One behavioural test.
+
+    Attributes:
+        name: How it is asked for.
+        question: What it asks, in a sentence.
+        source: The paper that the protocol is from.
+        settings: A frozen dataclass of what may be set, validated when it is made.
+        run: Does it for one model: subject, items, settings, seed.
+        needs: Of "classes" (right answers and a head), "attention" (probabilities), "masks".
+        follows: Whether features can be followed through it.
+        context: Published figures: name, value, source, tag.
+    """
+
+    name: str
+    question: str
+    source: str
+    settings: type
+    run: Callable[[Subject, Items, Any, int], Findings]
+    needs: frozenset[str] = frozenset()
+    follows: bool = False
+    context: tuple[dict[str, str], ...] = ()
+
+
+def behave(subject: Subject, items: Items, conditions: Iterable[Condition], seed: int) -> Findings:
+    """Show a model the images clean and under each condition.
+
+    Metrics a row: `correct` and `probability` of the right class, where there is a head; `cosine` of the gist (the
+    image's embedding) and `r`, Pearson's correlation of its numbers, with that of the clean image.
+    """
+    levels_nchw = items.pixels(subject.model)
+    clean = respond(subject, levels_nchw, CLEAN)
+    record = SurvivalRecord(subject, clean, seed) if subject.layers else None
+    targets_n = None if subject.head is None else subject.head.targets(items.classes or ())
+    frames = []
+    for condition in [CLEAN, *conditions]:
+        response = clean if condition is CLEAN else respond(subject, levels_nchw, condition)
+        metrics = {} if condition is CLEAN else alikeness(clean.gist_nd, response.gist_nd)
+        if targets_n is not None and response.scores_nc is not None:
+            metrics |= answers(response.scores_nc, targets_n)
+        frames += [rows_of(name, condition, items.ids, values_n) for name, values_n in metrics.items()]
+        if record is not None and condition is not CLEAN:
+            record.add(condition.series, condition.x, response)
+    rows = pd.concat(frames, ignore_index=True)
+    return Findings(rows) if record is None else Findings(rows, record.features(), record.summary())
+
+
+def answers(scores_nc: np.ndarray, targets_n: np.ndarray) -> dict[str, np.ndarray]:
+    """Whether the best class is the right one (of equal scores the first is best), and the right one's softmax."""
+    at = np.arange(len(targets_n))
+    scores_nc = scores_nc.astype(np.float64) - scores_nc.max(1, keepdims=True)
+    probability_n = np.exp(scores_nc[at, targets_n]) / np.exp(scores_nc).sum(1)
+    return {"correct": (scores_nc.argmax(1) == targets_n).astype(float), "probability": probability_n}
+
+
+def rows_of(metric: str, condition: Condition, ids: tuple[str, ...], values_n: np.ndarray) -> pd.DataFrame:
+    """One metric of all images under a condition."""
+    about = {"metric": metric, "series": condition.series, "x": float(condition.x), "draw": condition.draw}
+    return pd.DataFrame({**about, "image": ids, "value": np.asarray(values_n, float)})
+
+
+def alikeness(first_nd: np.ndarray, second_nd: np.ndarray) -> dict[str, np.ndarray]:
+    """Cosine and Pearson's r of each image's vectors, before and after."""
+    return {"cosine": _row_cosines(first_nd, second_nd), "r": _row_cosines(_centred(first_nd), _centred(second_nd))}
+
+
+def _row_cosines(first_nd: np.ndarray, second_nd: np.ndarray) -> np.ndarray:
+    first_nd, second_nd = first_nd.astype(np.float64), second_nd.astype(np.float64)
+    lengths_n = np.linalg.norm(first_nd, axis=1) * np.linalg.norm(second_nd, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (first_nd * second_nd).sum(1) / lengths_n
+
+
+def _centred(values_nd: np.ndarray) -> np.ndarray:
+    return values_nd - values_nd.mean(1, keepdims=True)
