@@ -4,9 +4,9 @@
     python benchmarks/visualization_natural.py dinov2      # DINOv2 ViT-S/14 at 112 x 112 pixels over the same
 
 64 live features are drawn by seed 0 from `mlp.hidden` of the last third of the blocks, visualized by the default
-preset, saved as PNG, read again and scored (docs/visualization.md). Targets: 90 % of the images above every indexed
-natural image, 75 % with the target ranked first of its layer. The shuffled figures score each image as if it were made
-for another feature of the list.
+preset for the objective `specific` (with --plain for their activation alone), saved as PNG, read again and scored
+(docs/visualization.md). Targets: 90 % of the images above every indexed natural image, 75 % with the target ranked
+first of its layer. The shuffled figures score each image as if it were made for another feature of the list.
 
 The weights of DINOv2 are those that `python recipes/dinov2.py` prepares. The index is built where it is not there yet
 (indices/mini-clip, indices/dinov2-emoji; the latter takes about ten minutes on two processors). Images that --out
@@ -26,6 +26,7 @@ from common import print_table
 from conceptprobe.images import load_images
 from conceptprobe.indexing import FeatureId, Index, build_index, open_index
 from conceptprobe.models import VisionModel, load_model
+from conceptprobe.visualization import feature, specific
 from conceptprobe.visualization.evaluation import Evaluation, evaluate
 from conceptprobe.visualization.visualizations import load_visualizations
 from conceptprobe.visualization.visualize import visualize
@@ -92,21 +93,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=CASES)
     parser.add_argument("--features", type=int, default=64)
+    parser.add_argument("--plain", action="store_true", help="maximise the activation alone")
     parser.add_argument("--preset", default="fourier")
     parser.add_argument("--steps", type=int, help="by default the preset's")
     parser.add_argument("--views", type=int, help="by default the preset's")
     parser.add_argument("--seed", type=int, default=0, help="of the visualizations; the features stay the same")
     parser.add_argument("--restarts", type=int, default=1, help="images of each feature; 2 for seed diversity")
-    parser.add_argument("--out", type=Path, help="folder; by default visualizations/<case> in this folder's parent")
+    parser.add_argument("--out", type=Path, help="folder; by default visualizations/<case>, or <case>-plain")
     given = parser.parse_args()
     case = CASES[given.case]
     model = load_model(case.spec(), device="cpu")
     index = open_or_build(case, model)
     features = draw_features(index, last_third(model), given.features)
-    out = given.out or INDICES.parent / "visualizations" / given.case
+    out = given.out or INDICES.parent / "visualizations" / (given.case + "-plain" * given.plain)
+    targets = [feature(each) if given.plain else specific(each, index) for each in features]
     start = time.perf_counter()
     visualize(
-        model, features, preset=given.preset, index=index, steps=given.steps, views=given.views, seed=given.seed,
+        model, targets, preset=given.preset, index=index, steps=given.steps, views=given.views, seed=given.seed,
         restarts=given.restarts, out=out, progress=True,
     )  # fmt: skip
     seconds = time.perf_counter() - start

@@ -51,6 +51,9 @@ def visualize(
         str | None,
         typer.Option(help="mean, max, cls or the number of a patch; by default the index's first, else mean."),
     ] = None,
+    specific: Annotated[
+        bool, typer.Option("--specific", help="Activate each feature and no other of its layer as much; needs --index.")
+    ] = False,
     steps: Annotated[int | None, typer.Option(help="By default the preset's.", min=1)] = None,
     size: Annotated[
         str | None, typer.Option(metavar="N|HxW", help="Of the images; by default the preset's or the model's.")
@@ -72,11 +75,13 @@ def visualize(
         raise typer.BadParameter(f"--features {features} needs --scores DIR, which `conceptprobe score --out` writes")
     if model is None and index is None:
         raise typer.BadParameter("give --model, or an --index of it")
+    if specific and index is None:
+        raise typer.BadParameter("--specific needs an --index, which says what is usual for every feature")
     shape = _shape(size)
     from conceptprobe.indexing import open_index
     from conceptprobe.models import load_model
+    from conceptprobe.visualization import objectives
     from conceptprobe.visualization.natural import check_index
-    from conceptprobe.visualization.objectives import feature
     from conceptprobe.visualization.presets import get_preset
     from conceptprobe.visualization.visualize import visualize as make
 
@@ -93,10 +98,15 @@ def visualize(
     if opened is not None:
         for name in {each.layer for each in wanted}:
             check_index(opened, loaded, name, pooling)
-    where = int(pooling) if pooling.isdecimal() else pooling
+    targets = [
+        objectives.specific(each, opened, pooling)
+        if opened is not None and specific
+        else objectives.feature(each, pooling=int(pooling) if pooling.isdecimal() else pooling)
+        for each in wanted
+    ]
     with resumable():
         made = make(
-            loaded, [feature(each, pooling=where) for each in wanted], preset=chosen_preset, index=opened, steps=steps,
+            loaded, targets, preset=chosen_preset, index=opened, steps=steps,
             size=shape, views=views, seed=seed, restarts=restarts, batch=batch, out=out,
             animate=None if animate is None else animate.value, compile=compile_, progress=True,
         )  # fmt: skip
@@ -112,11 +122,11 @@ def _print(made: "Visualizations", out: Path, as_json: bool) -> None:
         return
     from conceptprobe.visualization.sheets import caption
 
-    width = max(len(record.target) for record in made.records)
+    width = max(len(caption(record)[0]) for record in made.records)
     for record in made.records:
         stopped = "" if record.stopped is None else f", stopped at step {record.stopped}: its loss was not finite"
         known = "" if record.natural is None else f", {caption(record)[1]}"
-        typer.echo(f"{record.target:{width}}  activation {record.activation:.4g}{known}{stopped}")
+        typer.echo(f"{caption(record)[0]:{width}}  activation {record.activation:.4g}{known}{stopped}")
     typer.echo(f"{made}")
     typer.echo(f"images: {out.resolve()}")
     typer.echo(f"contact sheet: {(out / CONTACT).resolve()}")

@@ -20,6 +20,7 @@ from conceptprobe.visualization.objectives import (
     load_sae,
     logit,
     negative,
+    specific,
     text,
     token,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "load_visualizations",
     "logit",
     "negative",
+    "specific",
     "text",
     "token",
     "visualize",

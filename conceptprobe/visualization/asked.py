@@ -8,8 +8,9 @@ from conceptprobe.indexing import FeatureId
 from conceptprobe.models import VisionModel
 from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.expressions import Objective
-from conceptprobe.visualization.objectives import Feature, feature
+from conceptprobe.visualization.objectives import feature
 from conceptprobe.visualization.presets import Preset
+from conceptprobe.visualization.rivals import plain_feature
 
 What = FeatureId | str | Objective | Sequence[FeatureId | str | Objective]
 MOST = {"steps": 1_000_000, "views": 4096, "restarts": 10_000, "batch": 65_536}
@@ -36,8 +37,9 @@ def read_objectives(what: What, model: VisionModel) -> list[Objective]:
 
 
 def single_feature(objective: Objective) -> tuple[FeatureId, str] | None:
-    """The feature that an objective is, and its pooling; None where it is anything else."""
-    return (FeatureId(objective.layer, objective.index), objective.pooling) if isinstance(objective, Feature) else None
+    """The feature that an objective is or is specific for, and its pooling; None where it is anything else."""
+    own = plain_feature(objective)
+    return None if own is None else (FeatureId(own.layer, own.index), own.pooling)
 
 
 def read_recipe(

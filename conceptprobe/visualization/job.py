@@ -26,6 +26,7 @@ from conceptprobe.visualization.meter import Meter
 from conceptprobe.visualization.natural import compare, measure
 from conceptprobe.visualization.presets import Preset
 from conceptprobe.visualization.record import Natural, VisualizationRecord
+from conceptprobe.visualization.rivals import plain_feature
 from conceptprobe.visualization.visualizations import NAME, Visualizations, join_visualizations, load_visualizations
 
 
@@ -157,7 +158,8 @@ class Job:
     def _score(self, units: Sequence[Unit], images_nhwc: np.ndarray) -> tuple[np.ndarray, list[Natural | None]]:
         """The activation of each finished image, and how it lies among natural ones."""
         members = units[0].objective.images
-        activations = measure(self.model, images_nhwc, [unit.objective for unit in units])
+        measured = [plain_feature(unit.objective) or unit.objective for unit in units]
+        activations = measure(self.model, images_nhwc, measured)
         natural: list[Natural | None] = [None] * len(images_nhwc)
         if self.index is None:
             return activations, natural

@@ -26,6 +26,7 @@ from conceptprobe.visualization.leaves import (
     Text,
     print_pooling,
 )
+from conceptprobe.visualization.rivals import specific
 from conceptprobe.visualization.sae import SAE, load_sae
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "load_sae",
     "logit",
     "negative",
+    "specific",
     "text",
     "token",
 ]

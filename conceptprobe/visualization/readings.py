@@ -28,6 +28,7 @@ from conceptprobe.visualization.leaves import (
     position,
 )
 from conceptprobe.visualization.likeness import caricature, distance, similarity
+from conceptprobe.visualization.rivals import Contest, Rivals
 from conceptprobe.visualization.sae import jump
 
 T = TypeVar("T", bound=Leaf)
@@ -54,7 +55,7 @@ class Reading:
 def structure(leaf: Objective) -> Hashable:
     """What leaves must have in common to be read together."""
     assert isinstance(leaf, Leaf), leaf
-    pooled = leaf.pooling.split()[0] if isinstance(leaf, Feature | Direction | Latent) else None
+    pooled = leaf.pooling.split()[0] if isinstance(leaf, Feature | Direction | Latent | Rivals) else None
     return type(leaf), leaf.layer, pooled, isinstance(leaf, Direction) and leaf.cosine
 
 
@@ -86,6 +87,9 @@ def read_together(model: VisionModel, leaves: Sequence[Objective], *, early: boo
         return Reading(layer.name, _Pooled(layer, _Directions(vectors_nc, cosine), *_place(layer, leaves, device)))
     if isinstance(first, Latent):
         return Reading(layer.name, _Pooled(layer, _latents(leaves, early, device), *_place(layer, leaves, device)))
+    if isinstance(first, Rivals):
+        pooled = _Pooled(layer, Tensor.float, *_place(layer, leaves, device))
+        return Reading(layer.name, Contest.of(_all(Rivals, leaves), pooled, device))
     if isinstance(first, Similarity):
         return Reading(layer.name, _Patches(layer, similarity))
     targets_npc = _targets(model, layer, leaves)
@@ -182,7 +186,7 @@ def _before_activation(model: VisionModel, layer: Layer) -> Layer:
 
 def _place(layer: Layer, leaves: Sequence[Objective], device: torch.device) -> tuple[str, Tensor | int | None]:
     """How the leaves are pooled, and where each looks if it is at one position."""
-    poolings = [leaf.pooling for leaf in leaves if isinstance(leaf, Feature | Direction | Latent)]
+    poolings = [leaf.pooling for leaf in leaves if isinstance(leaf, Feature | Direction | Latent | Rivals)]
     if layer.kind == "vector" or not poolings:
         return "at", 0
     kind = poolings[0].split()[0]

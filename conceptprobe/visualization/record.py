@@ -46,13 +46,13 @@ class VisualizationRecord:
 
     Attributes:
         target: What was maximised, as `Objective.key` prints it.
-        layer, feature, pooling: Where the target is one feature of a layer; otherwise None.
+        layer, feature, pooling: Where the target is one feature of a layer, or is specific for one; otherwise None.
         seed, restart, member: What decides its random stream; `member` is its number within a set, else 0.
         preset: All numbers of the preset, as `Preset.describe` gives them.
         steps, views, size: Steps asked for, views an image and step, and rows and columns of the image.
         model: spec and fingerprint.
-        activation: The objective's value of the saved image: rounded to 8 bits, without views, resized (antialiased,
-            not cropped) to the model's size.
+        activation: The feature's, or else the objective's value, for the saved image: rounded to 8 bits, without views,
+            resized (antialiased, not cropped) to the model's size.
         natural: The same against an index; None without one, or where the target is not one feature.
         curve: The objective's value at every step, the mean over views.
         stopped: Step at which the image was stopped because its loss was not finite; None where it was not.
@@ -133,8 +133,12 @@ def file_stem(record: VisualizationRecord) -> str:
     `objectives/` and the objective's key; names that are no file names are percent-encoded."""
     if record.layer is not None and record.feature is not None:
         name = f"{quote(record.layer, safe='')}/{record.feature}"
+        plain = f"{record.layer}:{record.feature}"
         if record.pooling not in (None, "mean"):
+            plain += f" {record.pooling}"
             name += f"-{quote(str(record.pooling), safe='')}"
+        if record.target != plain:
+            name += "-specific"
     else:
         name = f"{OBJECTIVES}/{_short(record.target)}"
     for word, number in (("seed", record.seed), ("restart", record.restart), ("member", record.member)):

@@ -62,12 +62,14 @@ def draw_contact_sheet(
 
 
 def caption(record: VisualizationRecord) -> tuple[str, str]:
-    """What a picture is of, and how well it does."""
-    natural = record.natural
+    """What a picture is of, and how well it does: two lines."""
+    natural, name = record.natural, record.target
+    if record.layer is not None and record.feature is not None:  # a target that is specific for it has a long key
+        name = f"{record.layer}:{record.feature}" + ("" if record.pooling == "mean" else f" {record.pooling}")
     if natural is None:
-        return record.target, f"activation {record.activation:.4g}"
+        return name, f"activation {record.activation:.4g}"
     above = f"above all {natural.images:,}" if record.exceeds else f"above {natural.quantile:.1%}"
-    return record.target, f"{above}, rank {natural.rank} of {natural.of}"
+    return name, f"{above}, rank {natural.rank} of {natural.of}"
 
 
 def natural_square(

@@ -59,8 +59,7 @@ class Visualizations:
     def __post_init__(self) -> None:
         shape = self.images_nhwc.shape
         assert self.images_nhwc.dtype == np.uint8, self.images_nhwc.dtype
-        assert len(shape) == 4, shape
-        assert shape[3] == 3, shape
+        assert shape[3:] == (3,), shape
         assert len(self.records) == len(self.images_nhwc), (len(self.records), shape)
         assert self.frames_nthwc is None or len(self.frames_nthwc) == len(self.records), len(self.records)
 
@@ -129,11 +128,9 @@ class Visualizations:
                 size; or `animate` is unknown, or there are no frames.
         """
         if animate is not None and (animate not in SECONDS or self.frames_nthwc is None):
-            raise VisualizeError(
-                f"animate is {animate!r}: use {' or '.join(SECONDS)}"
-                if animate not in SECONDS
-                else "there are no frames to animate: visualize with frames=N"
-            )
+            unknown = f"animate is {animate!r}: use {' or '.join(SECONDS)}"
+            missing = "there are no frames to animate: visualize with frames=N"
+            raise VisualizeError(unknown if animate not in SECONDS else missing)
         folder = Path(out)
         common = _common(self.records)
         if self.records:

@@ -68,6 +68,10 @@ def test_images_their_records_and_a_contact_sheet(folder: Path, tmp_path: Path) 
     assert all(record.natural is not None and record.natural.images == 20 for record in made.records)
     with Image.open(out / "contact.png") as sheet:
         assert sheet.width > 300
+    done = visualize("--index", folder / "index", "--features", "3", "--specific", "--out", tmp_path / "own", *QUICK)
+    assert done.exit_code == 0, done.output
+    (record,) = load_visualizations(tmp_path / "own").records
+    assert (record.feature, record.file) == (3, f"{LAYER}/3-specific.png")
 
 
 def test_options_reach_the_work(folder: Path, tmp_path: Path) -> None:
@@ -120,6 +124,7 @@ def test_features_of_a_file_and_of_scores(folder: Path, tmp_path: Path) -> None:
         (["--features", "", "--index", "INDEX"], "which is no feature and no file"),
         (["--features", "9-3", "--index", "INDEX"], "a range goes upwards"),
         (["--features", "767-768", "--index", "INDEX"], "has features 0 to 767"),
+        (["--features", "3", "--model", "mini:clip", "--layer", LAYER, "--specific"], "--specific needs an --index"),
         (["--features", "3", "--index", "INDEX", "--size", "big"], "write 224, or rows x columns"),
         (["--features", "3", "--index", "INDEX", "--preset", "nice"], "fourier, ghiasi, maco"),
         (["--features", "3", "--index", "INDEX", "--layer", "blocks.9.mlp.hidden"], "no layer 'blocks.9.mlp.hidden'"),

@@ -93,8 +93,10 @@ def test_a_wrong_record_is_refused(change: dict[str, Any], message: str) -> None
 
 def test_file_names() -> None:
     assert file_stem(RECORD) == f"{LAYER}/3"
-    usual = replace(RECORD, layer="module:layer1/0", pooling="max", seed=2, restart=1, member=3)
+    layer = "module:layer1/0"
+    usual = replace(RECORD, target=f"{layer}:3 max", layer=layer, pooling="max", seed=2, restart=1, member=3)
     assert file_stem(usual) == "module%3Alayer1%2F0/3-max-seed2-restart1-member3"
+    assert file_stem(replace(RECORD, target=f"({RECORD.target} - its rivals)")) == f"{LAYER}/3-specific"
     composed = [
         file_stem(replace(RECORD, target=target, layer=None, feature=None, pooling=None))
         for target in ("(a - 0.5 * b)", "(a + 0.5 * b)", "../../etc", "x" * 500)
@@ -228,6 +230,7 @@ def test_says_what_it_is() -> None:
     assert "97.0% of 100 natural images below, rank 2 of 768" in repr(made[0])
     assert caption(RECORD) == (RECORD.target, "above 97.0%, rank 2 of 768")
     assert caption(best) == (RECORD.target, "above all 100, rank 1 of 768")
+    assert caption(replace(best, target=f"({RECORD.target} - its rivals)"))[0] == RECORD.target
     assert caption(replace(RECORD, natural=None)) == (RECORD.target, "activation 1.5")
     assert repr(join_visualizations([])) == "Visualizations(none)"
     frame = made.frame
