@@ -57,9 +57,9 @@ def finding(row: Any) -> str:
     size, means = abs(unit * row.difference), f"{unit * row.a:.{digits}f} and {unit * row.b:.{digits}f}"
     means += " %" if share else ""
     title = TITLES.get(row.measure, "mean abstraction of object and conceptual features")
-    matched = "" if pd.isna(row.p) else f", matched {unit * row.matched_difference:+.{digits}f}, p {row.p:.2g}"
+    matched = "" if pd.isna(row.p) else f", matched {unit * row.matched_difference:+z.{digits}f}, p {row.p:.2g}"
     if row.low <= 0 <= row.high:
-        said = f"no difference is shown: {unit * row.difference:+.{digits}f} ± {half:.{digits}f}"
+        said = f"no difference is shown: {unit * row.difference:+z.{digits}f} ± {half:.{digits}f}"
         return f"{title}: {said}{' points' if share else ''} ({means}{matched})"
     more, fewer = ("more", "fewer") if share else ("higher", "lower")
     direction = more if row.difference > 0 else fewer
