@@ -41,7 +41,11 @@ def run(subject: Subject, items: Items, settings: Background, seed: int) -> Find
     findings = behave(subject, items, conditions, seed)
     share = float(masks_nhw.float().mean())
     note = f"The masks show {share:.0%} of the pixels; where images were drawn on one colour, the background is blank."
-    return Findings(findings.rows, findings.features, findings.survival, caveats=(note,))
+    caveats = [note]
+    if items.left_out:
+        whole = len(items) + items.left_out
+        caveats.append(f"Left out for want of an alpha channel: {items.left_out} of {whole} images.")
+    return Findings(findings.rows, findings.features, findings.survival, caveats=tuple(caveats))
 
 
 class Shown:
@@ -64,8 +68,8 @@ PROBE = Probe(
     needs=frozenset({"classes", "masks"}),
     follows=True,
     context=tuple(
-        {"name": f"{name}, top-5 of the unchanged, foreground / background", "value": value, "source": "Ghiasi et al. 2022",
-         "tag": "paper"}
+        {"name": f"{name}, top-5 of the unchanged, foreground / background", "value": value,
+         "source": "Ghiasi et al. 2022", "tag": "paper"}
         for name, value in (("ViT-B/16", "95.64 / 31.59 %"), ("ResNet-50", "89.69 / 18.69 %"))
     ),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -29,12 +29,14 @@ class Items:
         classes: The class name of each, or None where nobody needs it.
         masks_folder: Where the masks lie, `a/b.png` that of the image `a/b.jpg`; None takes the images' own alpha
             channels.
+        left_out: How many images were left out for want of an alpha channel.
     """
 
     source: ImageSource
     rows: np.ndarray
     classes: tuple[str, ...] | None = None
     masks_folder: Path | None = None
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,6 +60,23 @@ class Items:
             ProbeError: An image has no mask, or one of another size.
         """
         return self._stack(lambda row: _levels(model, self._mask(row).convert("RGB"))[0] > OPAQUE)
+
+    def with_masks(self) -> "Items":
+        """Those that have an alpha channel; all where masks come from a folder.
+
+        Raises:
+            ProbeError: Fewer than two have one, or an image cannot be read.
+        """
+        if self.masks_folder is not None:
+            return self
+        kept = np.flatnonzero([self._load(row).mask is not None for row in self.rows.tolist()])
+        if len(kept) < 2:
+            raise ProbeError(
+                f"{self.source.spec}: {len(self) - len(kept)} of {len(self)} images have no alpha channel to take a "
+                "mask from: give masks=FOLDER"
+            )
+        classes = None if self.classes is None else tuple(self.classes[i] for i in kept)
+        return replace(self, rows=self.rows[kept], classes=classes, left_out=len(self) - len(kept))
 
     def _stack(self, make: Callable[[int], Tensor]) -> Tensor:
         return torch.stack([make(row) for row in self.rows.tolist()])

@@ -101,6 +101,8 @@ def run_probe(
         heads = [head_of(model, chosen, templates) for model in loaded]
         among = set(chosen)
     items = choose_items(source, n, seed, among=among, label=label, class_map=class_map, masks=masks)
+    if "masks" in probe.needs:
+        items = items.with_masks()
     subjects = [
         make_subject(model, head, layers if probe.follows else (), pooling, (scores or {}).get(model.spec))
         for model, head in zip(loaded, heads, strict=True)

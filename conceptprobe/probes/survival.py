@@ -80,7 +80,7 @@ class SurvivalRecord:
     def __init__(self, subject: Subject, clean: Response, seed: int) -> None:
         self._subject, self._clean = subject, clean
         images = len(clean.gist_nd)
-        self._folds = min(FOLDS, images // 4)
+        self._folds = min(FOLDS, images // 4) if images >= 8 else 0  # a single fold would leave no image
         self._fold_n = np.random.default_rng(seed).permutation(images) % max(self._folds, 1)
         self._orders = {name: top_order(values_nf) for name, values_nf in clean.acts.items()}
         self._found: dict[tuple[str, float], list[dict[str, dict[str, np.ndarray]]]] = {}

@@ -43,3 +43,13 @@ def test_images_without_masks_are_refused(tmp_path) -> None:  # type: ignore[no-
         run_probe("background", "mini:supervised", f"folder:{tmp_path}")
     with pytest.raises(ProbeError, match="mean, black or white"):
         Background(fill="blue")
+
+
+def test_images_without_an_alpha_channel_are_left_out_and_counted(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    for label, mode in (("skull", "RGBA"), ("pizza", "RGBA"), ("ghost", "RGB")):
+        (tmp_path / label).mkdir()
+        Image.new(mode, (48, 48)).save(tmp_path / label / "a.png")
+    result = run_probe("background", "mini:supervised", f"folder:{tmp_path}")
+    assert {*result.rows["image"]} == {"skull/a.png", "pizza/a.png"}
+    assert result.about["images"] == 2
+    assert result.caveats[-1] == "Left out for want of an alpha channel: 1 of 3 images."

@@ -107,3 +107,13 @@ def test_draws_are_averaged(subject: Subject) -> None:
     both.add("s", 1, respond(second))
     mean = (one.features()["r"] + two.features()["r"]) / 2
     pd.testing.assert_series_equal(both.features()["r"], mean)
+
+
+@pytest.mark.parametrize("images", [4, 7])
+def test_too_few_images_for_two_folds_have_means_without_intervals(subject: Subject, images: int) -> None:
+    before, after = np.random.default_rng(0).standard_normal((2, images, 40))
+    record = SurvivalRecord(subject, respond(before), seed=0)
+    record.add("s", 1, respond(after))
+    summary = record.summary()
+    assert np.isfinite(summary["value"]).all()
+    assert summary[["low", "high"]].isna().all(axis=None)
