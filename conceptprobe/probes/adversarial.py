@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from conceptprobe.indexing.feature import FeatureId
 from conceptprobe.indexing.pooling import pool
 from conceptprobe.models import VisionModel
 from conceptprobe.probes.delta import grid_contrast, grid_share, power_spectrum, radial_shares
@@ -20,7 +19,7 @@ from conceptprobe.probes.heads import ClassHead
 from conceptprobe.probes.items import Items
 from conceptprobe.probes.occlusion import patch_grid
 from conceptprobe.probes.probe import Findings, Probe, behave, rows_of
-from conceptprobe.probes.subject import Condition, Subject
+from conceptprobe.probes.subject import Condition, Subject, find_feature
 
 ATTACKS = ("fgsm", "pgd")
 GOALS = ("lower", "raise")
@@ -60,6 +59,12 @@ class Adversarial:
             raise ProbeError(f"features are a tuple of names, got {self.features!r}")
         if self.steps < 1 or self.shown < 0:
             raise ProbeError(f"steps must be at least 1 and shown at least 0, got {self.steps} and {self.shown}")
+
+
+def check(subject: Subject, items: Items, settings: Adversarial) -> None:
+    """Refuse features that the model does not have."""
+    for name in settings.features:
+        find_feature(subject.model, name)
 
 
 def run(subject: Subject, items: Items, settings: Adversarial, seed: int) -> Findings:
@@ -198,16 +203,13 @@ def feature_loss(subject: Subject, name: str, goal: str) -> Loss:
     Raises:
         ProbeError: The layer has no such feature.
     """
-    feature = FeatureId.parse(name)
-    layer = subject.model.resolve(feature.layer)[0]
-    if feature.index >= layer.width:
-        raise ProbeError(f"{name}: {layer.name} has features 0 to {layer.width - 1}")
+    layer, index = find_feature(subject.model, name)
     sign = -1.0 if goal == "lower" else 1.0
     pooling = "mean" if layer.kind == "vector" else subject.pooling
 
     def loss(pixels_bchw: Tensor, numbers: np.ndarray) -> Tensor:
         acts = subject.model.capture(pixels_bchw, layer.name)[layer.name]
-        return sign * pool(acts, layer, pooling).values_bf[:, feature.index]
+        return sign * pool(acts, layer, pooling).values_bf[:, index]
 
     return loss
 
@@ -227,6 +229,7 @@ PROBE = Probe(
     source="Goodfellow et al. 2015, arXiv 1412.6572; Madry et al. 2018, arXiv 1706.06083",
     settings=Adversarial,
     run=run,
+    check=check,
     needs=frozenset({"classes"}),
     follows=True,
     context=tuple(

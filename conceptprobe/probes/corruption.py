@@ -58,12 +58,16 @@ class Corruption:
         return "C-like" if self.folder is None else "ImageNet-C"
 
 
-def run(subject: Subject, items: Items, settings: Corruption, seed: int) -> Findings:
-    """Corrupt every image, or read it corrupted, and add corruption errors to what the model answers."""
+def check_size(subject: Subject, items: Items, settings: Corruption) -> None:
+    """Refuse images too small to be corrupted."""
     if min(subject.model.image_size) < SMALLEST:
         raise ProbeError(
             f"{subject.model.spec} looks at {subject.model.image_size} pixels: corruptions need {SMALLEST}"
         )
+
+
+def run(subject: Subject, items: Items, settings: Corruption, seed: int) -> Findings:
+    """Corrupt every image, or read it corrupted, and add corruption errors to what the model answers."""
     points = [(name, severity) for name in settings.corruptions for severity in settings.severities]
     changes: list[Corrupted | ReadCorrupted]
     if settings.folder is None:
@@ -195,6 +199,7 @@ PROBE = Probe(
     source="Hendrycks & Dietterich 2019, arXiv 1903.12261",
     settings=Corruption,
     run=run,
+    check=check_size,
     needs=frozenset({"classes"}),
     follows=True,
     context=tuple(

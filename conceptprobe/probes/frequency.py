@@ -41,6 +41,13 @@ class Frequency:
             raise ProbeError(f"heat_map must be 0 or more and norm above 0, got {self.heat_map} and {self.norm}")
 
 
+def check(subject: Subject, items: Items, settings: Frequency) -> None:
+    """Refuse waves that are too fine for the model's pixels."""
+    size = subject.model.image_size
+    if settings.heat_map >= min(size) / 2:
+        raise ProbeError(f"heat_map is {settings.heat_map}: images of {size} hold waves below {min(size) / 2} cycles")
+
+
 def run(subject: Subject, items: Items, settings: Frequency, seed: int) -> Findings:
     """Keep only what is within the radius (low-pass) or outside of it (high-pass), and clip to [0,1]."""
     size = subject.model.image_size
@@ -49,8 +56,6 @@ def run(subject: Subject, items: Items, settings: Frequency, seed: int) -> Findi
         Condition(f"{band}-pass", radius, change=Filter(radius, band)) for band in ("low", "high") for radius in radii
     ]
     waves = list(half_plane(settings.heat_map))
-    if waves and settings.heat_map >= min(size) / 2:
-        raise ProbeError(f"heat_map is {settings.heat_map}: images of {size} hold waves below {min(size) / 2} cycles")
     conditions += [
         Condition("wave", number, change=Wave(items.ids, wave, settings.norm, seed))
         for number, wave in enumerate(waves)
@@ -130,6 +135,7 @@ PROBE = Probe(
     "arXiv 1906.08988",
     settings=Frequency,
     run=run,
+    check=check,
     needs=frozenset({"classes"}),
     follows=True,
 )

@@ -34,7 +34,7 @@ from conceptprobe.probes.heads import ClassHead, native_head, zero_shot_head
 from conceptprobe.probes.items import Items, choose_items
 from conceptprobe.probes.probe import CLEAN, Findings, Probe, behave, rows_of
 from conceptprobe.probes.result import ProbeResult
-from conceptprobe.probes.run import assemble, make_subject
+from conceptprobe.probes.run import assemble, check_needs, make_subject
 from conceptprobe.probes.subject import Subject, respond
 
 SETS = ("v2", "sketch", "r", "a", "c", "real")
@@ -94,6 +94,7 @@ def probe_imagenet_set(
         first = find_corruptions(folder, config.corruptions)[config.corruptions[0]] / str(severities[0])
         items = label_items(load_images(f"folder:{first}"), name, n, seed)
         subjects = [make_subject(model, head, None, "mean", None) for model, head in zip(loaded, heads, strict=True)]
+        check_needs(CORRUPTION, config, subjects, items)
         found = [CORRUPTION.run(subject, items, config, seed) for subject in subjects]
         return assemble(CORRUPTION, config, subjects, items, found, seed)
     items = label_items(load_images(f"folder:{folder}"), name, n, seed)

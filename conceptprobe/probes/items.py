@@ -136,7 +136,7 @@ def choose_items(
     names: list[str | None] | None = None
     rows = np.arange(len(images))
     if among is not None:
-        names = _class_names(images, label, class_map)
+        names = class_names(images, label, class_map)
         rows = np.array([row for row, name in enumerate(names) if name in among], np.int64)
         if len(rows) < 2:
             shown = [name for name in names if name is not None][:3]
@@ -150,7 +150,12 @@ def choose_items(
     return Items(images, rows, classes, folder)
 
 
-def _class_names(images: ImageSource, label: str, class_map: Mapping[str, str] | None) -> list[str | None]:
+def class_names(images: ImageSource, label: str, class_map: Mapping[str, str] | None) -> list[str | None]:
+    """The class name of every image of a source, None where it has none.
+
+    Raises:
+        ProbeError: The source has no such column, or the class map none of its labels.
+    """
     if label not in images.table.column_names:
         raise ProbeError(
             f"{images.spec} has no column {label!r}, which this probe needs for the right answers; it has "

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptprobe.indexing.feature import FeatureId
 from conceptprobe.models import Layer, VisionModel
 from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.items import Items
 from conceptprobe.probes.probe import Findings, Probe, behave
-from conceptprobe.probes.subject import Condition, Subject
+from conceptprobe.probes.subject import Condition, Subject, find_feature
 
 BRANCHES = {"attention": ("attn.out",), "mlp": ("mlp.out",), "block": ("attn.out", "mlp.out")}
 BLOCK = re.compile(r"blocks\.(\d+)\.(?:attn|mlp)\.out")
@@ -46,6 +45,12 @@ class Lesion:
             raise ProbeError(
                 f"together are shares between 0 and 1, draws at least 1; got {self.together}, {self.draws}"
             )
+
+
+def check(subject: Subject, items: Items, settings: Lesion) -> None:
+    """Refuse a model without blocks to take away, and features that it does not have."""
+    list(block_lesions(subject.model, settings, 0))
+    named_features(subject, settings.features)
 
 
 def run(subject: Subject, items: Items, settings: Lesion, seed: int) -> Findings:
@@ -103,20 +108,17 @@ def named_features(subject: Subject, names: Sequence[str]) -> dict[str, tuple[in
     found: dict[str, set[int]] = {}
     for name in names:
         if ":" in name:
-            feature = FeatureId.parse(name)
-            width = _width(subject.model, feature.layer)
-            if feature.index >= width:
-                raise ProbeError(f"{name}: {feature.layer} has features 0 to {width - 1}")
-            found.setdefault(feature.layer, set()).add(feature.index)
+            layer, index = find_feature(subject.model, name)
+            found.setdefault(layer.name, set()).add(index)
             continue
-        matches = {layer: np.flatnonzero(verdicts == name) for layer, verdicts in subject.verdicts.items()}
+        matches = {followed: np.flatnonzero(verdicts == name) for followed, verdicts in subject.verdicts.items()}
         if not any(len(indices) for indices in matches.values()):
             raise ProbeError(
                 f"no feature of the layers followed has the verdict {name!r}: give scores, or LAYER:NUMBER"
             )
-        for layer, indices in matches.items():
-            found.setdefault(layer, set()).update(indices.tolist())
-    return {layer: tuple(sorted(indices)) for layer, indices in found.items() if indices}
+        for followed, indices in matches.items():
+            found.setdefault(followed, set()).update(indices.tolist())
+    return {name: tuple(sorted(indices)) for name, indices in found.items() if indices}
 
 
 def silenced(model: VisionModel, *, features: dict[str, tuple[int, ...]]) -> AbstractContextManager[object]:
@@ -144,6 +146,7 @@ PROBE = Probe(
     source="Bhojanapalli et al. 2021, arXiv 2103.14586, section 6",
     settings=Lesion,
     run=run,
+    check=check,
     needs=frozenset({"classes"}),
     follows=True,
 )

@@ -35,6 +35,7 @@ class Probe:
         source: The paper that the protocol is from.
         settings: A frozen dataclass of what may be set, validated when it is made.
         run: Does it for one model: subject, items, settings, seed.
+        check: Raises ProbeError where the model cannot be asked so; called for every model before any compute.
         needs: Of "classes" (right answers and a head), "attention" (probabilities), "masks".
         follows: Whether features can be followed through it.
         context: Published figures: name, value, source, tag.
@@ -45,6 +46,7 @@ class Probe:
     source: str
     settings: type
     run: Callable[[Subject, Items, Any, int], Findings]
+    check: Callable[[Subject, Items, Any], object] = lambda subject, items, settings: None
     needs: frozenset[str] = frozenset()
     follows: bool = False
     context: tuple[dict[str, str], ...] = ()

@@ -25,7 +25,7 @@ from conceptprobe.probes import (
 )
 from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.heads import ClassHead, head_of
-from conceptprobe.probes.items import Items, choose_items
+from conceptprobe.probes.items import Items, choose_items, class_names
 from conceptprobe.probes.probe import Findings, Probe
 from conceptprobe.probes.result import ProbeResult, make_curves, make_differences
 from conceptprobe.probes.subject import Subject
@@ -107,7 +107,7 @@ def run_probe(
         make_subject(model, head, layers if probe.follows else (), pooling, (scores or {}).get(model.spec))
         for model, head in zip(loaded, heads, strict=True)
     ]
-    check_needs(probe, subjects, items)
+    check_needs(probe, config, subjects, items)
     found = [probe.run(subject, items, config, seed) for subject in subjects]
     return assemble(probe, config, subjects, items, found, seed)
 
@@ -160,16 +160,17 @@ def make_subject(
     return Subject(model, head, found, pooling, verdicts)
 
 
-def check_needs(probe: Probe, subjects: Sequence[Subject], items: Items) -> None:
+def check_needs(probe: Probe, config: Any, subjects: Sequence[Subject], items: Items) -> None:
     """Find out before any compute whether models and images have what a probe needs.
 
     Raises:
-        ProbeError: A model has no attention, or an image no mask.
+        ProbeError: A model has no attention, an image no mask, or the probe's own check says no.
     """
     for subject in subjects:
         kinds = {layer.kind for layer in subject.model.layers}
         if "attention" in probe.needs and "attention" not in kinds:
             raise ProbeError(f"{probe.name} looks at attention, and {subject.model.spec} has none")
+        probe.check(subject, items, config)
     if "masks" in probe.needs:
         items.masks(subjects[0].model)
 
@@ -232,15 +233,7 @@ def _common_classes(
     native = next((model.class_names for model in models if model.has_class_names), None)
     if native is not None:
         return list(native)
-    labelled = choose_items(source, None, 0, among=_Everything(), label=label, class_map=class_map).classes
-    return sorted({*(labelled or ())})
-
-
-class _Everything(set[str]):
-    """Holds every name there is."""
-
-    def __contains__(self, name: object) -> bool:
-        return name is not None
+    return sorted({name for name in class_names(source, label, class_map) if name is not None})
 
 
 def _default_layers(model: VisionModel) -> tuple[str, ...]:

@@ -29,15 +29,26 @@ class Shuffle:
             raise ProbeError(f"grids are pairs of rows and columns, at least one draw; got {self.grids}, {self.draws}")
 
 
+def fitting_grids(subject: Subject, settings: Shuffle) -> list[tuple[int, int]]:
+    """The grids that divide the model's images.
+
+    Raises:
+        ProbeError: None does.
+    """
+    size = subject.model.image_size
+    fitting = [grid for grid in settings.grids if not (size[0] % grid[0] or size[1] % grid[1])]
+    if not fitting:
+        raise ProbeError(f"none of the grids {settings.grids} divides the images of {subject.model.spec}, {size}")
+    return fitting
+
+
 def run(subject: Subject, items: Items, settings: Shuffle, seed: int) -> Findings:
     """Cut every image into the grid's parts and put them together in another order.
 
     A grid that does not divide the model's image is left out and named: parts of unequal size cannot change places.
     """
     size = subject.model.image_size
-    fitting = [grid for grid in settings.grids if not (size[0] % grid[0] or size[1] % grid[1])]
-    if not fitting:
-        raise ProbeError(f"none of the grids {settings.grids} divides the images of {subject.model.spec}, {size}")
+    fitting = fitting_grids(subject, settings)
     conditions = [
         Condition(
             "shuffled", rows * columns, draw, Shuffled(orders(items.ids, (rows, columns), seed, draw), (rows, columns))
@@ -81,6 +92,7 @@ PROBE = Probe(
     source="Naseer et al. 2021, arXiv 2105.10497, section 3.3",
     settings=Shuffle,
     run=run,
+    check=lambda subject, items, settings: fitting_grids(subject, settings),
     needs=frozenset({"classes"}),
     follows=True,
 )

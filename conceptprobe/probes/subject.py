@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from conceptprobe.indexing.feature import FeatureId
 from conceptprobe.indexing.pooling import pool
 from conceptprobe.models import Layer, VisionModel
 from conceptprobe.models.preprocessing import as_floats
+from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.heads import ClassHead
 
 BATCH = 64
@@ -99,6 +101,19 @@ def respond(subject: Subject, levels_nchw: Tensor, condition: Condition, batch: 
 
 def _array(value: Tensor) -> np.ndarray:
     return value.float().cpu().numpy()
+
+
+def find_feature(model: VisionModel, name: str) -> tuple[Layer, int]:
+    """The layer and the number of a feature by its printed name.
+
+    Raises:
+        ProbeError: The layer has no such feature.
+    """
+    feature = FeatureId.parse(name)
+    layer = model.resolve(feature.layer)[0]
+    if feature.index >= layer.width:
+        raise ProbeError(f"{name}: {layer.name} has features 0 to {layer.width - 1}")
+    return layer, feature.index
 
 
 def image_generators(seed: int, ids: Sequence[str], what: str, draw: int) -> list[np.random.Generator]:

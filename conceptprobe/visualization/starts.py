@@ -8,13 +8,12 @@ from typing import Any, Literal
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing import FeatureId, Index
 from conceptprobe.indexing.embeddings import source_of
 from conceptprobe.models import VisionModel
-from conceptprobe.models.preprocessing import Preprocessing, as_floats
+from conceptprobe.models.preprocessing import Preprocessing, as_floats, levels_of
 from conceptprobe.visualization.errors import VisualizeError
 
 Start = Image.Image | Sequence[Image.Image] | Literal["top"]
@@ -80,7 +79,7 @@ def _fitted(model: VisionModel, image: Image.Image, size: tuple[int, int]) -> Te
     image = image.convert("RGB")
     preprocess: Any = model.preprocess
     if not isinstance(preprocess, Preprocessing):
-        return as_floats(pil_to_tensor(ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)))
+        return as_floats(levels_of(ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)))
     rows, columns = (
         round(before * wanted / own)
         for before, wanted, own in zip(preprocess.resize, size, preprocess.size, strict=True)

@@ -119,6 +119,26 @@ def test_bad_input_is_refused_before_any_compute(
         run_probe(name, supervised, "mini:emoji", **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("lesion", {}, "no transformer blocks"),
+        ("shuffle", {"grids": ((5, 5),)}, "none of the grids"),
+        ("frequency", {"heat_map": 30}, "below 24"),
+    ],
+)
+def test_a_model_that_cannot_be_asked_stops_the_probe_before_another_is_asked(
+    monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, object], message: str
+) -> None:
+    monkeypatch.setattr(VisionModel, "capture", lambda *args: pytest.fail("it computed"))
+    names = ("skull", "pizza")
+    able = load_model("mini:supervised")
+    cnn = load_model("timm:resnet18@random#48")
+    cnn._class_names = (*names, *map(str, range(998)))
+    with pytest.raises(ProbeError, match=message):
+        run_probe(name, [able, cnn], "mini:emoji", n=4, classes=names, layers=(), **options)  # type: ignore[arg-type]
+
+
 def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     result = run_probe("occlusion", ["mini:clip", "mini:supervised"], "mini:emoji", n=8, shares=(0.5,), draws=2)
     result.save(tmp_path)
