@@ -63,7 +63,10 @@ def test_a_report_is_served_until_interrupted(root: Path) -> None:
     (folder / "conceptprobe-report.json").write_text("{}")
     (folder / "index.html").write_text("hello")
     command = [sys.executable, "-u", "-c", CODE, "serve", "served", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=root,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         url, tunnel = process.stdout.readline().split()[-1], process.stdout.readline()
         assert url.startswith("http://127.0.0.1:")

@@ -28,8 +28,10 @@ def draw(figure: Figure) -> bytes:
 
 
 def record(target: str) -> VisualizationRecord:
+    number = target.rpartition(":")[2]
+    layer, feature, pooling = (LAYER, int(number), "mean") if number.isdecimal() else (None, None, None)
     return VisualizationRecord(
-        target, LAYER, 3, "mean", 0, 0, 0, {"name": "fourier"}, 4, 1, (20, 20),
+        target, layer, feature, pooling, 0, 0, 0, {"name": "fourier"}, 4, 1, (20, 20),
         {"spec": "mini:clip", "fingerprint": "f"}, 1.25, None, (0.5, 1.25), None, {},
     )  # fmt: skip
 
