@@ -1,6 +1,8 @@
-"""Run all benchmarks and write what they print to docs/benchmarks.md, with the machine.
+"""Run benchmarks and write what they print to docs/benchmarks.md, each with the machine and the day.
 
 python benchmarks/run.py [--quick] [--only overhead search ...] [--out docs/benchmarks.md]
+
+With --only, the sections of the others stay as they are.
 """
 
 import argparse
@@ -14,6 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
+HEAD = (
+    "# Benchmarks\n\nWritten by `python benchmarks/run.py`; benchmarks/README.md says what each measures and how. "
+    "Times are medians, with the lowest and the highest in brackets; ratios are of turns that followed each other."
+)
 PACKAGES = ("conceptprobe", "torch", "timm", "numpy", "pillow", "faiss-cpu", "faiss-gpu")
 
 
@@ -41,28 +47,22 @@ BENCHMARKS = {
 
 
 def machine() -> str:
-    """What the figures depend on, in Markdown."""
+    """What the figures depend on, in a line."""
     cpuinfo, meminfo = Path("/proc/cpuinfo"), Path("/proc/meminfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = f"{int(meminfo.read_text().split()[1]) / 2**20:.0f} GiB" if meminfo.exists() else "unknown"
+    memory = f"{int(meminfo.read_text().split()[1]) / 2**20:.0f} GiB" if meminfo.exists() else "memory unknown"
     versions = []
     for package in PACKAGES:
         try:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    facts = {
-        "processor": ", ".join(sorted(names)) or platform.processor(),
-        "processors": cores,
-        "memory": memory,
-        "system": platform.platform(aliased=True),
-        "Python": platform.python_version(),
-        "versions": ", ".join(versions),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
-    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in facts.items())])
+    processor = ", ".join(sorted(names)) or platform.processor()
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    python = f"Python {platform.python_version()}"
+    return ", ".join([f"{cores} processors ({processor})", memory, python, *versions, today])
 
 
 def section(benchmark: Benchmark, quick: bool) -> str:
@@ -75,7 +75,15 @@ def section(benchmark: Benchmark, quick: bool) -> str:
     if not any(line.startswith("|") for line in said.splitlines()):
         said = f"```\n{said}\n```"
     command = " ".join(["python", f"benchmarks/{benchmark.script}", *options])
-    return f"## {benchmark.title}\n\n`{command}`\n\n{said}"
+    return f"## {benchmark.title}\n\n`{command}`\n\n{said}\n\n{machine()}"
+
+
+def sections(path: Path) -> dict[str, str]:
+    """Those that a file has, by title."""
+    if not path.exists():
+        return {}
+    parts = path.read_text(encoding="utf-8").split("\n## ")[1:]
+    return {part.partition("\n")[0]: f"## {part.strip()}" for part in parts}
 
 
 def main() -> None:
@@ -84,18 +92,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "benchmarks.md")
     given = parser.parse_args()
-    parts = [
-        "# Benchmarks\n\nWritten by `python benchmarks/run.py`; benchmarks/README.md says what each measures and how. "
-        "Times are medians, with the lowest and the highest in brackets; ratios are of turns that followed each other.",
-        machine(),
-    ]
+    kept = {} if given.quick else sections(given.out)
     for name in given.only:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        parts.append(section(BENCHMARKS[name], given.quick))
+        benchmark = BENCHMARKS[name]
+        kept[benchmark.title] = section(benchmark, given.quick)
         if given.quick:
-            print(parts[-1], flush=True)
-    if not given.quick:
-        given.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+            print(kept[benchmark.title], flush=True)
+            continue
+        parts = [kept[each.title] for each in BENCHMARKS.values() if each.title in kept]
+        given.out.write_text("\n\n".join([HEAD, *parts]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

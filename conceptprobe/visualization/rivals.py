@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from conceptprobe.indexing.feature import FeatureId
@@ -14,12 +15,17 @@ from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.expressions import Combination, Objective
 from conceptprobe.visualization.leaves import Feature, Leaf, one_layer, print_pooling, short_hash
 
+PRICE = 2.0
+"""What a unit costs that a rival is above the feature; the feature's own activation counts 1."""
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Rivals(Leaf):
-    """How active the other live features of a layer are, as soft maximum of their z-scores, in the feature's units.
+    """How far the other live features of a layer come near or above the feature, in its units.
 
-    With z = (activation - natural mean) / natural standard deviation it is std_f * log(sum over the others of exp(z)).
+    With z = (activation - natural mean) / natural standard deviation, and R = log(sum over the others of exp(z)), the
+    soft maximum of theirs, it is 2 std_f softplus(R - z_f): near 0 while the feature leads, and twice the distance
+    where it does not.
 
     Attributes:
         index, pooling: Of the feature.
@@ -48,12 +54,13 @@ class Rivals(Leaf):
 
 
 def specific(what: FeatureId | str, index: Index, pooling: str | None = None) -> Objective:
-    """The activation of a feature minus that of its rivals: an image that activates it and no other feature as much.
+    """The activation of a feature, less what its rivals exceed it by: an image that activates it, and no other as much.
 
     An image that activates one feature far more than natural images do also switches on others, most of all rare ones,
-    for which little is much. The rivals are the soft maximum of the z-scores of the other live features of the layer,
-    with the natural means and standard deviations of an index, in units of the feature's standard deviation. In the
-    records the layer, feature and activation are those of the feature alone.
+    for which little is much. Activations are compared as z-scores, by the natural means and standard deviations of an
+    index, with the soft maximum of those of the other live features of the layer. Where the feature leads, only its
+    activation counts; where it does not, the distance counts twice. In the records the layer, feature and activation
+    are those of the feature alone.
 
     Args:
         what: A feature, as `FeatureId` or printed.
@@ -100,22 +107,23 @@ class Contest:
     mean_nc: Tensor
     std_nc: Tensor
     out_nc: Tensor
-    scale_n: Tensor
+    own_n: Tensor
 
     @classmethod
     def of(cls, leaves: Sequence[Rivals], pooled: Callable[[Tensor], Tensor], device: torch.device) -> "Contest":
         """The contest of each leaf's feature with the others of its layer."""
         own_n = torch.tensor([leaf.index for leaf in leaves], device="cpu")
-        rows_n = torch.arange(len(leaves), device="cpu")
-        std_nc = torch.stack([leaf.std_c for leaf in leaves])
-        out_nc = ~torch.stack([leaf.live_c for leaf in leaves])
-        out_nc[rows_n, own_n] = True
-        scale_n = std_nc[rows_n, own_n]
-        mean_nc = torch.stack([leaf.mean_c for leaf in leaves])
-        safe_nc = std_nc.masked_fill(out_nc, 1)  # those that do not count may have a spread of 0
-        return cls(pooled, *(tensor.to(device) for tensor in (mean_nc, safe_nc, out_nc, scale_n)))
+        live_nc = torch.stack([leaf.live_c for leaf in leaves])
+        mean_nc, std_nc = torch.stack([leaf.mean_c for leaf in leaves]), torch.stack([leaf.std_c for leaf in leaves])
+        own_nc = torch.zeros_like(live_nc).scatter(1, own_n[:, None], True)
+        std_nc = std_nc.masked_fill(~live_nc & ~own_nc, 1)  # those that do not count may have a spread of 0
+        out_nc = ~live_nc | own_nc
+        return cls(pooled, *(tensor.to(device) for tensor in (mean_nc, std_nc, out_nc, own_n)))
 
     def __call__(self, acts_ngepc: Tensor) -> Tensor:
         z_ngec = (self.pooled(acts_ngepc) - self.mean_nc[:, None, None]) / self.std_nc[:, None, None]
-        z_ngec = z_ngec.masked_fill(self.out_nc[:, None, None], -torch.inf)
-        return z_ngec.logsumexp(3) * self.scale_n[:, None, None]
+        others_nge = z_ngec.masked_fill(self.out_nc[:, None, None], -torch.inf).logsumexp(3)
+        own_n111 = self.own_n[:, None, None, None]
+        own_nge = z_ngec.take_along_dim(own_n111, dim=3).squeeze(3)
+        std_n11 = self.std_nc.take_along_dim(own_n111[..., 0, 0], dim=1)[..., None]
+        return PRICE * std_n11 * F.softplus(others_nge - own_nge)
