@@ -1,6 +1,7 @@
 """`conceptprobe report`."""
 
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,11 @@ import typer
 
 
 def report(
-    indices: Annotated[list[Path], typer.Argument(help="Index directories, side by side in the report.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
+    indices: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Index directories, side by side in the report; none for a report of probes alone."),
+    ] = None,
     scores: Annotated[
         list[Path] | None,
         typer.Option(help="What `conceptprobe score` wrote, for any of the indices, in any order; may be repeated."),
@@ -20,6 +24,10 @@ def report(
     ] = None,
     visualizations: Annotated[
         list[Path] | None, typer.Option(help="What `conceptprobe visualize` wrote; may be repeated.")
+    ] = None,
+    probes: Annotated[
+        list[Path] | None,
+        typer.Option(help="What `conceptprobe probe` wrote, one result or those of `probe all`; may be repeated."),
     ] = None,
     taxonomy: Annotated[
         str | None, typer.Option(help="As the scores were made with: imagenet, folders, columns:NAME,... or a file.")
@@ -36,9 +44,11 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
-    """Write a static HTML report of one or several indices, with what is known of their features."""
+    """Write a static HTML report of one or several indices, with what is known of them; or of probes alone."""
     if taxonomy is not None and concepts is not None:
         raise typer.BadParameter("give one of --taxonomy and --concepts")
+    if not indices and (taxonomy is not None or concepts is not None):
+        raise typer.BadParameter("--taxonomy and --concepts are of an index: give one, or leave them out")
     from conceptprobe.concepts.contrast import load_contrast
     from conceptprobe.concepts.families import concepts_of
     from conceptprobe.concepts.given_sets import beside_labels, read_sets
@@ -48,17 +58,17 @@ def report(
     from conceptprobe.report import write_report
     from conceptprobe.report.write import TITLE
 
-    opened = [open_index(path) for path in indices]
+    opened = [open_index(path) for path in indices or ()]
     family = None
     if concepts is not None:
-        family = beside_labels(read_sets(concepts), opened[0].images)
+        family = replace(beside_labels(read_sets(concepts), opened[0].images), options=("--concepts", str(concepts)))
     elif taxonomy is not None:
         family = concepts_of(opened[0], taxonomy)
     path = write_report(
         out, opened, scores=[load_scores(folder) for folder in scores or ()],
         names=[load_names(folder) for folder in names or ()],
         contrasts=[load_contrast(folder) for folder in contrast or ()], visualizations=visualizations or (),
-        concepts=family, maps=maps, images=images, title=title or TITLE, progress=True,
+        probes=probes or (), concepts=family, maps=maps, images=images, title=title or TITLE, progress=True,
     )  # fmt: skip
     typer.echo(f"report: {path.resolve()}")
     if open_:

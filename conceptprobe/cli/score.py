@@ -1,6 +1,7 @@
 """`conceptprobe score`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,11 @@ def score(
     from conceptprobe.models import load_model
 
     index = open_index(path)
-    family = concepts_of(index, taxonomy) if concepts is None else beside_labels(read_sets(concepts), index.images)
+    if concepts is None:
+        family = concepts_of(index, taxonomy)
+    else:
+        own = beside_labels(read_sets(concepts), index.images)
+        family = replace(own, options=("--concepts", str(concepts)))
     scores = score_features(
         index, family, k, layers=layer, pooling=pooling, q=q, visual="auto" if visual else None, seed=seed,
         scorer=load_model(scorer) if scorer else None, progress=True,

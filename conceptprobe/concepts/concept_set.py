@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 
@@ -28,6 +28,7 @@ class ConceptSet:
         aliases: Other names of a concept, among them those of concepts of the very same images, by its name.
         dropped: Why a concept that was given cannot be tested, by its name.
         unplaced: Labels that the taxonomy does not know.
+        options: What `conceptprobe score` takes to make it again; empty for all that a source knows.
     """
 
     names: tuple[str, ...]
@@ -38,6 +39,7 @@ class ConceptSet:
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     dropped: Mapping[str, str] = field(default_factory=dict)
     unplaced: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -129,7 +131,7 @@ class ConceptSet:
         starts = np.concatenate([[0], np.cumsum([len(rows) for rows in columns])]).astype(np.int64)
         shape = (len(images), len(columns))
         members_nc = sparse.csc_array((np.ones(len(indices), np.float32), indices, starts), shape=shape)
-        return cls.from_members(
+        made = cls.from_members(
             list(sets),
             members_nc,
             leaves=leaves,
@@ -137,6 +139,7 @@ class ConceptSet:
             kinds=[(kinds or {}).get(name, "set") for name in sets],
             min_images=min_images,
         )
+        return replace(made, options=("--concepts", "CONCEPTS"))
 
     @classmethod
     def from_members(

@@ -73,6 +73,7 @@ def concepts_of(
         ConceptError: Nothing is known of the images, no concept can be tested, or the taxonomy does not fit.
     """
     images = index if isinstance(index, pd.DataFrame) else index.images
+    options = None if taxonomy is None else ("--taxonomy", _option(taxonomy))
     if taxonomy is None and not isinstance(index, pd.DataFrame):
         taxonomy = OWN_TAXONOMY.get(index.manifest.source["spec"].partition("/")[0])
     labels = of_cells(images, "label", "label")
@@ -93,7 +94,12 @@ def concepts_of(
             f"{', '.join(images.columns)}). Index them with class folders, a metadata.csv beside them or a table with "
             "such columns; or make concepts of your own with ConceptSet.from_sets"
         )
-    return joined(families, min_images)
+    made = joined(families, min_images)
+    return made if options is None else replace(made, options=options)
+
+
+def _option(taxonomy: str | os.PathLike[str] | Taxonomy) -> str:
+    return "TAXONOMY" if isinstance(taxonomy, Taxonomy) else os.fspath(taxonomy)
 
 
 def of_cells(images: pd.DataFrame, column: str, kind: str) -> Family:

@@ -175,6 +175,7 @@ def label_features(
             "scorer": scorer.fingerprint,
         },
         "layers": list(layers), "pooling": pooling, "k": k, "q": q, "seed": seed, "templates": list(templates),
+        "word_list": os.fspath(words) if isinstance(words, str | os.PathLike) else None,
         "words": len(vocabulary.words), "unread_words": list(vocabulary.unread),
         "concepts": None if concepts is None else len(concepts), "concept_k": namer.concept_k,
         "choosing_images": int(halves.chooses_n.sum()), "test_images": len(halves.tests),

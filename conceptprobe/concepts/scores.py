@@ -287,5 +287,6 @@ def describe_concepts(concepts: ConceptSet) -> dict[str, Any]:
         "leaves": int(concepts.is_leaf.sum()),
         "kinds": dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
         "dropped": len(concepts.dropped),
+        "options": list(concepts.options),
         "fingerprint": digest.hexdigest(),
     }

@@ -15,9 +15,9 @@ from conceptprobe.indexing.pooling import pool
 from conceptprobe.models import VisionModel
 from conceptprobe.probes.delta import grid_contrast, grid_share, power_spectrum, radial_shares
 from conceptprobe.probes.errors import ProbeError
+from conceptprobe.probes.grid import patch_grid
 from conceptprobe.probes.heads import ClassHead
 from conceptprobe.probes.items import Items
-from conceptprobe.probes.occlusion import patch_grid
 from conceptprobe.probes.probe import Findings, Probe, behave, rows_of
 from conceptprobe.probes.subject import Condition, Subject, find_feature
 
@@ -229,6 +229,12 @@ PROBE = Probe(
     source="Goodfellow et al. 2015, arXiv 1412.6572; Madry et al. 2018, arXiv 1706.06083",
     settings=Adversarial,
     run=run,
+    axes={
+        "cross-entropy": "step",
+        "activation": "step",
+        "share of power": "cycles per image",
+        "": "epsilon in grey levels",
+    },
     check=check,
     needs=frozenset({"classes"}),
     follows=True,

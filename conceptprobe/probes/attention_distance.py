@@ -78,5 +78,6 @@ PROBE = Probe(
     source="Dosovitskiy et al. 2021, arXiv 2010.11929, figure 7 and appendix D.7",
     settings=AttentionDistance,
     run=run,
+    axes={"": "block"},
     needs=frozenset({"attention"}),
 )

@@ -65,7 +65,7 @@ PROBE = Probe(
     source="Ghiasi et al. 2022, arXiv 2212.06727, section 5",
     settings=Background,
     run=run,
-    needs=frozenset({"classes", "masks"}),
+    needs=frozenset({"answers", "masks"}),
     follows=True,
     context=tuple(
         {"name": f"{name}, top-5 of the unchanged, foreground / background", "value": value,

@@ -199,8 +199,9 @@ PROBE = Probe(
     source="Hendrycks & Dietterich 2019, arXiv 1903.12261",
     settings=Corruption,
     run=run,
+    axes={"": "severity"},
     check=check_size,
-    needs=frozenset({"classes"}),
+    needs=frozenset({"answers"}),
     follows=True,
     context=tuple(
         {"name": f"{name}, mCE on ImageNet-C", "value": value, "source": source, "tag": tag}

@@ -73,7 +73,8 @@ PROBE = Probe(
     source="Paul & Chen 2022, arXiv 2105.07581",
     settings=Cutout,
     run=run,
-    needs=frozenset({"classes"}),
+    axes={"": "share of the image covered"},
+    needs=frozenset({"answers"}),
     follows=True,
     context=tuple(
         {

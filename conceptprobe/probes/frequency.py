@@ -63,9 +63,9 @@ def run(subject: Subject, items: Items, settings: Frequency, seed: int) -> Findi
     findings = behave(subject, items, conditions, seed)
     if not waves:
         return findings
-    heat = heat_map(findings.rows, waves, settings.heat_map)
-    other = findings.rows["series"] != "wave"
-    return Findings(findings.rows[other], findings.features, findings.survival, {"error_by_wave": heat})
+    rows = findings.rows
+    heat = {} if subject.head is None else {"error_by_wave": heat_map(rows, waves, settings.heat_map)}
+    return Findings(rows[rows["series"] != "wave"], findings.features, findings.survival, heat)
 
 
 class Filter:
@@ -135,7 +135,8 @@ PROBE = Probe(
     "arXiv 1906.08988",
     settings=Frequency,
     run=run,
+    axes={"wave": "wave", "": "radius in cycles per image"},
     check=check,
-    needs=frozenset({"classes"}),
+    needs=frozenset({"answers"}),
     follows=True,
 )

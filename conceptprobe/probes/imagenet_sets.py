@@ -13,28 +13,26 @@ ImageNet-V2, -Sketch, -R, -A, -C and ReaL.
 Class lists and ReaL's labels are those that timm ships.
 """
 
-import functools
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
-import open_clip
 
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.models.layers import suggest
 from conceptprobe.probes.corruption import PROBE as CORRUPTION
-from conceptprobe.probes.corruption import Corruption, find_corruptions
+from conceptprobe.probes.corruption import find_corruptions
 from conceptprobe.probes.errors import ProbeError
-from conceptprobe.probes.heads import ClassHead, native_head, zero_shot_head
+from conceptprobe.probes.heads import ClassHead, imagenet_head
+from conceptprobe.probes.imagenet_classes import imagenet_synsets, real_labels, subset_indices
 from conceptprobe.probes.items import Items, choose_items
 from conceptprobe.probes.probe import CLEAN, Findings, Probe, behave, rows_of
 from conceptprobe.probes.result import ProbeResult
 from conceptprobe.probes.run import assemble, check_needs, make_subject
+from conceptprobe.probes.settings import make_settings
 from conceptprobe.probes.subject import Subject, respond
 
 SETS = ("v2", "sketch", "r", "a", "c", "real")
@@ -88,16 +86,17 @@ def probe_imagenet_set(
     """
     chosen = ImageNetSet(name)
     loaded = [load_model(model) if isinstance(model, str) else model for model in models]
-    heads = [set_head(model, name, templates) for model in loaded]
     if name == "c":
-        config = Corruption(severities=severities, folder=folder)
+        config = make_settings(CORRUPTION, {"severities": severities, "folder": folder})
         first = find_corruptions(folder, config.corruptions)[config.corruptions[0]] / str(severities[0])
         items = label_items(load_images(f"folder:{first}"), name, n, seed)
+        heads = [set_head(model, name, templates) for model in loaded]
         subjects = [make_subject(model, head, None, "mean", None) for model, head in zip(loaded, heads, strict=True)]
         check_needs(CORRUPTION, config, subjects, items)
         found = [CORRUPTION.run(subject, items, config, seed) for subject in subjects]
         return assemble(CORRUPTION, config, subjects, items, found, seed)
     items = label_items(load_images(f"folder:{folder}"), name, n, seed)
+    heads = [set_head(model, name, templates) for model in loaded]
     subjects = [make_subject(model, head, (), "mean", None) for model, head in zip(loaded, heads, strict=True)]
     found = [PROBE.run(subject, items, chosen, seed) for subject in subjects]
     return assemble(PROBE, chosen, subjects, items, found, seed)
@@ -122,14 +121,7 @@ def set_head(model: VisionModel, name: str, templates: Sequence[str] = TEMPLATES
     Raises:
         ProbeError: The model is no classifier of ImageNet's 1,000 classes and cannot compare images with text either.
     """
-    synsets = imagenet_synsets()
-    if model.has_class_names and len(model.class_names) == len(synsets) and "tench" in model.class_names[0].lower():
-        head = native_head(model)
-    elif model.has_text:
-        head = zero_shot_head(model, open_clip.IMAGENET_CLASSNAMES, templates)
-    else:
-        raise ProbeError(f"{model.spec} is no classifier of ImageNet's 1,000 classes and has no text tower")
-    head = replace(head, classes=synsets)
+    head = replace(imagenet_head(model, templates), classes=imagenet_synsets())
     return head.subset(subset_indices(name)) if name in SUBSETS else head
 
 
@@ -177,28 +169,6 @@ def real_correct(scores_nc: np.ndarray, labels: Sequence[Sequence[int]]) -> np.n
     """Whether the best class is one of the image's labels, 1 or 0; NaN where it has none (Beyer et al. 2020)."""
     best_n = scores_nc.argmax(1)
     return np.array([float(best in of) if of else np.nan for best, of in zip(best_n, labels, strict=True)])
-
-
-@functools.cache
-def imagenet_synsets() -> tuple[str, ...]:
-    """The 1,000 classes in the order of the logits."""
-    return tuple(_shipped("imagenet_synsets.txt").read_text().split())
-
-
-@functools.cache
-def subset_indices(name: str) -> tuple[int, ...]:
-    """The logits of the 200 classes of `r` or `a`."""
-    return tuple(int(line) for line in _shipped(f"imagenet_{name}_indices.txt").read_text().split())
-
-
-@functools.cache
-def real_labels() -> tuple[tuple[int, ...], ...]:
-    """ReaL's labels of the 50,000 validation images, in the order of their names; 3,163 have none."""
-    return tuple(tuple(labels) for labels in json.loads(_shipped("imagenet_real_labels.json").read_text()))
-
-
-def _shipped(name: str) -> Path:
-    return Path(str(files("timm.data") / "_info" / name))
 
 
 PROBE = Probe(

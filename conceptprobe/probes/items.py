@@ -1,8 +1,9 @@
 """The images that a probe looks at: the same ones for every model."""
 
+import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,6 +15,7 @@ from conceptprobe.images import ImageSource, UnreadableImageError
 from conceptprobe.images.decode import LoadedImage
 from conceptprobe.models import VisionModel
 from conceptprobe.probes.errors import ProbeError
+from conceptprobe.probes.memory import Memory
 
 OPAQUE = 127
 """A mask shows what is above this level, of 255."""
@@ -30,6 +32,7 @@ class Items:
         masks_folder: Where the masks lie, `a/b.png` that of the image `a/b.jpg`; None takes the images' own alpha
             channels.
         left_out: How many images were left out for want of an alpha channel.
+        memory: Where what is read is kept.
     """
 
     source: ImageSource
@@ -37,6 +40,7 @@ class Items:
     classes: tuple[str, ...] | None = None
     masks_folder: Path | None = None
     left_out: int = 0
+    memory: Memory = field(default_factory=Memory, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -45,13 +49,22 @@ class Items:
     def ids(self) -> tuple[str, ...]:
         return tuple(self.source.table["id"].take(self.rows).to_pylist())
 
+    @property
+    def key(self) -> tuple[str, bytes]:
+        """What tells these images from others, for `memory`."""
+        return self.source.fingerprint, self.rows.tobytes()
+
     def pixels(self, model: VisionModel) -> Tensor:
-        """What a model sees of the images: levels uint8 [n,3,h,w], on the CPU.
+        """What a model sees of the images: levels uint8 [n,3,h,w], on the CPU. Not to be changed: it is kept.
 
         Raises:
             ProbeError: An image cannot be read.
         """
-        return self._stack(lambda row: _levels(model, self._load(row).image))
+        return self.memory.get(
+            ("pixels", json.dumps(model.preprocessing), *self.key),
+            lambda: self._stack(lambda row: _levels(model, self._load(row).image)),
+            lambda levels_nchw: levels_nchw.nbytes,
+        )
 
     def masks(self, model: VisionModel) -> Tensor:
         """Where the objects are, in a model's pixels: bool [n,h,w], on the CPU.
@@ -59,7 +72,7 @@ class Items:
         Raises:
             ProbeError: An image has no mask, or one of another size.
         """
-        return self._stack(lambda row: _levels(model, self._mask(row).convert("RGB"))[0] > OPAQUE)
+        return self._stack(lambda row: seen_mask(model, self.mask(row)))
 
     def with_masks(self) -> "Items":
         """Those that have an alpha channel; all where masks come from a folder.
@@ -69,14 +82,26 @@ class Items:
         """
         if self.masks_folder is not None:
             return self
-        kept = np.flatnonzero([self._load(row).mask is not None for row in self.rows.tolist()])
+        kept = np.flatnonzero(self.masked())
         if len(kept) < 2:
             raise ProbeError(
                 f"{self.source.spec}: {len(self) - len(kept)} of {len(self)} images have no alpha channel to take a "
                 "mask from: give masks=FOLDER"
             )
-        classes = None if self.classes is None else tuple(self.classes[i] for i in kept)
-        return replace(self, rows=self.rows[kept], classes=classes, left_out=len(self) - len(kept))
+        return replace(self.at(kept), left_out=len(self) - len(kept))
+
+    def masked(self) -> np.ndarray:
+        """Whether each image has a mask, bool [n]: an alpha channel, or one in the folder, which has one of each."""
+        if self.masks_folder is not None:
+            return np.ones(len(self), bool)
+        return self.memory.get(
+            ("masked", *self.key), lambda: np.array([self._load(row).mask is not None for row in self.rows.tolist()])
+        )
+
+    def at(self, places: np.ndarray) -> "Items":
+        """Some of them, by their places, int64 [m]."""
+        classes = None if self.classes is None else tuple(self.classes[i] for i in places)
+        return replace(self, rows=self.rows[places], classes=classes)
 
     def _stack(self, make: Callable[[int], Tensor]) -> Tensor:
         return torch.stack([make(row) for row in self.rows.tolist()])
@@ -88,7 +113,21 @@ class Items:
             id_ = self.source.table["id"][row].as_py()
             raise ProbeError(f"{self.source.spec}: {id_!r} cannot be read: {error}") from error
 
-    def _mask(self, row: int) -> Image.Image:
+    def mask(self, row: int) -> Image.Image:
+        """Where an image's objects are, mode L: its alpha channel, or what is not 0 in the folder's mask.
+
+        Raises:
+            ProbeError: The image has no mask, or one of another size.
+        """
+        kept = self.kept_mask(row)
+        return kept if self.masks_folder is None else kept.convert("L").point(lambda level: 255 * (level > 0))
+
+    def kept_mask(self, row: int) -> Image.Image:
+        """An image's mask as it is kept: its alpha channel, or the folder's mask in the mode of its file.
+
+        Raises:
+            ProbeError: The image has no mask, or one of another size.
+        """
         loaded, id_ = self._load(row), self.source.table["id"][row].as_py()
         if self.masks_folder is None:
             if loaded.mask is None:
@@ -96,14 +135,15 @@ class Items:
             return loaded.mask
         path = self.masks_folder / PurePosixPath(id_).with_suffix(".png")
         try:
-            mask = Image.open(path).convert("L")
+            mask = Image.open(path)
+            mask.load()
         except OSError as error:
             raise ProbeError(f"the mask of {id_!r} cannot be read from {path}: {error}") from error
         if mask.size != loaded.image.size:
             raise ProbeError(
                 f"the mask {path} is {mask.size}, its image {id_!r} is {loaded.image.size}: make them alike"
             )
-        return mask.point(lambda level: 255 * (level > 0))
+        return mask
 
 
 def choose_items(
@@ -115,6 +155,7 @@ def choose_items(
     label: str = "label",
     class_map: Mapping[str, str] | None = None,
     masks: str | os.PathLike[str] | None = None,
+    memory: Memory | None = None,
 ) -> Items:
     """A random sample of a source without repeats, the same for the same seed.
 
@@ -124,6 +165,7 @@ def choose_items(
         label: The column that holds the labels.
         class_map: From labels to class names, where those differ.
         masks: A folder of masks.
+        memory: Where what is read is kept.
 
     Raises:
         ProbeError: The source has no such column, or no image of the classes; or the folder does not exist.
@@ -147,7 +189,7 @@ def choose_items(
     if n is not None and n < len(rows):
         rows = np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
     classes = None if names is None else tuple(str(names[row]) for row in rows)
-    return Items(images, rows, classes, folder)
+    return Items(images, rows, classes, folder, memory=memory or Memory())
 
 
 def class_names(images: ImageSource, label: str, class_map: Mapping[str, str] | None) -> list[str | None]:
@@ -171,6 +213,11 @@ def class_names(images: ImageSource, label: str, class_map: Mapping[str, str] | 
             f"are such as {[name for name in labels if name is not None][:3]}"
         )
     return names
+
+
+def seen_mask(model: VisionModel, mask: Image.Image) -> Tensor:
+    """A mask as a model sees its image, resized and cropped: bool [h,w], on the CPU."""
+    return _levels(model, mask.convert("RGB"))[0] > OPAQUE
 
 
 def _levels(model: VisionModel, image: Image.Image) -> Tensor:

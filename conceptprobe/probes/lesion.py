@@ -30,13 +30,13 @@ class Lesion:
         together: How many blocks at once, at random, beside each alone; as shares of the depth.
         features: Features to silence: their printed names, or a verdict such as "conceptual", which takes all of that
             verdict in the layers followed. Empty silences none.
-        draws: Random choices of blocks, and of as many other features for comparison.
+        draws: Random choices of blocks, and of as many other features for comparison; the paper has ten.
     """
 
     parts: tuple[str, ...] = ("attention", "mlp", "block")
     together: tuple[float, ...] = (0.5,)
     features: tuple[str, ...] = ()
-    draws: int = 10
+    draws: int = 4
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.parts) - set(BRANCHES)):
@@ -146,7 +146,8 @@ PROBE = Probe(
     source="Bhojanapalli et al. 2021, arXiv 2103.14586, section 6",
     settings=Lesion,
     run=run,
+    axes={"attention": "block", "mlp": "block", "block": "block", "": "share of blocks"},
     check=check,
-    needs=frozenset({"classes"}),
+    needs=frozenset({"answers"}),
     follows=True,
 )

@@ -1,14 +1,15 @@
 """What a probe is, and how those that show a model changed images, or change it, are run."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from conceptprobe.models import VisionModel
 from conceptprobe.probes.items import Items
-from conceptprobe.probes.subject import Condition, Subject, respond
+from conceptprobe.probes.subject import Condition, Response, Subject, respond
 from conceptprobe.probes.survival import SurvivalRecord
 
 CLEAN = Condition("clean", 0.0)
@@ -24,6 +25,9 @@ class Findings:
     artifacts: Mapping[str, np.ndarray] = field(default_factory=dict)
     caveats: tuple[str, ...] = ()
 
+    def with_caveat(self, text: str) -> "Findings":
+        return replace(self, caveats=(*self.caveats, text))
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -36,9 +40,16 @@ class Probe:
         settings: A frozen dataclass of what may be set, validated when it is made.
         run: Does it for one model: subject, items, settings, seed.
         check: Raises ProbeError where the model cannot be asked so; called for every model before any compute.
-        needs: Of "classes" (right answers and a head), "attention" (probabilities), "masks".
+        check_models: Raises ProbeError where the models do not go together; called first of all.
+        needs: Of "classes" (right answers and a head), "answers" (the same of the models that can name classes, and
+            nothing of the others), "labels" (right answers alone), "categories" (a head over the sixteen of
+            `categories`), "attention" (probabilities), "masks".
+        needs_more: What its settings make it need beside those.
+        x_of_model: Whether x says something of the model and not of a condition: differences are over x then.
         follows: Whether features can be followed through it.
+        reads: Where it reads the features of layers itself: those that it reads unless others are named.
         context: Published figures: name, value, source, tag.
+        axes: What x is, in words: by metric or, before that, by series; "" is for all others.
     """
 
     name: str
@@ -47,9 +58,14 @@ class Probe:
     settings: type
     run: Callable[[Subject, Items, Any, int], Findings]
     check: Callable[[Subject, Items, Any], object] = lambda subject, items, settings: None
+    check_models: Callable[[Sequence[VisionModel], Any], object] = lambda models, settings: None
     needs: frozenset[str] = frozenset()
+    needs_more: Callable[[Any], frozenset[str]] = lambda settings: frozenset()
+    x_of_model: bool = False
     follows: bool = False
+    reads: Callable[[VisionModel], Sequence[str]] | None = None
     context: tuple[dict[str, str], ...] = ()
+    axes: Mapping[str, str] = field(default_factory=dict)
 
 
 def behave(subject: Subject, items: Items, conditions: Iterable[Condition], seed: int) -> Findings:
@@ -59,7 +75,7 @@ def behave(subject: Subject, items: Items, conditions: Iterable[Condition], seed
     image's embedding) and `r`, Pearson's correlation of its numbers, with that of the clean image.
     """
     levels_nchw = items.pixels(subject.model)
-    clean = respond(subject, levels_nchw, CLEAN)
+    clean = clean_response(subject, items)
     record = SurvivalRecord(subject, clean, seed) if subject.layers else None
     targets_n = None if subject.head is None else subject.head.targets(items.classes or ())
     frames = []
@@ -73,6 +89,15 @@ def behave(subject: Subject, items: Items, conditions: Iterable[Condition], seed
             record.add(condition.series, condition.x, response)
     rows = pd.concat(frames, ignore_index=True)
     return Findings(rows) if record is None else Findings(rows, record.features(), record.summary())
+
+
+def clean_response(subject: Subject, items: Items) -> Response:
+    """What a model makes of the images as they are. Not to be changed: it is kept for other probes."""
+    return items.memory.get(
+        ("clean", subject.model, subject.head, subject.layers, subject.pooling, *items.key),
+        lambda: respond(subject, items.pixels(subject.model), CLEAN),
+        lambda response: response.nbytes,
+    )
 
 
 def answers(scores_nc: np.ndarray, targets_n: np.ndarray) -> dict[str, np.ndarray]:

@@ -30,7 +30,8 @@ class ProbeResult:
         curves: Means over images: model, metric, series, x, value, low, high (95 %), n images; draws of an image are
             averaged first.
         differences: first and second model, metric, series, x, value, low, high, n: means of the paired differences
-            first - second on the same images.
+            first - second on the same images. Where x is one of the models and not of a condition (`patch_size`), it
+            is first - second too.
         features: Survival a feature: model, layer, feature, verdict, series, x, overlap, r. Empty where not followed.
         survival: Survival a verdict: model, layer, verdict, series, x, measure, value, low, high, features.
         artifacts: Pictures and maps by name, arrays of any shape.
@@ -93,9 +94,15 @@ def make_curves(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["model", *_POINT, "value", "low", "high", "n"])
 
 
-def make_differences(rows: pd.DataFrame) -> pd.DataFrame:
-    """Paired differences of every two models, the first given minus the second; see `ProbeResult.differences`."""
+def make_differences(rows: pd.DataFrame, *, x_of_model: bool = False) -> pd.DataFrame:
+    """Paired differences of every two models, the first given minus the second; see `ProbeResult.differences`.
+
+    Args:
+        x_of_model: Every model has an x of its own; x of a difference is that of these.
+    """
     found = []
+    x_of = rows.groupby("model")["x"].first() if x_of_model else None
+    rows = rows.assign(x=0.0) if x_of_model else rows
     models = list(dict.fromkeys(rows["model"]))
     means = rows.groupby([*_POINT, "image", "model"], sort=False)["value"].mean().unstack("model")
     for first, second in itertools.combinations(models, 2):
@@ -103,6 +110,8 @@ def make_differences(rows: pd.DataFrame) -> pd.DataFrame:
         for point, group in both.groupby(level=_POINT, sort=False):
             interval = paired_interval(group[first].to_numpy(), group[second].to_numpy())
             about = {"first": first, "second": second, **dict(zip(_POINT, point, strict=True))}
+            if x_of is not None:
+                about["x"] = x_of[first] - x_of[second]
             found.append({**about, **vars_of(interval)})
     return pd.DataFrame(found, columns=["first", "second", *_POINT, "value", "low", "high", "n"])
 

@@ -1,6 +1,7 @@
 """Run a probe by its name: `run_probe`."""
 
 import dataclasses
+import functools
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,18 +17,31 @@ from conceptprobe.probes import (
     adversarial,
     attention_distance,
     background,
+    block_readout,
+    cls_attention,
     corruption,
     cutout,
     frequency,
     lesion,
+    local_attention,
     occlusion,
+    patch_size,
+    rotation,
+    shape_bias,
+    shape_distillation,
     shuffle,
+    transfer,
+    zero_shot,
 )
+from conceptprobe.probes.categories import category_head
+from conceptprobe.probes.classes import class_head, common_classes, map_of_classes, names_classes
 from conceptprobe.probes.errors import ProbeError
-from conceptprobe.probes.heads import ClassHead, head_of
+from conceptprobe.probes.heads import ClassHead, class_keys
 from conceptprobe.probes.items import Items, choose_items, class_names
+from conceptprobe.probes.memory import Memory
 from conceptprobe.probes.probe import Findings, Probe
 from conceptprobe.probes.result import ProbeResult, make_curves, make_differences
+from conceptprobe.probes.settings import make_settings
 from conceptprobe.probes.subject import Subject
 
 PROBES: dict[str, Probe] = {
@@ -36,14 +50,24 @@ PROBES: dict[str, Probe] = {
         adversarial,
         attention_distance,
         background,
+        block_readout,
+        cls_attention,
         corruption,
         cutout,
         frequency,
         lesion,
+        local_attention,
         occlusion,
+        patch_size,
+        rotation,
+        shape_bias,
+        shape_distillation,
         shuffle,
+        transfer,
+        zero_shot,
     )
 }
+NO_ANSWERS = "{} cannot name classes, so that it is only compared with itself: by its embedding and its features."
 
 
 def run_probe(
@@ -61,6 +85,7 @@ def run_probe(
     scores: Mapping[str, FeatureScores] | None = None,
     pooling: str = "mean",
     seed: int = 0,
+    memory: Memory | None = None,
     **settings: Any,
 ) -> ProbeResult:
     """Probe one or several models with the same images.
@@ -71,16 +96,18 @@ def run_probe(
         images: An `ImageSource` or what `load_images` takes.
         n: How many images, drawn at random; None takes all.
         classes: The class names to choose from; by default those that the first model with a classifier has, or all
-            labels of the images where none has one.
-        class_map: From labels to class names, where those differ.
+            labels of the images where none has one. Of a name that several have, `class_keys` tells them apart.
+        class_map: From labels to class names, where those differ. WordNet ids of ImageNet's classes need none.
         label: The column with the labels.
         templates: Texts with `{}` for zero-shot heads.
         masks: A folder of masks; by default the alpha channels.
         layers: Layers whose features are followed where the probe can; by default the last block's `mlp.hidden`, or the
-            last listed layer.
+            last listed layer. For probes that read features, the layers that they read; each has its own default.
         scores: By model spec: splits the survival of features by their verdict.
-        pooling: How followed features are pooled.
+        pooling: How these features are pooled.
         seed: Where random draws come from.
+        memory: Give the same one to several probes of the same models and images, so that these are read, and shown to
+            the models unchanged, only once.
         settings: Of the probe itself; see its class in `PROBES[name].settings`.
 
     Raises:
@@ -93,23 +120,54 @@ def run_probe(
     specs = [model.spec for model in loaded]
     if len({*specs}) != len(specs):
         raise ProbeError(f"the same model is given twice: {specs}")
+    if unknown := sorted({*(scores or {})} - {*specs}):
+        raise ProbeError(f"scores are given for {unknown[0]}, which is none of the models {', '.join(specs)}")
+    memory = Memory() if memory is None else memory
+    probe.check_models(loaded, config)
     source = load_images(images) if isinstance(images, str) else images
     heads: list[ClassHead | None] = [None] * len(loaded)
     among = None
-    if "classes" in probe.needs:
-        chosen = list(classes) if classes is not None else _common_classes(loaded, source, label, class_map)
-        heads = [head_of(model, chosen, templates) for model in loaded]
-        among = set(chosen)
-    items = choose_items(source, n, seed, among=among, label=label, class_map=class_map, masks=masks)
-    if "masks" in probe.needs:
+    needs = probe.needs | probe.needs_more(config)
+    naming = [model for model in loaded if "classes" in needs or ("answers" in needs and names_classes(model))]
+    if naming:
+        chosen = tuple(classes) if classes is not None else common_classes(loaded, source, label, class_map)
+        class_map = map_of_classes(chosen, source, label, class_map)
+        among = {*class_keys(chosen)}
+    elif "labels" in needs:
+        known = class_names(source, label, class_map)
+        among = {name for name in known if name is not None and (classes is None or name in classes)}
+    items = choose_items(source, n, seed, among=among, label=label, class_map=class_map, masks=masks, memory=memory)
+    if "masks" in needs:
         items = items.with_masks()
+    verdicts = scores if scores is not None and probe.follows else {}
     subjects = [
-        make_subject(model, head, layers if probe.follows else (), pooling, (scores or {}).get(model.spec))
-        for model, head in zip(loaded, heads, strict=True)
+        make_subject(model, None, _asked_layers(probe, model, layers), pooling, verdicts.get(model.spec))
+        for model in loaded
     ]
+    if naming:
+        heads = [
+            memory.get(("head", model, chosen, *templates), functools.partial(class_head, model, chosen, templates))
+            if model in naming
+            else None
+            for model in loaded
+        ]
+    elif "categories" in needs:
+        heads = [category_head(model, templates) for model in loaded]
+    subjects = [dataclasses.replace(subject, head=head) for subject, head in zip(subjects, heads, strict=True)]
     check_needs(probe, config, subjects, items)
     found = [probe.run(subject, items, config, seed) for subject in subjects]
-    return assemble(probe, config, subjects, items, found, seed)
+    if "answers" in needs:
+        found = [
+            findings if model in naming else findings.with_caveat(NO_ANSWERS.format(model.spec))
+            for model, findings in zip(loaded, found, strict=True)
+        ]
+    result = assemble(probe, config, subjects, items, found, seed)
+    asked = {
+        "n": n, "label": label, "templates": list(templates), "masks": None if masks is None else str(masks),
+        "scores": sorted(scores or {}), "own_classes": classes is not None, "class_map": class_map is not None,
+        "layers": [layers] if isinstance(layers, str) else layers and list(layers),
+    }  # fmt: skip
+    return dataclasses.replace(result, about={**result.about, "asked": asked})
 
 
 def get_probe(name: str) -> Probe:
@@ -123,41 +181,6 @@ def get_probe(name: str) -> Probe:
     return PROBES[name]
 
 
-def make_settings(probe: Probe, given: Mapping[str, Any]) -> Any:
-    """The probe's settings with some changed.
-
-    Raises:
-        ProbeError: One is not a setting of the probe, or has an impossible value.
-    """
-    known = [field.name for field in dataclasses.fields(probe.settings)]
-    if unknown := sorted(set(given) - set(known)):
-        raise ProbeError(f"{probe.name} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-    defaults = probe.settings()
-    for name, value in given.items():
-        if not _is_like(value, getattr(defaults, name)):
-            raise ProbeError(f"{probe.name}: {name} takes a value such as {getattr(defaults, name)!r}, got {value!r}")
-    try:
-        return probe.settings(**given)
-    except TypeError as error:
-        example = {name: getattr(defaults, name) for name in given}
-        raise ProbeError(f"{probe.name} cannot take {dict(given)}: give values such as {example}") from error
-
-
-def _is_like(value: Any, default: Any) -> bool:
-    """Whether a value is of the default's kind; None says nothing of what else is possible."""
-    match default:
-        case None:
-            return True
-        case bool() | str():
-            return isinstance(value, type(default))
-        case tuple():
-            return isinstance(value, tuple | list)
-        case int():
-            return isinstance(value, int) and not isinstance(value, bool)
-        case _:
-            return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def make_subject(
     model: VisionModel,
     head: ClassHead | None,
@@ -168,7 +191,7 @@ def make_subject(
     """A model with the layers to follow, and the verdicts on their features.
 
     Raises:
-        ProbeError: The scores are of another model.
+        ProbeError: The scores are of another model, or have no verdicts on a layer that is followed.
     """
     followed = _default_layers(model) if layers is None else layers
     found = tuple(model.resolve(followed)) if followed else ()
@@ -178,8 +201,13 @@ def make_subject(
             raise ProbeError(f"the scores given for {model.spec} are of another model, {scores.settings['model']}")
         for layer in found:
             part = scores.frame[scores.frame["layer"] == layer.name].sort_values("feature")
-            if len(part) == layer.width:
-                verdicts[layer.name] = part["verdict"].astype(str).to_numpy(object)
+            if len(part) != layer.width:
+                scored = ", ".join(scores.frame["layer"].unique())
+                raise ProbeError(
+                    f"{layer.name} is followed, and the scores given for {model.spec} have verdicts on {len(part)} of "
+                    f"its {layer.width} features; they have layers {scored}: follow one of those, or score that layer"
+                )
+            verdicts[layer.name] = part["verdict"].astype(str).to_numpy(object)
     return Subject(model, head, found, pooling, verdicts)
 
 
@@ -189,12 +217,13 @@ def check_needs(probe: Probe, config: Any, subjects: Sequence[Subject], items: I
     Raises:
         ProbeError: A model has no attention, an image no mask, or the probe's own check says no.
     """
+    needs = probe.needs | probe.needs_more(config)
     for subject in subjects:
         kinds = {layer.kind for layer in subject.model.layers}
-        if "attention" in probe.needs and "attention" not in kinds:
+        if "attention" in needs and "attention" not in kinds:
             raise ProbeError(f"{probe.name} looks at attention, and {subject.model.spec} has none")
         probe.check(subject, items, config)
-    if "masks" in probe.needs:
+    if "masks" in needs:
         items.masks(subjects[0].model)
 
 
@@ -226,6 +255,7 @@ def assemble(
         "source": {"spec": source.spec, "fingerprint": source.fingerprint},
         "images": len(items),
         "protocol": probe.source,
+        "axes": dict(probe.axes),
         "settings": dataclasses.asdict(config),
         "pooling": subjects[0].pooling,
         "seed": seed,
@@ -237,8 +267,9 @@ def assemble(
         for name, array in findings.artifacts.items()
     }
     return ProbeResult(
-        probe.name, probe.question, rows, make_curves(rows), make_differences(rows), join("features"), join("survival"),
-        artifacts, about, tuple(dict.fromkeys(text for findings in found for text in findings.caveats)), probe.context,
+        probe.name, probe.question, rows, make_curves(rows),
+        make_differences(rows, x_of_model=probe.x_of_model), join("features"), join("survival"), artifacts, about,
+        tuple(dict.fromkeys(text for findings in found for text in findings.caveats)), probe.context,
     )  # fmt: skip
 
 
@@ -249,14 +280,10 @@ def _listed(models: VisionModel | str | Sequence[VisionModel | str]) -> Sequence
     return listed
 
 
-def _common_classes(
-    models: Sequence[VisionModel], source: ImageSource, label: str, class_map: Mapping[str, str] | None
-) -> list[str]:
-    """The classes of the first model that has some, or what the images are labelled."""
-    native = next((model.class_names for model in models if model.has_class_names), None)
-    if native is not None:
-        return list(native)
-    return sorted({name for name in class_names(source, label, class_map) if name is not None})
+def _asked_layers(probe: Probe, model: VisionModel, layers: str | Sequence[str] | None) -> str | Sequence[str] | None:
+    if probe.reads is not None:
+        return probe.reads(model) if layers is None else layers
+    return layers if probe.follows else ()
 
 
 def _default_layers(model: VisionModel) -> tuple[str, ...]:

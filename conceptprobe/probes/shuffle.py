@@ -92,7 +92,8 @@ PROBE = Probe(
     source="Naseer et al. 2021, arXiv 2105.10497, section 3.3",
     settings=Shuffle,
     run=run,
+    axes={"": "parts"},
     check=lambda subject, items, settings: fitting_grids(subject, settings),
-    needs=frozenset({"classes"}),
+    needs=frozenset({"answers"}),
     follows=True,
 )

@@ -70,6 +70,12 @@ class Response:
     gist_nd: np.ndarray
     acts: dict[str, np.ndarray]
 
+    @property
+    def nbytes(self) -> int:
+        """How much memory it takes."""
+        scores = 0 if self.scores_nc is None else self.scores_nc.nbytes
+        return scores + self.gist_nd.nbytes + sum(values_nf.nbytes for values_nf in self.acts.values())
+
 
 def respond(subject: Subject, levels_nchw: Tensor, condition: Condition, batch: int = BATCH) -> Response:
     """Show a model images under a condition, one forward a batch.

@@ -85,11 +85,23 @@ class SurvivalRecord:
         self._orders = {name: top_order(values_nf) for name, values_nf in clean.acts.items()}
         self._found: dict[tuple[str, float], list[dict[str, dict[str, np.ndarray]]]] = {}
 
-    def add(self, series: str, x: float, response: Response) -> None:
-        """Take in one draw of a condition."""
+    def add(self, series: str, x: float, response: Response, *, before: Response | None = None) -> None:
+        """Take in one draw of a condition.
+
+        Args:
+            before: What it is measured against, image by image; the clean response where it is None.
+        """
         self._found.setdefault((series, x), []).append(
-            {layer.name: self._measure(layer.name, response) for layer in self._subject.layers}
+            {layer.name: self._measure(layer.name, before, response) for layer in self._subject.layers}
         )
+
+    def add_difference(self, series: str, x: float, first: str, second: str) -> None:
+        """Take in first - second, each feature's own, of two series at x that have as many draws."""
+        pairs = zip(self._found[first, x], self._found[second, x], strict=True)
+        self._found[series, x] = [
+            {layer: {name: one[layer][name] - other[layer][name] for name in MEASURES} for layer in one}
+            for one, other in pairs
+        ]
 
     def features(self) -> pd.DataFrame:
         """One row a feature and condition: layer, feature, verdict (None without scores), series, x, overlap, r; means
@@ -131,13 +143,15 @@ class SurvivalRecord:
                     rows += [{"verdict": name, **about, **mean.interval()} for name, mean in means.items()]
         return pd.DataFrame(rows)
 
-    def _measure(self, layer: str, response: Response) -> dict[str, np.ndarray]:
+    def _measure(self, layer: str, before: Response | None, response: Response) -> dict[str, np.ndarray]:
         """Each measure over all images and without each fold, float [1+folds,f]."""
+        before_nf = (before or self._clean).acts[layer]
+        before_order_nf = self._orders[layer] if before is None else top_order(before_nf)
         order_nf = top_order(response.acts[layer])
-        r_gf = correlations(self._clean.acts[layer], response.acts[layer], self._fold_n, self._folds)
+        r_gf = correlations(before_nf, response.acts[layer], self._fold_n, self._folds)
         everything = np.ones(len(self._fold_n), bool)
         kept_gn = [everything, *(self._fold_n != fold for fold in range(self._folds))]
-        overlap_gf = np.stack([top_overlap(self._orders[layer], order_nf, kept_n) for kept_n in kept_gn])
+        overlap_gf = np.stack([top_overlap(before_order_nf, order_nf, kept_n) for kept_n in kept_gn])
         return {"overlap": np.where(np.isnan(r_gf), np.nan, overlap_gf), "r": r_gf}
 
     def _mean(self, draws: Sequence[dict[str, dict[str, np.ndarray]]], layer: str, name: str) -> np.ndarray:

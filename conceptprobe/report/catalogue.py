@@ -71,6 +71,8 @@ def make_catalogue(
         matches: Of the first contrast: feature, other (numbers), r, matched.
         visualized: The first visualization of each feature that has one, by its number.
     """
+    if not models:
+        return Catalogue(pd.DataFrame(columns=["model", "verdict", "concept_0", "llr"]), ())
     words = Interner()
     parts = [
         layer_frame(model, layer, gallery, concepts, tables.get(start), words)

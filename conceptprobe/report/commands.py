@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from conceptprobe.concepts.contrast import Contrast
@@ -9,21 +10,31 @@ from conceptprobe.indexing import Index
 from conceptprobe.report.models import ReportModel
 
 
-def run_commands(models: Sequence[ReportModel], contrasts: Sequence[Contrast]) -> list[str]:
-    """The commands of the whole run, in order."""
-    return list(_all_commands(models, contrasts))
+def run_commands(
+    models: Sequence[ReportModel], contrasts: Sequence[Contrast], others: Sequence[tuple[str | None, str]] = ()
+) -> list[str]:
+    """The commands of the whole run, in order.
+
+    Args:
+        others: Of each probe its command, where there is one, and its folder.
+    """
+    return list(_all_commands(models, contrasts, others))
 
 
-def _all_commands(models: Sequence[ReportModel], contrasts: Sequence[Contrast]) -> Iterator[str]:
+def _all_commands(
+    models: Sequence[ReportModel], contrasts: Sequence[Contrast], others: Sequence[tuple[str | None, str]]
+) -> Iterator[str]:
     report = ["report", *(model.index.path.name for model in models)]
     for model in models:
         if not model.index.manifest.model.get("external"):
             yield build_command(model.index)
+    options: list[str] = []
     for model in models:
         if model.scores is not None:
             folder = f"scores-{model.key}"
             yield score_command(model.index, model.scores.settings, folder)
             report += ["--scores", folder]
+            options = options or concept_options(model.scores.settings)
     for model in models:
         if model.names is not None:
             folder = f"names-{model.key}"
@@ -33,7 +44,11 @@ def _all_commands(models: Sequence[ReportModel], contrasts: Sequence[Contrast]) 
         folder = "contrast" if at == 0 else f"contrast-{at + 1}"
         yield contrast_command(models, own, folder)
         report += ["--contrast", folder]
-    yield command([*report, "--out", "report"])
+    for line, folder in others:
+        if line is not None:
+            yield line
+        report += ["--probes", folder]
+    yield command([*report, *options, "--out", "report"])
 
 
 def command(words: Sequence[Any]) -> str:
@@ -54,17 +69,44 @@ def build_command(index: Index) -> str:
 
 
 def score_command(index: Index, settings: dict[str, Any], folder: str) -> str:
-    """The command that scores an index so again; concepts of one's own are not in it."""
-    words = ["score", index.path.name, "--pooling", settings["pooling"], "-k", settings["k"], "-q", settings["q"]]
+    """The command that scores an index so again; concepts of one's own are a file that is called CONCEPTS."""
+    words = [
+        "score",
+        index.path.name,
+        *concept_options(settings),
+        "--pooling",
+        settings["pooling"],
+        "-k",
+        settings["k"],
+        "-q",
+        settings["q"],
+    ]
     words += [*layer_options(index, settings["layers"]), "--seed", settings["seed"]]
     words += ["--scorer", settings["scorer"]] if settings["scorer"] else []
     words += ["--no-visual"] if settings["looks"].startswith("left out") else []
     return command([*words, "--out", folder])
 
 
+def concept_options(settings: dict[str, Any]) -> list[str]:
+    """What scores were made with beside what is known of the images: a taxonomy, or concepts of one's own."""
+    return [file_name(option) for option in settings["concepts"].get("options", ())]
+
+
+def file_name(text: str) -> str:
+    """A path by its last part; what is no path as it is."""
+    return text if text.startswith("columns:") else Path(text).name
+
+
 def label_command(index: Index, settings: dict[str, Any], folder: str) -> str:
-    """The command that names features so again; the list of words is the caller's."""
-    words = ["label", index.path.name, "--scorer", settings["scorer"], "--words", "WORDS"]
+    """The command that names features so again; words of one's own are a file that is called WORDS."""
+    words = [
+        "label",
+        index.path.name,
+        "--scorer",
+        settings["scorer"],
+        "--words",
+        file_name(settings.get("word_list") or "WORDS"),
+    ]
     words += [*layer_options(index, settings["layers"]), "-k", settings["k"], "-q", settings["q"]]
     words += [word for template in settings["templates"] if template != "{}" for word in ("--template", template)]
     return command([*words, "--seed", settings["seed"], "--out", folder])
@@ -83,6 +125,7 @@ def contrast_command(models: Sequence[ReportModel], contrast: Contrast, folder: 
         words += [word for model in known for word in ("--scores", f"scores-{model.key}")]
     else:
         words = list(settings["models"])
+    words += concept_options(settings["scores"][0])
     words += ["--resamples", settings["resamples"], "--seed", settings["seed"]]
     return command(["contrast", *words, "--out", folder])
 
@@ -103,13 +146,24 @@ def feature_python(model: ReportModel) -> list[str]:
         lines.append("index.neighbours(feature, k=10)")
     if model.scores is not None:
         its = model.scores.settings
+        lines += ["", *python_concepts(its)]
         lines += [
-            "",
-            f"scores = cp.score_features(index, k={its['k']}, pooling={its['pooling']!r}, q={its['q']}, "
+            f"scores = cp.score_features(index, concepts, k={its['k']}, pooling={its['pooling']!r}, q={its['q']}, "
             f"seed={its['seed']})",
             "scores.frame.query(\"layer == '{layer}' and feature == {index}\").T",
         ]
     return lines
+
+
+def python_concepts(settings: dict[str, Any]) -> list[str]:
+    """Lines that make the concepts that scores are by."""
+    option, *value = concept_options(settings) or [""]
+    if option == "--concepts":
+        return [
+            "from conceptprobe.concepts.given_sets import beside_labels, read_sets",
+            f"concepts = beside_labels(read_sets({value[0]!r}), index.images)",
+        ]
+    return [f"concepts = cp.concepts_of(index{f', {value[0]!r}' if value else ''})"]
 
 
 def feature_cli(model: ReportModel) -> list[str]:

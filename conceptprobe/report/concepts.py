@@ -60,6 +60,8 @@ def collect_concepts(models: Sequence[ReportModel], given: ConceptSet | None = N
     Raises:
         ReportError: Given concepts are of other images than the first model's, or scores are by others.
     """
+    if not models:
+        return ReportConcepts((), (), None, frozenset(), np.empty((0, SAMPLE_IMAGES), np.int64))
     family, of, note = given, models[0], None
     if given is None:
         family, of, note = known_concepts(models)

@@ -18,6 +18,7 @@ TOP_IMAGES = 32
 """Images of a list that a report looks at; a longer list in the index stays in the index."""
 RANDOM_IMAGES = 16
 IMAGE_CHUNK = 512
+COLUMNS = ("source", "id", "label", "caption", "style", "tags", "content", "top")
 
 Kind = Literal["top", "bottom", "strips"]
 
@@ -70,6 +71,8 @@ def collect_gallery(models: Sequence[ReportModel], concepts: ReportConcepts | No
     They are those of every list (top, bottom, strip; the first `TOP_IMAGES` of each), the random controls of each
     index, and the sample of each concept.
     """
+    if not models:
+        return Gallery(pd.DataFrame(columns=COLUMNS), (), (), ())
     sources = tuple(dict.fromkeys(SourceKey.of(model.index) for model in models))
     used_rows, frames, random = [], [], []
     for model in models:

@@ -15,6 +15,7 @@ from conceptprobe.report.commands import build_command, feature_cli, feature_pyt
 from conceptprobe.report.concepts import CONCEPT_CHUNK, ReportConcepts
 from conceptprobe.report.gallery import IMAGE_CHUNK, Gallery
 from conceptprobe.report.models import CHUNK, ReportModel
+from conceptprobe.report.probes import ReportProbe
 from conceptprobe.report.scripts import Json, number
 from conceptprobe.report.thumbnails import GRID
 
@@ -34,6 +35,8 @@ class Contents:
         contrasts: How many there are.
         mapped: The layers of each model with activation maps.
         whole_images: copy or link, where the whole images are there too.
+        probes: What every page knows of each.
+        date: When the last of it was finished, where that is known.
     """
 
     title: str
@@ -45,6 +48,8 @@ class Contents:
     mapped: Mapping[int, Sequence[str]]
     notes: Sequence[str]
     whole_images: str | None
+    probes: Sequence[Json]
+    date: str | None
 
 
 def report_data(
@@ -67,11 +72,12 @@ def report_data(
         "labels": bool(frame["label"].notna().any()),
         "tags": bool((frame["tags"].str.len() > 0).any()),
         "full_images": contents.whole_images,
+        "probes": len(contents.probes),
     }
     return {
         "schema": 2,
         "title": contents.title,
-        "date": max(written_at(model.index) for model in models),
+        "date": contents.date,
         "conceptprobe": importlib.metadata.version("conceptprobe"),
         "commands": list(contents.commands),
         "has": has,
@@ -85,6 +91,7 @@ def report_data(
             for key in gallery.sources
         ],
         "models": [model_data(model, gallery, catalogue, contents.mapped.get(model.number, ())) for model in models],
+        "probes": list(contents.probes),
         "concepts_note": concepts.note,
         "missing": {"reasons": list(contents.missing)},
         "caveats": list(caveats(models, concepts, contents)),
@@ -166,35 +173,43 @@ def examples(frame: pd.DataFrame, verdict: str) -> list[int]:
 
 def written_at(index: Index) -> str:
     """When the index was finished; its files hold no date, so that the same build gives the same bytes."""
-    seconds = (index.path / "manifest.json").stat().st_mtime
+    return in_words(finished(index))
+
+
+def written_last(models: Sequence[ReportModel], probes: Sequence[ReportProbe]) -> str | None:
+    """When the last index or probe was finished; None where no time is known."""
+    times = [finished(model.index) for model in models]
+    times += [probe.written for probe in probes if probe.written is not None]
+    return in_words(max(times)) if times else None
+
+
+def finished(index: Index) -> float:
+    return (index.path / "manifest.json").stat().st_mtime
+
+
+def in_words(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def caveats(models: Sequence[ReportModel], concepts: ReportConcepts, contents: Contents) -> Iterator[str]:
-    """What to keep in mind, in plain words."""
-    yield (
-        "Top images show where a feature is most active. What it does over the rest of its range is in the strip and "
-        "the histogram of its page"
-    )
+    """What to keep in mind of this report, in plain words; what holds of every report is in the overview's template."""
     if concepts.family is not None:
-        yield (
-            "A concept can only be found if it is among the labels, tags and categories of the images. A feature "
-            "without one may still mean something that nobody wrote down"
-        )
         yield (
             "The concept table of a feature holds each concept against random images, one feature at a time. Only the "
             "verdict is also held against images that many features list and against images that look alike"
         )
+    own: dict[str, list[str]] = {}
     for model in models:
-        settings = None if model.scores is None else model.scores.settings
-        if settings is None:
-            continue
-        yield (
-            f"{model.label}: of the features called object, conceptual or polysemantic in a layer, about "
-            f"{settings['q']:.0%} are expected to be false discoveries. A feature called unresolved is not shown to be "
-            "meaningless: its images do not decide"
-        )
-        yield f"{model.label}: whether images only look alike: {settings['looks']}"
+        if model.scores is not None:
+            settings = model.scores.settings
+            q = (
+                "of the features called object, conceptual or polysemantic in a layer, about "
+                f"{settings['q']:.0%} are expected to be false discoveries"
+            )
+            for text in (q, f"whether images only look alike: {settings['looks']}"):
+                own.setdefault(text, []).append(model.label)
+    for text, labels in own.items():
+        yield f"{', '.join(labels)}: {text}"
     if any(model.names is not None for model in models):
         yield (
             "A name is chosen on one half of the images and tested on the other: its AUC is the probability that an "

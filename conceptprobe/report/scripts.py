@@ -33,10 +33,10 @@ def write_data(folder: Path, key: str, value: object) -> None:
     )
 
 
-def shorten(text: str) -> str:
-    """One line of at most `LONGEST_TEXT` characters."""
+def shorten(text: str, longest: int = LONGEST_TEXT) -> str:
+    """One line of at most so many characters."""
     line = _SPACE.sub(" ", text).strip()
-    return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 1] + "…"
+    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def shorten_id(text: str) -> str:

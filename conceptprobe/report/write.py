@@ -33,8 +33,10 @@ from conceptprobe.report.features import Extras, feature_chunks
 from conceptprobe.report.gallery import Gallery, collect_gallery, image_chunks, images_data
 from conceptprobe.report.maps import Maps, write_maps
 from conceptprobe.report.models import ReportModel, make_models
-from conceptprobe.report.overview import Contents, report_data
+from conceptprobe.report.overview import Contents, report_data, written_last
 from conceptprobe.report.place import MARKER, putting, refuse_foreign_folder
+from conceptprobe.report.probes import Given as GivenProbe
+from conceptprobe.report.probes import load_probes, write_probes
 from conceptprobe.report.scripts import Json, write_data
 from conceptprobe.report.thumbnails import open_sources, write_thumbnails
 from conceptprobe.report.visualizations import Given, Shown, load_given, write_visualizations
@@ -49,6 +51,7 @@ PAGES = {
     "feature": ("feature.html", ""),
     "concept": ("concept.html", "Concepts"),
     "compare": ("compare.html", "Compare"),
+    "probes": ("probes.html", "Probes"),
 }
 """File name of each page, and what links to it say; empty where it is of one thing and stands in no list of pages."""
 
@@ -67,19 +70,21 @@ class Material:
 
 def write_report(
     out: Path | str,
-    indices: Sequence[Index],
+    indices: Sequence[Index] = (),
     *,
     scores: Sequence[FeatureScores] = (),
     names: Sequence[FeatureNames] = (),
     contrasts: Sequence[Contrast] = (),
     visualizations: Sequence[Given] = (),
+    probes: Sequence[GivenProbe] = (),
     concepts: ConceptSet | None = None,
     maps: bool = False,
     images: str = "thumbs",
     title: str = TITLE,
     progress: bool = False,
 ) -> Path:
-    """Write a static report of one or several indices, with whatever else is known of their features.
+    """Write a static report of one or several indices, with whatever else is known of their features; or of probes
+    alone.
 
     Which scores and names belong to which index is found by the fingerprints that they carry. The folder appears whole
     or not at all: it is written beside `out` and renamed at the end. An earlier report at `out` is replaced.
@@ -91,6 +96,8 @@ def write_report(
         names: The same.
         contrasts: Between some of the indices.
         visualizations: Of the models; or folders that they were saved to, from which animations come too.
+        probes: What probes found, of these or of other models; or folders that it was saved to, of one result or with a
+            folder for each. Features of models that have an index here are linked.
         concepts: What the scores are by, over the images of the first index; by default all that its source knows.
         maps: Run the models over the top images once more and show where in an image a feature is active. Where a
             model or its images are gone, that is left out and the report says so.
@@ -102,16 +109,20 @@ def write_report(
         The path of its `index.html`.
 
     Raises:
-        ReportError: No index was given; a result is of none of the indices; or `out` exists and is not a report.
+        ReportError: Neither an index nor a probe was given; a result that is of an index is of none of these; a folder
+            holds no result; or `out` exists and is not a report.
     """
     out = Path(out)
-    if not indices:
-        raise ReportError("a report needs at least one index: conceptprobe report INDEX... --out DIR")
+    if not indices and not probes:
+        raise ReportError(
+            "a report needs at least one index or probe: conceptprobe report INDEX... --probes DIR --out DIR"
+        )
     refuse_foreign_folder(out)
     whole = choose(images)
     models = make_models(indices, scores, names)
     own_contrasts = make_contrasts(contrasts, models)
     pictures = load_given(visualizations, models)
+    own_probes = load_probes(probes, models)
     material = bring_together(models, collect_concepts(models, concepts), own_contrasts, progress)
     with putting(out) as folder:
         (folder / "data").mkdir()
@@ -127,9 +138,11 @@ def write_report(
         write_contrasts(folder / "data", material)
         if shown.other:
             write_data(folder / "data", "visualizations", {"other": list(shown.other)})
+        commands = run_commands(models, contrasts, [(probe.command, probe.folder) for probe in own_probes])
         contents = Contents(
-            title, run_commands(models, contrasts), thumbnails.reasons, shown.count, len(shown.other), len(contrasts),
-            made.layers, made.notes, None if files is None else images,
+            title, commands, thumbnails.reasons, shown.count, len(shown.other), len(contrasts), made.layers, made.notes,
+            None if files is None else images,
+            write_probes(own_probes, models, folder), written_last(models, own_probes),
         )  # fmt: skip
         report = report_data(contents, models, material.gallery, material.concepts, catalogue)
         write_data(folder / "data", "report", report)
@@ -174,7 +187,8 @@ def write_features(folder: Path, material: Material, shown: Shown, progress: boo
     catalogue = make_catalogue(
         material.models, material.gallery, material.concepts, material.tables, first, shown.first
     )
-    write_data(folder, "catalogue", catalogue_data(catalogue))
+    if material.models:
+        write_data(folder, "catalogue", catalogue_data(catalogue))
     return catalogue
 
 
@@ -207,15 +221,15 @@ def write_contrasts(folder: Path, material: Material) -> None:
 def write_pages(folder: Path, report: Json) -> None:
     """Write the pages, which read their data themselves, and what they need."""
     shutil.copytree(STATIC, folder / "static")
-    needed = {"concept": report["has"]["concepts"], "compare": report["has"]["contrast"]}
+    has = report["has"]
+    needed = {"concept": has["concepts"], "compare": has["contrast"], "probes": has["probes"]}
+    needed |= dict.fromkeys(("explorer", "feature"), bool(report["models"]))
     pages = {page: names for page, names in PAGES.items() if needed.get(page, True)}
     environment = make_environment()
     nav = [names for names in pages.values() if names[1]]
     for page, (file, _) in pages.items():
         template = environment.get_template(f"{page}.html")
-        html = template.render(
-            title=report["title"], page=page, file=file, nav=nav, has=report["has"], models=report["models"]
-        )
+        html = template.render(title=report["title"], page=page, file=file, nav=nav, has=has, models=report["models"])
         (folder / file).write_text(html, encoding="utf-8", errors="replace")
     marker = {"schema": SCHEMA, "title": report["title"], "models": [model["label"] for model in report["models"]]}
     (folder / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")

@@ -5,12 +5,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from conceptprobe.concepts.scores import score_features
 from conceptprobe.images import load_images
 from conceptprobe.indexing import index_activations
+from conceptprobe.probes.probe import rows_of
+from conceptprobe.probes.result import ProbeResult, make_curves, make_differences
+from conceptprobe.probes.subject import Condition
 
 CODE = "from conceptprobe.cli import main; main()"
 
@@ -46,6 +50,27 @@ def test_scores_come_into_the_report_of_their_index(root: Path) -> None:
     second = text.partition('"key":"one"')[2]
     assert '"scores":{"k":4' in second
     assert '"scores":null' in text.partition('"key":"one"')[0]
+
+
+def test_probes_come_into_a_report_with_an_index_or_alone(root: Path) -> None:
+    rows = rows_of("seen", Condition("a", 1.0), ("x", "y"), np.array([0.0, 1.0])).assign(model="one")
+    nothing = pd.DataFrame({"model": pd.Series(dtype=str)})
+    about = {
+        "models": [{"spec": "one", "fingerprint": "1" * 64, "head": None, "classes": None, "layers": []}], "images": 2,
+        "source": {"spec": "folder:images", "fingerprint": "2" * 64}, "protocol": "", "settings": {}, "seed": 0,
+    }  # fmt: skip
+    tables = (rows, make_curves(rows), make_differences(rows), nothing, nothing)
+    ProbeResult("look", "What is seen?", *tables, artifacts={}, about=about).save(root / "probes" / "look")
+    for given, pages in (([], 2), (["two"], 5)):
+        done = run("report", *given, "--probes", "probes", "--out", "probed", cwd=root)
+        assert done.returncode == 0, done.stderr
+        assert len(list((root / "probed").glob("*.html"))) == pages
+        assert "What is seen?" in (root / "probed" / "data" / "report.js").read_text()
+    done = run("report", "--probes", "images", "--out", "refused", cwd=root)
+    assert done.returncode == 1
+    assert "images holds no result of a probe" in done.stderr
+    assert run("report", "--out", "refused", cwd=root).returncode == 1
+    assert not (root / "refused").exists()
 
 
 def test_scores_of_no_index_of_the_report_are_refused_by_name(root: Path) -> None:

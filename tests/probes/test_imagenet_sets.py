@@ -8,8 +8,9 @@ from torch import nn
 
 from conceptprobe.images import load_images
 from conceptprobe.models import VisionModel, load_model
-from conceptprobe.probes import ProbeError
+from conceptprobe.probes import ProbeError, run_probe
 from conceptprobe.probes.corruptions import CORRUPTIONS
+from conceptprobe.probes.heads import class_keys
 from conceptprobe.probes.imagenet_sets import (
     imagenet_synsets,
     label_items,
@@ -143,6 +144,52 @@ def test_models_of_other_classes_and_unknown_sets_are_refused(tmp_path: Path) ->
         set_head(load_model("mini:supervised"), "r")
     with pytest.raises(ProbeError, match="no set 'x'"):
         probe_imagenet_set("x", ["mini:supervised"], str(tmp_path))
+
+
+def test_names_that_several_classes_have_do_not_mix_them_up(lit: VisionModel, tmp_path: Path) -> None:
+    """As in timm's and open_clip's lists of ImageNet: classes 20 and 30 have one name."""
+    names = ["tench", *("crane" if number in (20, 30) else f"class {number}" for number in range(1, 1000))]
+    twice = VisionModel.wrap(
+        Lit(), layers=["scores"], image_size=32, mean=(0, 0, 0), std=(1, 1, 1), class_names=names, name="twice"
+    )
+    synsets = imagenet_synsets()
+    for number, level in ((20, 20), (30, 30), (40, 30)):
+        save(tmp_path / synsets[number] / "a.png", level)
+    for result in (
+        probe_imagenet_set("sketch", [twice], str(tmp_path)),
+        run_probe("cutout", twice, f"folder:{tmp_path}", shares=(0.0,), draws=1),  # labels are WordNet ids
+        run_probe("cutout", [twice, lit], f"folder:{tmp_path}", shares=(0.0,), draws=1),  # in another wording
+    ):
+        for _, rows in result.rows[result.rows["metric"] == "correct"].groupby(["model", "series"]):
+            found = rows.set_index("image")["value"].to_dict()
+            assert found == {f"{synsets[number]}/a.png": number != 40 for number in (20, 30, 40)}
+
+
+def test_a_label_that_several_classes_have_is_refused_and_told_apart_by_the_map(tmp_path: Path) -> None:
+    names = ["tench", *("crane" if number in (20, 30) else f"class {number}" for number in range(1, 1000))]
+    twice = VisionModel.wrap(
+        Lit(), layers=["scores"], image_size=32, mean=(0, 0, 0), std=(1, 1, 1), class_names=names, name="twice"
+    )
+    for folder, level in (("crane", 30), ("class 40", 40)):
+        save(tmp_path / folder / "a.png", level)
+    with pytest.raises(
+        ProbeError, match=r"'crane' is the name of several classes: .*'crane \(20\)' and 'crane \(30\)'"
+    ):
+        run_probe("cutout", twice, f"folder:{tmp_path}", shares=(0.0,))
+    with pytest.raises(ProbeError, match=r"lacks 'crane', which is the name of crane \(20\) and crane \(30\)"):
+        run_probe("cutout", twice, f"folder:{tmp_path}", shares=(0.0,), classes=("crane", "class 40"))
+    for number in (20, 30):
+        class_map = {"crane": f"crane ({number})", "class 40": "class 40"}
+        for classes in (None, ("tench", f"crane ({number})", "class 40")):
+            result = run_probe(
+                "cutout", twice, f"folder:{tmp_path}", shares=(0.0,), draws=1, class_map=class_map, classes=classes
+            )
+            assert accuracy(result) == (1 if number == 30 else 0.5)
+
+
+def test_names_of_imagenet_are_not_unique_in_the_lists_themselves() -> None:
+    assert len(class_keys(open_clip.IMAGENET_CLASSNAMES)) == len({*class_keys(open_clip.IMAGENET_CLASSNAMES)}) == 1000
+    assert len({*open_clip.IMAGENET_CLASSNAMES}) == 998
 
 
 def test_a_text_tower_takes_the_place_of_a_classifier(monkeypatch: pytest.MonkeyPatch) -> None:

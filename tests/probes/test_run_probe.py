@@ -103,10 +103,10 @@ def test_masks_are_checked_against_their_images(tmp_path: Path, supervised: Visi
     ("name", "options", "message"),
     [
         ("oclusion", {}, "occlusion"),
-        ("occlusion", {"share": 1}, "no setting 'share'; it has shares"),
+        ("occlusion", {"share": 1}, "no setting 'share'; it has kinds, shares"),
         ("occlusion", {"shares": (2.0,)}, "from 0 to 1"),
         ("occlusion", {"shares": 0.5}, "shares takes a value such as"),
-        ("occlusion", {"draws": 1.5}, "draws takes a value such as 5"),
+        ("occlusion", {"draws": 1.5}, "draws takes a value such as 2"),
         ("occlusion", {"shares": ("half",)}, "give values such as"),
         ("shuffle", {"grids": (3,)}, "give values such as"),
         ("attention_distance", {"renormalise": 1}, "such as True"),

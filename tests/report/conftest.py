@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +22,7 @@ from conceptprobe.concepts.contrast import Contrast, contrast
 from conceptprobe.concepts.scores import FeatureScores, score_features
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing import Index, index_activations, open_index
+from conceptprobe.probes.result import ProbeResult, make_curves, make_differences
 from conceptprobe.report import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -212,6 +214,14 @@ class World:
     report: Path
 
 
+@dataclass(frozen=True)
+class Probed:
+    """Results of probes, and a report that has them."""
+
+    results: tuple[ProbeResult, ...]
+    report: Path
+
+
 OBJECTS, PER_OBJECT, BASE_FEATURES = 12, 8, 30
 
 
@@ -308,3 +318,88 @@ def join_layers(parts: Sequence[Index]) -> Index:
 def world(make_world: Callable[..., World]) -> World:
     objects = ("axe", "boat", "cat", "drum", "eel", "flute", "goat", "horn", "ibis", "jug", "kite", "lamp")
     return make_world(objects, ("tools", "animals", "music"), title="Squares", specs=("mini:clip", "mini:supervised"))
+
+
+@pytest.fixture(scope="session")
+def make_probe() -> Callable[..., ProbeResult]:
+    """A function that makes the result of a probe that conceptprobe does not have: one metric over two series of
+    several places, one over single ones, unchanged images, survival by verdict, pictures, and an image without a value.
+
+    Models are given as spec and fingerprint; a name of `texts` stands for another one.
+    """
+
+    def make(
+        models: Mapping[str, str],
+        *,
+        probe: str = "odd",
+        layer: str = "blocks.1.mlp.hidden",
+        texts: Mapping[str, str] | None = None,
+        **known: Any,
+    ) -> ProbeResult:
+        def say(name: str) -> str:
+            return (texts or {}).get(name, name)
+
+        rng = np.random.default_rng(3)
+        images = [say("image 0"), *(f"image {n}" for n in range(1, 24))]
+        points = [("score", "clean", 0.0), *(("score", s, x) for s in ("bent", "torn") for x in (0.25, 0.5, 1.0))]
+        points += [("flips", series, 0.0) for series in ("left", "right")]
+        rows = [
+            pd.DataFrame(
+                {"model": spec, "metric": say(metric), "series": say(series) if series != "clean" else series, "x": x,
+                 "draw": draw, "image": images, "value": np.where(np.arange(24) == 5, np.nan, rng.random(24) - x / 3)}
+            )
+            for spec in models
+            for metric, series, x in points
+            for draw in range(2)
+        ]  # fmt: skip
+        table = pd.concat(rows, ignore_index=True)
+        verdicts = np.array(["object", "conceptual", "unresolved"], object)
+        features, survival = [], []
+        for spec in models:
+            for series, x in (("bent", 0.25), ("bent", 1.0), ("left", 0.0)):
+                own = pd.DataFrame(
+                    {"model": spec, "layer": say(layer), "feature": np.arange(BASE_FEATURES),
+                     "verdict": verdicts[np.arange(BASE_FEATURES) % 3], "series": say(series), "x": x,
+                     "kept": rng.integers(0, 4, BASE_FEATURES) / 4, "r": rng.random(BASE_FEATURES)}
+                )  # fmt: skip
+                own.loc[29, ["kept", "r"]] = np.nan
+                features.append(own)
+                for measure in ("kept", "r"):
+                    means = own.groupby("verdict")[measure].mean().to_dict()
+                    means |= {"all": own[measure].mean(), "conceptual - object": means["conceptual"] - means["object"]}
+                    survival += [
+                        {"model": spec, "layer": say(layer), "verdict": name, "series": say(series), "x": x,
+                         "measure": measure, "value": mean, "low": mean - 0.1, "high": mean + 0.1, "features": 10}
+                        for name, mean in means.items()
+                    ]  # fmt: skip
+        maps = {say("heat"): rng.random((3, 6, 5), np.float32), say("photo"): rng.integers(0, 256, (3, 9, 9), np.uint8)}
+        maps |= {"signed": rng.normal(size=(2, 3, 4, 4)), "vector": np.arange(5.0)}
+        about = {
+            "models": [
+                {"spec": spec, "fingerprint": print_, "head": "zero-shot", "classes": 12, "layers": [layer]}
+                for spec, print_ in models.items()
+            ],
+            "source": {"spec": say("table:images"), "fingerprint": "5" * 64}, "images": 24, "protocol": say("Us, 2026"),
+            "axes": {"bent": say("share bent")}, "settings": {say("shares"): (0.25, 1.0)}, "pooling": "mean", "seed": 4,
+            "versions": {"conceptprobe": "0.1.0"},
+        }  # fmt: skip
+        return ProbeResult(
+            probe, say("How far does it bend?"), table, make_curves(table), make_differences(table),
+            pd.concat(features, ignore_index=True), pd.DataFrame(survival),
+            {f"{spec}/{name}": array for spec in models for name, array in maps.items()}, about | known,
+            (say("Bent by hand."),),
+            ({"name": say("Theirs"), "value": "70 %", "source": "Them 2020", "tag": "paper"},),
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def probed(world: World, make_probe: Callable[..., ProbeResult], tmp_path_factory: pytest.TempPathFactory) -> Probed:
+    """The world's report with two probes: of its models, and of one of them beside a model that has no index here."""
+    prints = {own.manifest.model["spec"]: own.manifest.model["fingerprint"] for own in world.indices}
+    first = make_probe(prints)
+    second = make_probe({"mini:supervised": prints["mini:supervised"], "far:away": "f" * 64})
+    folder = tmp_path_factory.mktemp("probed") / "report"
+    write_report(folder, world.indices, scores=world.scores, concepts=world.concepts, probes=[first, second])
+    return Probed((first, second), folder)

@@ -19,6 +19,8 @@ PAGES = {
     "concept": ("concept.html", "#tools", READY),
     "all concepts": ("concept.html", "", READY),
     "compare": ("compare.html", "", READY),
+    "all probes": ("probes.html", "", READY),
+    "probe": ("probes.html", "#odd?view=apart", READY),
 }
 
 
@@ -35,9 +37,9 @@ def serious(page: Page, **options: object) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", PAGES)
-def test_no_page_has_a_serious_violation(kind: str, world: Any, visit: Callable[..., Page]) -> None:
+def test_no_page_has_a_serious_violation(kind: str, world: Any, probed: Any, visit: Callable[..., Page]) -> None:
     file, fragment, ready = PAGES[kind]
-    page = visit(world.report / file, fragment, ready)
+    page = visit((probed if file == "probes.html" else world).report / file, fragment, ready)
     assert serious(page) == []
     page.emulate_media(color_scheme="dark")
     assert serious(page, runOnly=["color-contrast"]) == []
@@ -56,10 +58,10 @@ def test_the_checker_finds_what_is_wrong(world: Any, visit: Callable[..., Page])
     assert {found.partition(":")[0] for found in serious(page)} == {"color-contrast", "label"}
 
 
-@pytest.mark.parametrize("kind", PAGES)
-def test_the_keyboard_reaches_what_can_be_done(kind: str, world: Any, visit: Callable[..., Page]) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in PAGES if kind != "all probes"])  # which has a link a probe only
+def test_the_keyboard_reaches_what_can_be_done(kind: str, world: Any, probed: Any, visit: Callable[..., Page]) -> None:
     file, fragment, ready = PAGES[kind]
-    page = visit(world.report / file, fragment, ready)
+    page = visit((probed if file == "probes.html" else world).report / file, fragment, ready)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Enter")

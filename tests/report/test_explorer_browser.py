@@ -394,3 +394,19 @@ def test_a_phone_folds_the_filters_away(explorer, context):
         )
         == 1
     )
+
+
+def test_features_that_cannot_be_tested_are_not_filed_as_unresolved(make_index, tmp_path, visit):
+    acts_nf = plant()[:, :6]
+    acts_nf[:, 3] = np.arange(18) % 2  # nine images share the end of its list of three
+    index = make_index(acts_nf, dead=(5,))
+    scores = score_features(index, k=3, draws=2000, visual=None)
+    assert scores.frame.loc[3, ["verdict", "tested"]].tolist() == ["unresolved", False]
+    counts = scores.summary().set_index("verdict")["count"]
+    page = visit(write_report(tmp_path / "out", [index], scores=[scores]).parent / "explorer.html", "", ".card")
+    for verdict in ("unresolved", "untested", "dead", "object"):
+        row = page.locator("#filters .option", has_text=verdict)
+        assert row.locator(".of").text_content() == str(counts[verdict]), verdict
+    page.locator("#filters .option", has_text="untested").locator("input").check()
+    expect(page.locator("#shown")).to_contain_text("1 of 6")
+    assert shown(page) == ["clip/blocks.0.mlp.hidden:3"]

@@ -1,11 +1,15 @@
 """Names, labels and ids that are markup, scripts, very long, right to left: nothing runs, and every page holds."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
+
+from conceptprobe.report import write_report
 
 pytestmark = pytest.mark.browser
 READY = "html[data-ready]"
@@ -57,7 +61,7 @@ def check(page: Page, hostile: Any) -> None:
     assert all(src.startswith(("static/", "data/")) for src in scripts), scripts
     names = page.evaluate("[...document.querySelectorAll('*')].flatMap((node) => node.getAttributeNames())")
     assert not [name for name in names if name.startswith("on")]
-    assert page.locator("main :is(i, img, script)").count() == 0
+    assert page.locator("main :is(i, script), main img:not(#artifacts img)").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     for href in page.evaluate("[...document.querySelectorAll('a')].map((node) => node.getAttribute('href'))"):
         parts = urlsplit(href or "#")
@@ -140,3 +144,52 @@ def test_missing_images_are_said_and_have_a_placeholder(
     names = read_data(hostile.report, "concepts")["name"]
     page = open_quietly(visit, hostile, "concept.html", f"#{quote(names[0], safe='')}")
     assert page.locator("#images .tile.missing").count() == 1
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """A report of hostile texts."""
+
+    report: Path
+
+
+@pytest.fixture(scope="module")
+def hostile_probes(make_probe: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A report of a probe whose every text is hostile."""
+    names = ("bent", "torn", "left", "right", "score", "flips", "heat", "photo", "image 0", "share bent", "Theirs",
+             "Us, 2026", "Bent by hand.", "table:images", "shares", "How far does it bend?")  # fmt: skip
+    texts = dict(zip(names, (*OBJECTS, *GROUPS, IDS[0]), strict=True))
+    texts["blocks.1.mlp.hidden"] = SPECS[1]
+    texts |= {"Bent by hand.": "<script>window.hacked=1</script>" * 400, "How far does it bend?": TITLE}
+    result = make_probe({SPECS[0]: "1" * 64, OBJECTS[3]: "2" * 64}, probe=OBJECTS[0], texts=texts)
+    report = tmp_path_factory.mktemp("hostile") / "report"
+    write_report(report, probes=[result, make_probe({SPECS[1]: "3" * 64}, probe="../../x", texts=texts)], title=TITLE)
+    return Hostile(report)
+
+
+@pytest.mark.parametrize("number", [-1, 0, 1])
+def test_probe_pages_hold(
+    number: int, hostile_probes: Any, read_data: Callable[..., Any], visit: Callable[..., Page]
+) -> None:
+    keys = [own["key"] for own in read_data(hostile_probes.report, "report")["probes"]]
+    assert {path.name for path in (hostile_probes.report / "probes").iterdir() if path.is_dir()} == {*keys}
+    fragment = f"#{quote(keys[number])}" if number >= 0 else ""
+    page = open_quietly(visit, hostile_probes, "probes.html", fragment)
+    check_at_both_widths(page, hostile_probes)
+    assert page.locator("bdi", has_text="<script>window.hacked=7</script>").count() > 0
+
+
+def test_the_overview_of_hostile_probes_holds(hostile_probes: Any, visit: Callable[..., Page]) -> None:
+    check_at_both_widths(open_quietly(visit, hostile_probes, "index.html"), hostile_probes)
+
+
+def test_addresses_of_probes_that_mean_nothing_do_no_harm(hostile_probes: Any, visit: Callable[..., Page]) -> None:
+    page = visit(hostile_probes.report / "probes.html", "#<img src=x onerror=window.hacked=1>", READY)
+    for address in (
+        "%",
+        "..-..-x?series=99.x&layer=<b>&measure=9&at=0:<i>&pair=7-8&view=z",
+        "javascript:window.hacked=2",
+    ):
+        page.evaluate("(address) => { location.hash = address; }", address)
+        page.wait_for_timeout(150)
+        check(page, hostile_probes)

@@ -11,7 +11,7 @@ def test_an_index_without_labels_vectors_or_scores_is_shown_without_them(make_in
     about = read_data(tmp_path / "report", "report")
     assert about["has"] == {
         "scores": False, "names": False, "concepts": False, "contrast": 0, "visualizations": 0,
-        "other_visualizations": 0, "maps": False, "labels": False, "tags": False, "full_images": None,
+        "other_visualizations": 0, "maps": False, "labels": False, "tags": False, "full_images": None, "probes": 0,
     }  # fmt: skip
     assert "nothing is known of what the 18 images show" in about["concepts_note"]
     assert set(read_data(tmp_path / "report", "catalogue")["columns"]) == {"flags", "top", "firing_rate", "max"}

@@ -4,9 +4,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from conceptprobe.concepts.concept_set import ConceptSet
+from conceptprobe.concepts.families import concepts_of
 from conceptprobe.concepts.scores import score_features
 from conceptprobe.report import ReportError
-from conceptprobe.report.commands import build_command, feature_cli, feature_python, run_commands
+from conceptprobe.report.commands import (
+    build_command,
+    feature_cli,
+    feature_python,
+    label_command,
+    run_commands,
+    score_command,
+)
 from conceptprobe.report.models import make_models, numbered, plain_name
 
 RANDOM = np.random.default_rng(2).normal(size=(18, 8))
@@ -94,3 +103,27 @@ def test_the_lines_of_python_give_the_features_page(indices, scores, monkeypatch
     exec(text.rpartition("\n")[0], known)
     assert eval(text.rpartition("\n")[2], known)[3]["feature"] == 3
     assert all("{feature}" in line or line.startswith("conceptprobe score") for line in feature_cli(model))
+
+
+def test_the_commands_say_what_concepts_and_words_were(make_index, make_source):
+    source = make_source()
+    own = make_index(RANDOM, source=source)
+    ids = own.images["id"].tolist()
+    families = {
+        "": concepts_of(own),
+        "--taxonomy columns:style": concepts_of(own, "columns:style"),
+        "--concepts CONCEPTS": ConceptSet.from_sets({"some": ids[:4], "others": ids[4:9]}, ids),
+    }
+    for options, family in families.items():
+        scores = score_features(own, family, k=3, draws=100, visual=None)
+        model = make_models([own], [scores])[0]
+        line = score_command(own, scores.settings, "out")
+        assert options in line
+        assert ("--taxonomy" in line or "--concepts" in line) == bool(options)
+        assert options in run_commands([model], [])[-1]
+        (python,) = [text for text in feature_python(model) if text.startswith("concepts = ")]
+        assert options.partition(" ")[2] in python
+        assert "score_features(index, concepts," in "\n".join(feature_python(model))
+    names = {"scorer": "mini:clip", "layers": list(own.layers), "k": 5, "q": 0.05, "templates": ["{}"], "seed": 0}
+    for given, said in (("mini", "mini"), ("/home/me/birds.txt", "birds.txt"), (None, "WORDS")):
+        assert f"--words {said} " in label_command(own, names | {"word_list": given}, "out")

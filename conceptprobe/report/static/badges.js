@@ -10,7 +10,7 @@
     polysemantic: { shape: "◐", words: "its top images share a concept, and the others share another, unrelated one" },
     unresolved: { shape: "○", words: "none of the other verdicts can be said; the reason is given" },
     dead: { shape: "×", words: "its activation hardly varies between images" },
-    untested: { shape: "·", words: "it has no verdict" },
+    untested: { shape: "·", words: "it has no verdict, or its list could not be tested" },
   };
 
   app.verdictBadge = function (verdict) {

@@ -24,11 +24,12 @@
       this.count = count;
       if (!this.height) return this.layout();
       this.stretch();
+      const above = this.above(); // once, before anything is filled: each look at a changed page is a layout
       for (const [position, node] of this.shown) {
         if (position < this.reachable) this.fill(node, position);
         else this.drop(position, node);
       }
-      this.draw();
+      this.draw(above);
     }
 
     // Columns and heights for the width that there is; the first card in view stays in view.
@@ -87,14 +88,13 @@
       return this.top() - this.container.getBoundingClientRect().top;
     }
 
-    first() {
-      return Math.max(0, Math.floor((this.above() + this.gap) / (this.height + this.gap))) * this.columns;
+    first(above = this.above()) {
+      return Math.max(0, Math.floor((above + this.gap) / (this.height + this.gap))) * this.columns;
     }
 
-    draw() {
+    draw(above = this.above()) {
       if (!this.height) return;
       const step = this.height + this.gap;
-      const above = this.above();
       const from = Math.max(0, Math.floor(above / step) - SPARE_ROWS) * this.columns;
       const to = Math.min(this.reachable, (Math.ceil((above + window.innerHeight) / step) + SPARE_ROWS) * this.columns);
       for (const [position, node] of this.shown) {
@@ -105,7 +105,7 @@
       }
       for (const node of this.spare) node.remove();
       this.order();
-      this.onFirst(this.first());
+      this.onFirst(this.first(above));
     }
 
     place(position) {

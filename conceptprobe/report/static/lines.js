@@ -32,10 +32,10 @@
   };
 
   // Link, verdict and concept above, images below.
-  app.featureLine = function (catalogue, g, { count = 4, extra = null } = {}) {
+  app.featureLine = function (catalogue, g, { count = 4, extra = null, verdict = catalogue.verdict(g) } = {}) {
     const concept = catalogue.concept(g);
     return element("div", { class: "line" },
-      element("div", { class: "line-head" }, app.featureLink(catalogue, g, true), app.verdictBadge(catalogue.verdict(g)), extra),
+      element("div", { class: "line-head" }, app.featureLink(catalogue, g, true), app.verdictBadge(verdict), extra),
       element("div", { class: "line-concept" }, concept === null ? element("span", { class: "none", text: "no concept" }) : app.conceptLink(concept, "clip")),
       app.imageStrip(catalogue, g, count),
     );

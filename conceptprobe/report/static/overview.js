@@ -13,6 +13,10 @@
   const sum = (values) => values.reduce((total, value) => total + value, 0);
 
   function fillLead() {
+    if (!report.models.length) {
+      app.byId("lead").append(`${format.plural(report.probes.length, "probe")} of how models behave. There is no index in this report, and so nothing of their features but what survives.`);
+      return;
+    }
     const names = measures.layerNames();
     const sources = [...new Set(report.sources.map((source) => source.spec))];
     app.byId("lead").append(
@@ -227,16 +231,21 @@
     app.byId("notes").append(...texts.map((text) => element("li", {}, isolate(text), ".")));
   }
 
-  try {
-    fillLead();
+  async function fillModels() {
     app.byId("glances").append(...report.models.map(makeGlance));
     fillLayers();
-    fillReading();
-    app.fillRuns();
     const contrasts = report.has.contrast ? await app.load("contrast") : [];
     fillContrasts(contrasts);
     await fillCharts(contrasts);
     await fillExamples();
+  }
+
+  try {
+    fillLead();
+    if (report.has.probes) app.byId("probes").append(app.makeProbeCards("h3"));
+    fillReading();
+    app.fillRuns();
+    if (report.models.length) await fillModels();
     document.documentElement.dataset.ready = "true";
   } catch (error) {
     app.fail(error);

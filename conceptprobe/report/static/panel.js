@@ -118,9 +118,8 @@
   };
 
   function hasVerdict(catalogue, name) {
-    if (!catalogue.columns.verdict) return name === "dead" || name === "untested";
-    const number = catalogue.verdicts.indexOf(name);
-    return number < 0 ? catalogue.columns.verdict.includes(255) : catalogue.columns.verdict.includes(number);
+    for (let g = 0; g < catalogue.count; g++) if (app.filedVerdict(catalogue, g) === name) return true;
+    return !catalogue.columns.verdict && (name === "dead" || name === "untested");
   }
 
   // Checkboxes with counts. None checked means all.

@@ -14,19 +14,45 @@
       .fold(text)
       .split(/[^\p{L}\p{N}]+/u)
       .filter(Boolean);
-  const pad = (text) => ` ${split(text).join(" ")}`;
+
+  // Texts by their distinct words: a word is looked for once, however many texts have it.
+  class Words {
+    constructor(texts) {
+      const numbers = new Map();
+      const lists = texts.map((text) =>
+        split(text).map((word) => {
+          if (!numbers.has(word)) numbers.set(word, numbers.size);
+          return numbers.get(word);
+        }),
+      );
+      this.words = Array.from(numbers.keys(), (word) => ` ${word}`);
+      this.ends = new Uint32Array(lists.length);
+      let end = 0;
+      lists.forEach((list, i) => (this.ends[i] = end += list.length));
+      this.numbers = Uint32Array.from(lists.flat());
+    }
+
+    // For every text 0, 1 where it has the word with an error, EXACT where one of its words begins with it.
+    match(word) {
+      const own = matchWords(this.words, word);
+      const found = new Uint8Array(this.ends.length);
+      for (let i = 0, at = 0; i < found.length; i++)
+        for (; at < this.ends[i]; at++) if (own[this.numbers[at]] > found[i]) found[i] = own[this.numbers[at]];
+      return found;
+    }
+  }
 
   class Search {
     constructor(catalogue) {
       this.catalogue = catalogue;
       const { table } = catalogue.images;
       this.texts = {
-        words: catalogue.words.map(pad),
-        concepts: catalogue.concepts.map(pad),
-        labels: (table.labels || []).map(pad),
-        tags: (table.tag_names || []).map(pad),
-        layers: app.layers.map((layer) =>
-          pad(`${layer.name} ${app.report.models[layer.model].label} ${app.report.models[layer.model].key}`),
+        words: new Words(catalogue.words),
+        concepts: new Words(catalogue.concepts),
+        labels: new Words(table.labels || []),
+        tags: new Words(table.tag_names || []),
+        layers: new Words(
+          app.layers.map((layer) => `${layer.name} ${app.report.models[layer.model].label} ${app.report.models[layer.model].key}`),
         ),
       };
       this.ids = null; // by image, when they have been loaded
@@ -41,10 +67,10 @@
       for (let n = 0; n < images.count; n += images.chunk) {
         const part = await app.load(`images/${Math.floor(n / images.chunk)}`);
         part.id.forEach(
-          (id, i) => (ids[part.first + i] = pad(part.caption && part.caption[i] ? `${id} ${part.caption[i]}` : id)),
+          (id, i) => (ids[part.first + i] = part.caption && part.caption[i] ? `${id} ${part.caption[i]}` : id),
         );
       }
-      this.ids = ids;
+      this.ids = new Words(ids);
       this.kept.clear();
       return true;
     }
@@ -97,9 +123,9 @@
       const { columns } = catalogue;
       const scores = new Float32Array(catalogue.count);
       const images = this.scoreImages(word);
-      const layers = match(this.texts.layers, word);
-      const words = match(this.texts.words, word);
-      const concepts = match(this.texts.concepts, word);
+      const layers = this.texts.layers.match(word);
+      const words = this.texts.words.match(word);
+      const concepts = this.texts.concepts.match(word);
       const across = columns.top.shape[1];
       for (const [l, layer] of app.layers.entries()) {
         for (let g = layer.start; g < layer.start + layer.count; g++) {
@@ -122,12 +148,12 @@
 
     scoreImages(word) {
       const { images } = this.catalogue;
-      const labels = match(this.texts.labels, word);
-      const tags = match(this.texts.tags, word);
+      const labels = this.texts.labels.match(word);
+      const tags = this.texts.tags.match(word);
       const lists = (images.table.tag_lists || []).map((list) =>
         list.reduce((best, tag) => Math.max(best, tags[tag]), 0),
       );
-      const ids = this.ids ? match(this.ids, word) : null;
+      const ids = this.ids ? this.ids.match(word) : null;
       const scores = new Uint8Array(images.count);
       for (let n = 0; n < scores.length; n++) {
         const label = images.labels ? WEIGHTS.label * (labels[images.labels[n]] || 0) : 0;
@@ -138,13 +164,13 @@
     }
   }
 
-  // For every text 0, 1 where it has the word with an error, EXACT where one of its words begins with it.
-  function match(texts, word) {
-    const found = new Uint8Array(texts.length);
+  // The same for words, each with a space before it.
+  function matchWords(words, word) {
+    const found = new Uint8Array(words.length);
     const latin = /^[a-z\d]+$/.test(word);
-    if (latin && word.length > 2) for (const i of fuzzy.filter(texts, word) || []) found[i] = 1;
+    if (latin && word.length > 2) for (const i of fuzzy.filter(words, word) || []) found[i] = 1;
     const beginning = latin ? ` ${word}` : word; // scripts without spaces between words
-    for (let i = 0; i < texts.length; i++) if (texts[i].includes(beginning)) found[i] = EXACT;
+    for (let i = 0; i < words.length; i++) if (words[i].includes(beginning)) found[i] = EXACT;
     return found;
   }
 

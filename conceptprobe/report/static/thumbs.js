@@ -76,6 +76,8 @@
 
   // Shows an image in a .tile; null empties it. `images` is what loadImages gave.
   app.fillTile = function (tile, images, n) {
+    if (tile.image === n) return tile;
+    tile.image = n;
     tile.classList.toggle("empty", n === null);
     tile.classList.toggle("missing", n !== null && images.missing(n));
     if (n === null || images.missing(n)) tile.style.backgroundImage = "";
@@ -98,6 +100,7 @@
 
   // Shows visualization n, small, in a .tile.
   app.fillVisualization = function (tile, n) {
+    tile.image = undefined;
     tile.classList.remove("empty", "missing");
     showPart(tile, `vis/sheet-${Math.floor(n / grid ** 2)}.webp`, n % grid ** 2, grid);
     return tile;

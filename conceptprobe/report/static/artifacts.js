@@ -1,0 +1,63 @@
+"use strict";
+// What else a probe left: pictures and maps with their scale, published figures, and its tables as files.
+(function () {
+  const app = window.conceptprobe;
+  const { element, format, isolate } = app;
+  const KINDS = {
+    linear: "linear scale",
+    log: "logarithmic scale",
+    diverging: "linear scale with 0 in the middle",
+  };
+
+  // A figure for each artifact, its pictures by model.
+  app.makeArtifacts = (probe) => probe.artifacts.map((artifact) => makeArtifact(probe, artifact));
+
+  function makeArtifact(probe, { name, scale, models }) {
+    const parts = models.map((own) => {
+      const count = own.files.flat().length;
+      const rows = own.files.map((files, row) =>
+        element("div", { class: `pictures${scale ? " maps" : ""}` }, files.map((file, column) => makePicture(file, own, `${name}, ${place(own, row, column)}`))),
+      );
+      const words = own.files.length
+        ? `${own.shape.join(" × ")}${count < own.pictures ? `; ${format.count(count)} of ${format.count(own.pictures)} pictures` : ""}`
+        : `an array of ${own.shape.join(" × ") || "one number"} (${own.type}), which has the shape of no picture`;
+      return element("div", { class: "by-model" }, element("p", { class: "whose" }, own.model >= 0 && app.probedLabel(probe.models[own.model]), element("span", { class: "of", text: words })), rows);
+    });
+    return element("figure", { class: "artifact panel" }, element("figcaption", {}, element("h3", {}, isolate(name)), scale && makeScale(scale, models.length)), element("div", { class: "artifact-models" }, parts));
+  }
+
+  const place = (own, row, column) => (own.files.length > 1 ? `row ${row + 1}, picture ${column + 1}` : `picture ${column + 1} of ${own.files[0].length}`);
+
+  function makePicture(file, { size }, words) {
+    const [height, width] = size;
+    return element("img", { src: file, alt: words, loading: "lazy", decoding: "async", width, height });
+  }
+
+  function makeScale({ kind, low, high, file }, models) {
+    return element("div", { class: "scale" },
+      element("span", { text: format.number(low) }), element("img", { src: file, alt: `colours from ${format.number(low)} to ${format.number(high)}` }), element("span", { text: format.number(high) }),
+      element("span", { class: "of", text: `${KINDS[kind]}${models > 1 ? ", one for all models" : ""}` }),
+    );
+  }
+
+  // Figures that others published: context, apart from the results.
+  app.makeContext = function (context) {
+    const rows = context.map(([name, value, source, tag]) =>
+      element("tr", {}, element("th", { scope: "row" }, isolate(name)), element("td", {}, isolate(value)), element("td", {}, isolate(source)), element("td", {}, element("span", { class: "tag" }, isolate(tag)))),
+    );
+    const heads = ["What", "Published", "By", "Read in"].map((text) => element("th", { scope: "col", text }));
+    return element("table", { class: "data" }, element("thead", {}, element("tr", {}, heads)), element("tbody", {}, rows));
+  };
+
+  function size(bytes) {
+    const [unit, words] = bytes >= 1e6 ? [1e6, "MB"] : [1e3, "kB"];
+    return `${format.number(bytes / unit, 2)} ${words}`;
+  }
+
+  app.makeFiles = (files) =>
+    element("ul", { class: "files" }, files.map(({ name, rows, bytes, file }) =>
+      element("li", {},
+        file ? element("a", { href: file, download: file.slice(file.lastIndexOf("/") + 1), text: file.slice(file.lastIndexOf("/") + 1) }) : element("b", { text: name }),
+        ` ${format.plural(rows, "row")}, ${file ? size(bytes) : `${size(bytes)} packed: too large for a report, but load_probe reads them`}`,
+      )));
+})();
