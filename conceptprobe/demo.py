@@ -1,4 +1,4 @@
-"""The main job on the embedded default: both mini twins over the emoji, their scores and contrast, and a report."""
+"""The main job on the embedded default: both mini twins over the emoji, scores, contrast, two probes, and a report."""
 
 import os
 from pathlib import Path
@@ -10,19 +10,22 @@ from conceptprobe.device import resolve_device
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index
 from conceptprobe.models import load_model
+from conceptprobe.probes import run_probe
 from conceptprobe.report import write_report
 
 TWINS = ("mini:clip", "mini:supervised")
 LAYERS = "blocks[-4:].mlp.hidden"
+PROBES = ("attention_distance", "shuffle")
+PROBED = 256
 TITLE = "Emoji: a CLIP-trained ViT and its supervised twin"
 
 
 def run_demo(out: str | os.PathLike[str], *, device: str = "auto", progress: bool = False) -> Path:
     """Index the emoji with both twins (last four blocks, `mlp.hidden`), score every feature as object or concept,
-    contrast the twins, and write the report.
+    contrast the twins, run two quick probes, and write the report.
 
     Args:
-        out: A folder; gets `indices/`, `scores/`, `contrast/` and `report/`. An earlier demo there is replaced.
+        out: A folder; gets `indices/`, `scores/`, `contrast/`, `probes/` and `report/`; an earlier demo is replaced.
         device: Where the models run.
         progress: Show bars on stderr.
 
@@ -32,12 +35,13 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", progress: boo
     out = Path(out)
     target = resolve_device(device)
     images = load_images("mini:emoji")
+    models = [load_model(spec, device=target) for spec in TWINS]
     indices = [
         build_index(
-            load_model(spec, device=target), images, LAYERS, out / "indices" / spec.replace(":", "-"),
+            model, images, LAYERS, out / "indices" / model.spec.replace(":", "-"),
             overwrite=True, progress=progress,
         )
-        for spec in TWINS
+        for model in models
     ]  # fmt: skip
     concepts = concepts_of(indices[0])
     scores = [score_features(index, concepts, images=images, progress=progress) for index in indices]
@@ -45,7 +49,11 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", progress: boo
         own.save(out / "scores" / spec.replace(":", "-"))
     difference = contrast(*indices, scores=scores, concepts=concepts, progress=progress)
     difference.save(out / "contrast")
+    verdicts = dict(zip(TWINS, scores, strict=True))
+    probes = [run_probe(name, models, images, n=PROBED, scores=verdicts) for name in PROBES]
+    for found in probes:
+        found.save(out / "probes" / found.probe)
     return write_report(
-        out / "report", indices, scores=scores, contrasts=[difference], concepts=concepts, title=TITLE,
+        out / "report", indices, scores=scores, contrasts=[difference], probes=probes, concepts=concepts, title=TITLE,
         progress=progress,
     )  # fmt: skip

@@ -139,7 +139,7 @@ PROBE = Probe(
     run=run,
     check=check,
     axes={"": "block"},
-    needs=frozenset({"classes"}),
+    needs=frozenset({"answers", "labels"}),
     context=tuple(
         {
             "name": f"CLS of the last 4 blocks together, against the last one's, {name}",

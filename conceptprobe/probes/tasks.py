@@ -155,7 +155,7 @@ def _enough_images(items: Items) -> tuple[str, tuple[str, ...]]:
     if not found:
         raise ProbeError(
             f"{len(items)} images of {len({*items.classes})} labels are fewer than {ENOUGH} a label, and no column of "
-            f"{items.source.spec} groups the labels: give more images, or name a column as target="
+            f"{items.source.spec} that groups labels has as many: give more images, or name a column as target="
         )
     finest = max(found, key=lambda column: len({*found[column]}))
     return finest, found[finest]

@@ -114,6 +114,17 @@ def test_without_enough_images_linear_probes_are_left_out_and_it_says_so() -> No
     assert "No linear probes: 8 images" in result.caveats[0]
 
 
+def test_a_model_that_cannot_name_classes_has_linear_probes_and_its_embedding() -> None:
+    result = run_probe(
+        "block_readout", "mini:distilled", "mini:emoji", n=24, target="group", test=0.6, last=2, c_values=(0.1,)
+    )
+    assert {*result.rows["metric"]} == {"cosine", "r", METRIC}
+    by_block = result.curves[(result.curves["series"] == "own head") & (result.curves["metric"] == "cosine")]
+    assert by_block["value"].iloc[-1] == pytest.approx(1, abs=1e-6)
+    assert by_block["value"].iloc[0] < 0.9
+    assert "last 2 blocks together" in {*result.rows["series"]}
+
+
 def test_bad_input_is_refused_before_any_compute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VisionModel, "capture", lambda *args: pytest.fail("it computed"))
     known = ("skull", "pizza")
