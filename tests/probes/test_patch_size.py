@@ -119,8 +119,8 @@ def test_only_what_the_parts_need_is_asked_for() -> None:
     )
     assert {*result.curves["x"]} == {8, 14}
     assert all(model["head"] is None for model in result.about["models"])
-    with pytest.raises(ProbeError, match="neither a classifier"):
-        run_probe("patch_size", models, "mini:emoji", n=4)
+    result = run_probe("patch_size", models, "mini:emoji", n=4, layers=(), probes=("shuffle",))
+    assert {*result.curves["metric"]} == {"cosine", "r"}
 
 
 @pytest.mark.parametrize(
