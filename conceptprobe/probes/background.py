@@ -41,11 +41,7 @@ def run(subject: Subject, items: Items, settings: Background, seed: int) -> Find
     findings = behave(subject, items, conditions, seed)
     share = float(masks_nhw.float().mean())
     note = f"The masks show {share:.0%} of the pixels; where images were drawn on one colour, the background is blank."
-    caveats = [note]
-    if items.left_out:
-        whole = len(items) + items.left_out
-        caveats.append(f"Left out for want of an alpha channel: {items.left_out} of {whole} images.")
-    return Findings(findings.rows, findings.features, findings.survival, caveats=tuple(caveats))
+    return findings.with_caveat(note)
 
 
 class Shown:

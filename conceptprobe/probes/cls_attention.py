@@ -7,12 +7,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from conceptprobe.models import Layer, VisionModel
+from conceptprobe.models import VisionModel
 from conceptprobe.models.preprocessing import as_floats
 from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.items import Items
 from conceptprobe.probes.objects import PatchedObjects, patched_objects
 from conceptprobe.probes.probe import Findings, Probe, rows_of
+from conceptprobe.probes.saliency import attention_layers, holding
 from conceptprobe.probes.subject import Condition, Subject, image_generators
 
 BATCH = 16
@@ -45,7 +46,7 @@ class ClsAttention:
 
 def check(subject: Subject, items: Items, settings: ClsAttention) -> None:
     """Refuse a model without the token that looks, or without a grid of patches."""
-    for layer in _attention(subject.model):
+    for layer in attention_layers(subject.model):
         if layer.grid is None:
             raise ProbeError(f"{subject.model.spec} has no grid of patches to lay attention on")
         if settings.token is None and layer.cls is None:
@@ -60,7 +61,7 @@ def check(subject: Subject, items: Items, settings: ClsAttention) -> None:
 def run(subject: Subject, items: Items, settings: ClsAttention, seed: int) -> Findings:
     """Masks of every head of every block, against the objects."""
     maps = attention_maps(subject.model, items, settings.token)
-    grid = _attention(subject.model)[0].grid
+    grid = attention_layers(subject.model)[0].grid
     assert grid is not None, subject.model
     objects = patched_objects(items, subject.model, grid)
     frames, caveats = [], [f"{ORACLE} is chosen for every object with its mask in hand: compare {RANDOM_ORACLE}."]
@@ -73,16 +74,13 @@ def run(subject: Subject, items: Items, settings: ClsAttention, seed: int) -> Fi
         f"{subject.model.spec}, block {block}: the head that is best on one half of the images and fixed for the other "
         f"is head {first} and head {second}."
     )
-    if items.left_out:
-        whole = len(items) + items.left_out
-        caveats.append(f"Left out for want of an alpha channel: {items.left_out} of {whole} images.")
     artifacts = _shown_maps(subject.model, items, maps_nhp, grid, settings) if settings.shown else {}
     return Findings(pd.concat(frames, ignore_index=True), artifacts=artifacts, caveats=tuple(caveats))
 
 
 def attention_maps(model: VisionModel, items: Items, token: int | None) -> dict[int, np.ndarray]:
     """What a token pays to each patch, in shares of what it pays to all patches: float64 [n,heads,patches] a block."""
-    layers = {layer.name: layer for layer in _attention(model)}
+    layers = {layer.name: layer for layer in attention_layers(model)}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in layers}
 
     def see(name: str, probs_bhtt: Tensor) -> None:
@@ -102,14 +100,9 @@ def attention_maps(model: VisionModel, items: Items, token: int | None) -> dict[
 def keep_mass(maps_sp: np.ndarray, mass: float) -> np.ndarray:
     """The fewest patches that hold a share of a map's sum, the highest first: bool, in the shape of the maps.
 
-    Of equal patches the first are kept. What rounding adds to a sum counts for nothing.
+    Of equal patches the first are kept.
     """
-    order_sp = np.argsort(-maps_sp, axis=-1, kind="stable")
-    sorted_sp = np.take_along_axis(maps_sp, order_sp, -1)
-    before_sp = sorted_sp.cumsum(-1) - sorted_sp
-    kept_sp = np.zeros(maps_sp.shape, bool)
-    np.put_along_axis(kept_sp, order_sp, before_sp < mass * maps_sp.sum(-1, keepdims=True) * (1 - 1e-9), -1)
-    return kept_sp
+    return holding(maps_sp, np.argsort(-maps_sp, axis=-1, kind="stable"), mass)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,10 +185,6 @@ def _best_head(score_nh: np.ndarray) -> int:
     return int(known_nh.mean(0).argmax()) if len(known_nh) else 0
 
 
-def _attention(model: VisionModel) -> list[Layer]:
-    return [layer for layer in model.layers if layer.kind == "attention"]
-
-
 def _block_frames(found: BlockScores, choice: FixedHeads, block: int, ids: tuple[str, ...]) -> list[pd.DataFrame]:
     series = found.series | {"fixed head": choice.of(found.heads_nh)}
     series |= {f"head {head}": value_n for head, value_n in enumerate(found.heads_nh.T)}
@@ -217,7 +206,7 @@ def _shown_maps(
 ) -> dict[str, np.ndarray]:
     """Of some images, spread over all: which they are, what the model sees, its masks, and the last block's maps."""
     chosen = np.unique(np.linspace(0, len(items) - 1, min(settings.shown, len(items))).round().astype(np.int64))
-    some = Items(items.source, items.rows[chosen], masks_folder=items.masks_folder)
+    some = items.at(chosen)
     maps_mhp = maps_nhp[chosen]
     shape = (len(chosen), maps_mhp.shape[1], *grid)
     return {

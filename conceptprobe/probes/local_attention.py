@@ -11,6 +11,7 @@ from conceptprobe.models import Layer, VisionModel
 from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.items import Items
 from conceptprobe.probes.probe import Findings, Probe, behave
+from conceptprobe.probes.saliency import attention_layers
 from conceptprobe.probes.subject import Condition, Subject
 
 
@@ -67,11 +68,6 @@ def hiding_radii(subject: Subject, settings: LocalAttention) -> list[int]:
             f"so give radii below {widest}"
         )
     return hiding
-
-
-def attention_layers(model: VisionModel) -> list[Layer]:
-    """The attention probabilities of all blocks."""
-    return [layer for layer in model.layers if layer.kind == "attention"]
 
 
 def localised(model: VisionModel, *, radius: int, relay: bool) -> AbstractContextManager[object]:

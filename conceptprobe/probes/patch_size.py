@@ -15,6 +15,7 @@ from conceptprobe.probes.cls_attention import ORACLE, RANDOM_ORACLE, ClsAttentio
 from conceptprobe.probes.cutout import Cutout
 from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.items import Items
+from conceptprobe.probes.linear import residual_layers
 from conceptprobe.probes.occlusion import Occlusion
 from conceptprobe.probes.probe import Findings, Probe
 from conceptprobe.probes.shuffle import Shuffle
@@ -125,7 +126,7 @@ def run(subject: Subject, items: Items, settings: PatchSize, seed: int) -> Findi
 def facts(model: VisionModel) -> str:
     """What else differs between checkpoints, as far as the model itself tells."""
     grid = next(layer.grid for layer in model.layers if layer.kind == "tokens" and layer.grid is not None)
-    residuals = [layer for layer in model.layers if layer.name.startswith("blocks.") and layer.name.endswith(".resid")]
+    residuals = residual_layers(model)
     millions = sum(weight.numel() for weight in model.module.parameters()) / 1e6
     return (
         f"{model.spec}: patches of {patch_pixels(model):g} pixels, {grid[0]} x {grid[1]} of them in images of "

@@ -266,10 +266,14 @@ def assemble(
         for spec, findings in zip(specs, found, strict=True)
         for name, array in findings.artifacts.items()
     }
+    caveats = [text for findings in found for text in findings.caveats]
+    if items.left_out:
+        whole = len(items) + items.left_out
+        caveats.append(f"Left out for want of an alpha channel: {items.left_out} of {whole} images.")
     return ProbeResult(
         probe.name, probe.question, rows, make_curves(rows),
         make_differences(rows, x_of_model=probe.x_of_model), join("features"), join("survival"), artifacts, about,
-        tuple(dict.fromkeys(text for findings in found for text in findings.caveats)), probe.context,
+        tuple(dict.fromkeys(caveats)), probe.context,
     )  # fmt: skip
 
 

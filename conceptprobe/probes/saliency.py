@@ -63,9 +63,14 @@ def cls_attention_layer(guide: VisionModel, head: int | None) -> Layer:
     return layer
 
 
+def attention_layers(model: VisionModel) -> list[Layer]:
+    """The attention probabilities of all blocks."""
+    return [layer for layer in model.layers if layer.kind == "attention"]
+
+
 def last_attention(model: VisionModel) -> Layer | None:
     """The last attention that has a CLS token and a grid of patches."""
-    found = [x for x in model.layers if x.kind == "attention" and x.cls is not None and x.grid is not None]
+    found = [layer for layer in attention_layers(model) if layer.cls is not None and layer.grid is not None]
     return found[-1] if found else None
 
 
@@ -76,12 +81,12 @@ def ranked(saliency_nc: np.ndarray, ids: tuple[str, ...], seed: int) -> np.ndarr
 
 
 def holding(saliency_nc: np.ndarray, order_nc: np.ndarray, share: float) -> np.ndarray:
-    """The fewest cells, the most salient first, that hold a share of an image's saliency: bool [n,cells], none for 0.
+    """The fewest cells, in the order given, that hold a share of an image's saliency: bool [...,cells], none for 0.
 
     What rounding adds to a sum counts for nothing. An image without any has no such cells.
     """
-    sorted_nc = np.take_along_axis(saliency_nc, order_nc, 1)
-    before_nc = sorted_nc.cumsum(1) - sorted_nc
+    sorted_nc = np.take_along_axis(saliency_nc, order_nc, -1)
+    before_nc = sorted_nc.cumsum(-1) - sorted_nc
     held_nc = np.zeros(saliency_nc.shape, bool)
-    np.put_along_axis(held_nc, order_nc, before_nc < share * saliency_nc.sum(1, keepdims=True) * (1 - 1e-9), 1)
+    np.put_along_axis(held_nc, order_nc, before_nc < share * saliency_nc.sum(-1, keepdims=True) * (1 - 1e-9), -1)
     return held_nc

@@ -140,7 +140,7 @@ def run_made(subject: Subject, items: Items, settings: ShapeBias, seed: int) -> 
     frames.append(conflict_rows(subject, conflict_nchw, response, ids, classes, textures, STAND_IN))
     rows = pd.concat(frames, ignore_index=True)
     artifacts = {"stand-ins": conflict_nchw[:SHOWN].numpy()}
-    caveats = made_caveats(subject, items, settings)
+    caveats = made_caveats(subject, settings)
     if record is None:
         return Findings(rows, artifacts=artifacts, caveats=caveats)
     record.add(AGAINST_SHAPE, 0, response)
@@ -232,20 +232,16 @@ def alike_survival(
     return record
 
 
-def made_caveats(subject: Subject, items: Items, settings: ShapeBias) -> tuple[str, ...]:
+def made_caveats(subject: Subject, settings: ShapeBias) -> tuple[str, ...]:
     """What stand-ins are, and what they are not."""
     assert subject.head is not None, subject
-    caveats = [
+    return (
         "Stand-ins, no cue-conflict images of Geirhos et al.: the silhouette of one image is filled with patches from "
         f"inside another, {settings.patch:.2g} of the image's side wide. No figure of theirs can be compared.",
         f"The model chooses among {len(subject.head.classes)} classes and not among 16. How well it knows each cue "
         "alone is in the series `silhouette` and `texture alone`.",
         CONDITIONAL,
-    ]
-    if items.left_out:
-        whole = len(items) + items.left_out
-        caveats.append(f"Left out for want of an alpha channel: {items.left_out} of {whole} images.")
-    return tuple(caveats)
+    )
 
 
 def scores_of(response: Response) -> np.ndarray:

@@ -112,9 +112,6 @@ def run(subject: Subject, items: Items, settings: ShapeDistillation, seed: int) 
         cosine_n = alikeness(*(token.value_nc.cpu().numpy() for token in own))["cosine"]
         frames.append(rows_of("cosine of the two tokens", Condition("the model's own", 0), test_ids, cosine_n))
     notes = caveats(settings, whole, len(items), int(test_n.sum()), names.tolist())
-    if items.left_out:
-        count = whole + items.left_out
-        notes = (*notes, f"Left out for want of an alpha channel: {items.left_out} of {count} images.")
     return Findings(pd.concat(frames, ignore_index=True), artifacts=artifacts, caveats=notes)
 
 
