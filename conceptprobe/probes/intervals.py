@@ -21,8 +21,10 @@ class Interval:
 def mean_interval(values_n: np.ndarray) -> Interval:
     """The mean over images with its 95 % interval over new images of the same kind.
 
-    Wilson's for values that are all 0 or 1 (Wilson 1927), which holds at the ends too; else Student's t. NaN says that
-    an image has no value and is left out.
+    Wilson's for values within 0 and 1 (Wilson 1927), which holds at the ends and never leaves them; else Student's t.
+    Where values are not all 0 or 1, as after averaging over draws, each image tells more than one yes or no: n is then
+    the effective one, mean (1 - mean) over the variance of the mean, as in Korn and Graubard 1998 for surveys. NaN says
+    that an image has no value and is left out.
 
     Args:
         values_n: One value an image, each already averaged over random draws.
@@ -32,11 +34,7 @@ def mean_interval(values_n: np.ndarray) -> Interval:
     n = len(values_n)
     if n == 0:
         return Interval(np.nan, np.nan, np.nan, 0)
-    mean = float(values_n.mean())
-    if np.isin(values_n, (0.0, 1.0)).all():
-        low, high = stats.binomtest(int(values_n.sum()), n).proportion_ci(LEVEL, method="wilson")
-        return Interval(mean, float(low), float(high), n)
-    return _student(values_n)
+    return _wilson(values_n) if values_n.min() >= 0 and values_n.max() <= 1 else _student(values_n)
 
 
 def paired_interval(first_n: np.ndarray, second_n: np.ndarray) -> Interval:
@@ -44,6 +42,20 @@ def paired_interval(first_n: np.ndarray, second_n: np.ndarray) -> Interval:
     difference_n = np.asarray(first_n, float) - np.asarray(second_n, float)
     difference_n = difference_n[~np.isnan(difference_n)]
     return _student(difference_n) if len(difference_n) else Interval(np.nan, np.nan, np.nan, 0)
+
+
+def _wilson(values_n: np.ndarray) -> Interval:
+    n, mean, variance = len(values_n), float(values_n.mean()), float(values_n.var())
+    if variance > 0:
+        effective = n * mean * (1 - mean) / variance
+    elif mean in (0.0, 1.0):
+        effective = float(n)
+    else:
+        return Interval(mean, np.nan, np.nan, n)
+    z2 = stats.norm.ppf((1 + LEVEL) / 2) ** 2 / effective
+    half = np.sqrt(z2 * mean * (1 - mean) + z2**2 / 4)
+    low, high = ((mean + z2 / 2 + side * half) / (1 + z2) for side in (-1, 1))
+    return Interval(mean, max(float(low), 0.0), min(float(high), 1.0), n)
 
 
 def _student(values_n: np.ndarray) -> Interval:
