@@ -34,12 +34,15 @@ class Benchmark:
 
 
 BENCHMARKS = {
-    "overhead": Benchmark("An index beside the bare forward pass", "overhead.py"),
-    "jpeg": Benchmark("An index of JPEG files", "jpeg.py"),
-    "fast_decode": Benchmark("Fast decoding: images a second", "fast_decode.py", (), ("--rounds", "1")),
+    "overhead": Benchmark(
+        "An index beside the bare forward pass", "overhead.py", ("--images", "1000", "--rounds", "2")
+    ),
+    "jpeg": Benchmark("An index of JPEG files", "jpeg.py", ("--images", "320", "--rounds", "2")),
+    "fast_decode": Benchmark("Fast decoding: images a second", "fast_decode.py", ("--rounds", "5"), ("--rounds", "1")),
     "fast_lists": Benchmark("Fast decoding: the same lists", "fast_decode.py", ("--lists",), ("--lists",)),
     "memory": Benchmark("Memory at ten times the images", "memory.py"),
-    "peers": Benchmark("Beside other tools", "peers.py"),
+    "cost_model": Benchmark("What an index costs, as a formula", "cost_model.py"),
+    "peers": Benchmark("Beside other tools", "peers.py", ("--rounds", "2")),
     "search": Benchmark("Searching for a direction", "search.py"),
     "visualization_speed": Benchmark("Visualizing: a step, a feature, a batch", "visualization_speed.py"),
     "report": Benchmark("A large report, written and browsed", "report.py"),

@@ -20,6 +20,7 @@ from conceptprobe.indexing.index import Index, layer_folder, open_index
 from conceptprobe.indexing.manifest import Manifest
 from conceptprobe.indexing.part import as_part
 from conceptprobe.indexing.place import check_place, making
+from conceptprobe.indexing.pooling import pool_each
 from conceptprobe.indexing.reducer import Arrival, LayerReducer
 from conceptprobe.indexing.sample import sampled_rows
 from conceptprobe.indexing.settings import check_settings, describe_layers, describe_source, versions
@@ -160,7 +161,8 @@ def _reduce(batches: Iterable[np.ndarray], reducer: LayerReducer, sample: np.nda
             break
         sha.update(np.ascontiguousarray(batch, "<f4").data)
         chosen = np.flatnonzero(np.isin(rows, sample, assume_unique=True))
-        reducer.add(torch.from_numpy(batch), Arrival(number, rows, np.arange(len(batch)), chosen))
+        pooled = pool_each(torch.from_numpy(batch), reducer.layer, reducer.plan.pooling)
+        reducer.add(pooled, Arrival(number, rows, np.arange(len(batch)), chosen))
     if done != images:
         raise IndexingError(f"there are values of {'more' if done > images else done} images, and {images} images")
     return sha.hexdigest()

@@ -4,6 +4,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -34,6 +35,8 @@ from conceptprobe.indexing.settings import (
 from conceptprobe.indexing.stream import HASHES, Conduct, Work, stream
 from conceptprobe.indexing.vectors import require_faiss
 from conceptprobe.models import Layer, VisionModel
+
+WRITERS = 2  # layers that are written at once
 
 
 def build_index(
@@ -177,8 +180,8 @@ def finish(
             )
         new_row = np.full(len(part.rows) + len(part.skipped), -1)
         new_row[part.rows] = np.arange(len(part.rows))
-        for reducer in reducers.values():
-            write_layer(reducer, new_row, part.sampled)
+        with ThreadPoolExecutor(WRITERS) as pool:
+            list(pool.map(lambda reducer: write_layer(reducer, new_row, part.sampled), reducers.values()))
     leave = {folder / checkpoint.NAME, folder / HASHES, *spare}
     if manifest.part is not None or manifest.growable:
         save_state(folder / STATE, part.state)

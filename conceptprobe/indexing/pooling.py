@@ -1,6 +1,7 @@
 """How the activations of one image become one number a feature."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,15 @@ class Pooled:
 
     values_bf: torch.Tensor
     positions_bf: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> "Pooled":
+        positions = self.positions_bf
+        return Pooled(self.values_bf.to(device), None if positions is None else positions.to(device))
+
+    def __getitem__(self, places: torch.Tensor) -> "Pooled":
+        """Of some of the images."""
+        positions = self.positions_bf
+        return Pooled(self.values_bf[places], None if positions is None else positions[places])
 
 
 def check_pooling(layer: Layer, pooling: str) -> None:
@@ -53,6 +63,12 @@ def pool(acts: torch.Tensor, layer: Layer, pooling: str) -> Pooled:
     if pooling == "mean":
         return Pooled(patches_bpf.mean(1))
     return Pooled(*_first_maximum(patches_bpf))
+
+
+def pool_each(acts: torch.Tensor, layer: Layer, poolings: Sequence[str]) -> dict[str, Pooled]:
+    """Pool one batch in several ways; see `pool`."""
+    acts = acts.float()
+    return {pooling: pool(acts, layer, pooling) for pooling in poolings}
 
 
 def _first_maximum(patches_bpf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,6 +1,6 @@
 """Everything that is kept of one layer while images stream by: its state, and files of what is too large for memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from conceptprobe.indexing.factory import EXACT
 from conceptprobe.indexing.layerstate import LayerState
 from conceptprobe.indexing.manifest import Manifest
 from conceptprobe.indexing.part import Part
-from conceptprobe.indexing.pooling import Pooled, pool
+from conceptprobe.indexing.pooling import Pooled
 from conceptprobe.indexing.rowfile import RowFile, Rows, gathered, mapped
 from conceptprobe.indexing.vectors import FlatIndexWriter
 from conceptprobe.models import Layer
@@ -59,18 +59,14 @@ class LayerReducer:
         }
         self.vectors = FlatIndexWriter(vectors_path(folder, plan), layer.width, vectors) if plan.vectors else None
 
-    def add(self, acts: torch.Tensor, arrival: Arrival) -> None:
-        """Take in the activations of a whole batch; batches come in ascending order."""
-        acts, rows, good = acts.float(), arrival.rows, arrival.good
-        places = slice(None) if len(good) == len(acts) else torch.from_numpy(good).to(self.device)
-        rows_b = torch.from_numpy(rows).to(self.device)
+    def add(self, batch: Mapping[str, Pooled], arrival: Arrival) -> None:
+        """Take in a whole batch, pooled in every way; batches come in ascending order."""
+        rows_b = torch.from_numpy(arrival.rows).to(self.device)
+        places = torch.from_numpy(arrival.good).to(self.device)
         for number, pooling in enumerate(self.plan.pooling):
-            pooled = pool(acts, self.layer, pooling)
-            positions = pooled.positions_bf
-            pooled = Pooled(
-                pooled.values_bf.to(self.device)[places],
-                None if positions is None else positions.to(self.device)[places],
-            )
+            pooled = batch[pooling].to(self.device)
+            if len(places) != len(pooled.values_bf):
+                pooled = pooled[places]
             self.state.add(pooling, pooled, rows_b, arrival.batch)
             vectors = self.vectors if number == 0 else None
             if not len(arrival.sampled) and vectors is None:

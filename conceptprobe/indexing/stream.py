@@ -3,8 +3,8 @@
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from conceptprobe.images import ImageSource, UnreadableImageError
 from conceptprobe.indexing import checkpoint
 from conceptprobe.indexing.checkpoint import State, load_state, save_state
 from conceptprobe.indexing.errors import TooManySkippedError
+from conceptprobe.indexing.forwards import pooled_batches
 from conceptprobe.indexing.index import layer_folder
 from conceptprobe.indexing.loader import load_batches
 from conceptprobe.indexing.manifest import LOCK, Manifest
@@ -98,13 +99,14 @@ def stream(
         log=conduct.log,
     )  # fmt: skip
     saved = time.monotonic()
-    with metering as meter, torch.inference_mode():
-        for batch in batches:
+    forwards = closing(pooled_batches(model, layers, manifest.pooling, batches))
+    with metering as meter, torch.inference_mode(), forwards as pooled:
+        for batch, acts in pooled:
             rows = work.rows[batch.rows[batch.good]]
             chosen = np.flatnonzero(sample[np.minimum(np.searchsorted(sample, rows), len(sample) - 1)] == rows)
             arrival = Arrival(work.first + batch.number, rows, batch.good, chosen)
-            if len(rows):
-                model.visit(batch.pixels_bchw.to(model.dtype), list(reducers), partial(_reduce, reducers, arrival))
+            for name, own in acts.items():
+                reducers[name].add(own, arrival)
             hashes.add(np.frombuffer(bytes.fromhex("".join(batch.hashes)), np.uint8).reshape(-1, HASH_BYTES))
             bad = [(int(work.rows[row]), reason) for row, reason in batch.bad]
             state.bad += bad
@@ -124,10 +126,6 @@ def stream(
     write_images(folder, images, part.rows, hashes, state.bad)
     hashes.close()
     return part, reducers
-
-
-def _reduce(reducers: dict[str, LayerReducer], arrival: Arrival, layer: str, acts: torch.Tensor) -> None:
-    reducers[layer].add(acts, arrival)
 
 
 def _take_up(state: State, reducers: dict[str, LayerReducer], sample: np.ndarray, rows: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -20,6 +21,8 @@ from conceptprobe.models.layers import Layer, Tokens, suggest
 from conceptprobe.models.preprocessing import Preprocessing
 from conceptprobe.models.sites import evaluating, touching
 
+See = Callable[[str, Tensor], None]
+
 
 class _Stop(Exception):  # noqa: N818
     """Ends a forward once everything asked for is captured."""
@@ -31,6 +34,7 @@ class VisionModel:
     Attributes:
         spec: As given to `load_model`.
         module: The torch module itself; paths of `module:` layers start at it.
+        concurrent: Whether forwards may run in several threads at once, since none leaves anything in the module.
     """
 
     def __init__(
@@ -45,9 +49,11 @@ class VisionModel:
         encode_text: Callable[[list[str]], Tensor] | None = None,
         has_logits: bool = False,
         class_names: tuple[str, ...] | None = None,
+        concurrent: bool = True,
     ) -> None:
         self.spec = spec
         self.module = module
+        self.concurrent = concurrent
         self.preprocess: Callable[[Image.Image], Tensor] = preprocessing
         self._preprocessing = preprocessing
         self._architecture = architecture
@@ -106,6 +112,7 @@ class VisionModel:
             architecture=spec,
             has_logits=names is not None,
             class_names=names,
+            concurrent=False,  # nobody knows what the module does
         )
         model._table.list_modules(paths)
         return model
@@ -207,7 +214,7 @@ class VisionModel:
         self.visit(pixels_bchw, layers, values.__setitem__)
         return {layer.name: values[layer.name] for layer in self.resolve(layers)}
 
-    def visit(self, pixels_bchw: Tensor, layers: str | Iterable[str], see: Callable[[str, Tensor], None]) -> None:
+    def visit(self, pixels_bchw: Tensor, layers: str | Iterable[str], see: See) -> None:
         """Show the activations of some layers one after the other, and keep none of them.
 
         Args:
@@ -216,35 +223,59 @@ class VisionModel:
             see: Given a layer's name and its tensor as soon as the forward has made it, while it is in the processor's
                 cache; derived layers come after the forward. It must not change the tensor.
         """
+        with self.visiting(layers) as visit:
+            visit(pixels_bchw, see)
+
+    @contextmanager
+    def visiting(self, layers: str | Iterable[str]) -> Iterator[Callable[[Tensor, See], None]]:
+        """Within the context, `visit` for these layers, given pixels and `see`.
+
+        Where the model is `concurrent`, several threads may call it at once.
+        """
         wanted = [layer.name for layer in self.resolve(layers)]
         derived = [name for name in wanted if self._table.base(name) != name]
         needed = {self._table.base(name) for name in derived}
-        bases: dict[str, Tensor] = {}
-        pending = {self._table.base(name) for name in wanted}
+        seen = {self._table.base(name) for name in wanted}
+        here = threading.local()  # `take`: what the forward of this thread does with a tensor
 
-        def keep(name: str, value: Tensor) -> None:
-            pending.remove(name)
-            if self._table.site(name).copy:
-                value = value.clone()
-            if name in needed:
-                bases[name] = value
-            if name in wanted:
-                see(name, value)
-            if not pending:
-                raise _Stop
+        def visit(pixels_bchw: Tensor, see: See) -> None:
+            bases: dict[str, Tensor] = {}
+            pending = set(seen)
 
-        with ExitStack() as hooks:
-            for name in sorted(pending):
-                hooks.enter_context(touching(self._table.site(name), functools.partial(keep, name)))
+            def take(name: str, value: Tensor) -> None:
+                pending.remove(name)
+                if self._table.site(name).copy:
+                    value = value.clone()
+                if name in needed:
+                    bases[name] = value
+                if name in wanted:
+                    see(name, value)
+                if not pending:
+                    raise _Stop
+
             if pending:
+                here.take = take
                 try:
                     self._run(pixels_bchw)
                 except _Stop:
                     pass
                 else:
                     raise ModelError(f"{self.spec}: {sorted(pending)} did not run in this forward")
-        for name in derived:  # when no hook is left: their functions may call modules of this model
-            see(name, self._table.derive(name, bases))
+                finally:
+                    here.take = None
+            for name in derived:
+                see(name, self._table.derive(name, bases))
+
+        def keep(name: str, value: Tensor) -> None:
+            # Nobody looks at a forward of another's: a derived layer's function may call modules of this model.
+            if (take := getattr(here, "take", None)) is not None:
+                take(name, value)
+
+        with ExitStack() as hooks:
+            hooks.enter_context(evaluating(self.module))
+            for name in sorted(seen):
+                hooks.enter_context(touching(self._table.site(name), functools.partial(keep, name)))
+            yield visit
 
     @contextmanager
     def intervene(self, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator["VisionModel"]:

@@ -108,7 +108,7 @@ def test_shards_join_to_the_same_bytes(mini: VisionModel, images: ImageSource, t
 def test_what_cannot_be_is_refused_before_any_image_is_run(
     text: str, why: str, mini: VisionModel, images: ImageSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(VisionModel, "visit", None)
+    monkeypatch.setattr(VisionModel, "visiting", None)
     with pytest.raises(IndexingError, match=why):
         build(mini, images, tmp_path / "index", text)
     assert not list(tmp_path.iterdir())
