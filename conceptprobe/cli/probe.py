@@ -31,6 +31,7 @@ def probe(
         list[Path] | None, typer.Option(help="What `score --out` wrote, for one of the models; may be repeated.")
     ] = None,
     layer: Annotated[list[str] | None, typer.Option(help="Layers whose features are followed.")] = None,
+    pooling: Annotated[str, typer.Option(help="How these features are pooled: mean, max or cls.")] = "mean",
     label: Annotated[str, typer.Option(help="The column with the right answers.")] = "label",
     classes: Annotated[
         Path | None, typer.Option(help="The class names to choose from: a text file, a name a line, or a JSON list.")
@@ -77,6 +78,7 @@ def probe(
         raise ProbeError(f"scores are given for {unknown[0]}, which is none of the models {', '.join(model)}")
     options: dict[str, Any] = {
         "n": n or None, "label": label, "masks": masks, "templates": template or ("{}",), "layers": layer, "seed": seed,
+        "pooling": pooling,
         "class_map": None if class_map is None else read_class_map(class_map), "scores": verdicts,
         "classes": None if classes is None else read_classes(classes), "memory": Memory(),
     }  # fmt: skip

@@ -40,14 +40,19 @@ class Moments:
     def add(self, values_bf: torch.Tensor, batch: int) -> None:
         """Take in batch number `batch`: values float32 [b,f]. NaN and infinities are counted, nothing else."""
         missing = ~torch.isfinite(values_bf)
-        values = values_bf.masked_fill(missing, 0)
+        some = bool(missing.any())
+
+        def instead(values: torch.Tensor, other: float) -> torch.Tensor:
+            return values.masked_fill(missing, other) if some else values
+
+        values = instead(values_bf, 0)
         exact = values.double()
         count = len(values_bf) - missing.sum(0)
         mean = exact.sum(0) / count.clamp(min=1)
-        m2 = exact.sub_(mean).masked_fill_(missing, 0).square_().sum(0)
+        m2 = instead(exact.sub_(mean), 0).square_().sum(0)
         self._place(0, batch, Node(count.double(), mean, m2))
-        self.minimum = torch.minimum(self.minimum, values_bf.masked_fill(missing, torch.inf).amin(0))
-        self.maximum = torch.maximum(self.maximum, values_bf.masked_fill(missing, -torch.inf).amax(0))
+        self.minimum = torch.minimum(self.minimum, instead(values_bf, torch.inf).amin(0))
+        self.maximum = torch.maximum(self.maximum, instead(values_bf, -torch.inf).amax(0))
         self.firing += (values > 0).sum(0)
         self.nonfinite += len(values_bf) - count
 

@@ -26,8 +26,9 @@ class TopLists:
 def pack(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Float32 values and rows below 2^32 as int64 keys; NaN and infinities become EMPTY."""
     bits = (values + 0.0).view(torch.int32)  # + 0.0 makes -0.0 and 0.0 one value
-    ordered = torch.where(bits >= 0, bits, bits ^ 0x7FFFFFFF).long()
-    return torch.where(torch.isfinite(values), (ordered << 32) | (_LOW - rows), EMPTY)
+    bits ^= (bits >> 31) & 0x7FFFFFFF  # now in the order of the values
+    keys = bits.long().bitwise_left_shift_(32).bitwise_or_(_LOW - rows)
+    return keys.masked_fill_(~torch.isfinite(values), EMPTY)
 
 
 def unpack(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,6 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from conceptprobe.indexing.pooling import check_pooling
 from conceptprobe.models import Layer, VisionModel
 from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.subject import Condition, Subject, respond
@@ -110,17 +109,13 @@ def depth_layers(model: VisionModel) -> tuple[str, ...]:
 
 
 def check_layers(subject: Subject) -> None:
-    """Refuse layers that cannot be pooled as asked.
+    """Refuse to read nothing.
 
     Raises:
         ProbeError: No layer is given.
-        IndexingError: A layer has no such pooling.
     """
     if not subject.layers:
         raise ProbeError(f"no layer of {subject.model.spec} is given to read")
-    for layer in subject.layers:
-        if layer.kind != "vector":
-            check_pooling(layer, subject.pooling)
 
 
 def check_c_values(c_values: Sequence[float], test: float) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from conceptprobe.concepts.scores import FeatureScores
 from conceptprobe.images import ImageSource, load_images
+from conceptprobe.indexing.pooling import check_pooling
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.models.layers import suggest
 from conceptprobe.probes import (
@@ -113,6 +114,7 @@ def run_probe(
     Raises:
         ProbeError: Something is missing that the probe needs, or a setting is not one of its settings. Nothing was
             computed then.
+        IndexingError: A layer has no such pooling; nothing was computed either.
     """
     probe = get_probe(name)
     config = make_settings(probe, settings)
@@ -192,9 +194,13 @@ def make_subject(
 
     Raises:
         ProbeError: The scores are of another model, or have no verdicts on a layer that is followed.
+        IndexingError: A layer has no such pooling.
     """
     followed = _default_layers(model) if layers is None else layers
     found = tuple(model.resolve(followed)) if followed else ()
+    for layer in found:
+        if layer.kind != "vector":
+            check_pooling(layer, pooling)
     verdicts: dict[str, np.ndarray] = {}
     if scores is not None:
         if scores.settings["fingerprints"]["model"] != model.fingerprint:

@@ -11,30 +11,33 @@ from conceptprobe.report.models import ReportModel
 
 
 def run_commands(
-    models: Sequence[ReportModel], contrasts: Sequence[Contrast], others: Sequence[tuple[str | None, str]] = ()
-) -> list[str]:
+    models: Sequence[ReportModel], contrasts: Sequence[Contrast], probes: Sequence[tuple[str | None, str]] = (),
+    options: Sequence[str] = (),
+) -> list[str]:  # fmt: skip
     """The commands of the whole run, in order.
 
     Args:
-        others: Of each probe its command, where there is one, and its folder.
+        probes: Of each probe its command, where there is one, and its folder.
+        options: More that the report itself was told.
     """
-    return list(_all_commands(models, contrasts, others))
+    return list(_all_commands(models, contrasts, probes, options))
 
 
 def _all_commands(
-    models: Sequence[ReportModel], contrasts: Sequence[Contrast], others: Sequence[tuple[str | None, str]]
-) -> Iterator[str]:
+    models: Sequence[ReportModel], contrasts: Sequence[Contrast], probes: Sequence[tuple[str | None, str]],
+    options: Sequence[str],
+) -> Iterator[str]:  # fmt: skip
     report = ["report", *(model.index.path.name for model in models)]
     for model in models:
         if not model.index.manifest.model.get("external"):
             yield build_command(model.index)
-    options: list[str] = []
+    family: list[str] = []
     for model in models:
         if model.scores is not None:
             folder = f"scores-{model.key}"
             yield score_command(model.index, model.scores.settings, folder)
             report += ["--scores", folder]
-            options = options or concept_options(model.scores.settings)
+            family = family or concept_options(model.scores.settings)
     for model in models:
         if model.names is not None:
             folder = f"names-{model.key}"
@@ -44,11 +47,22 @@ def _all_commands(
         folder = "contrast" if at == 0 else f"contrast-{at + 1}"
         yield contrast_command(models, own, folder)
         report += ["--contrast", folder]
-    for line, folder in others:
+    for line, folder in probes:
         if line is not None:
             yield line
         report += ["--probes", folder]
-    yield command([*report, *options, "--out", "report"])
+    yield command([*report, *family, *options, "--out", "report"])
+
+
+def report_options(visualizations: Sequence[Path | None], maps: bool, images: str) -> list[str]:
+    """What a report was told beside its indices and what is known of them.
+
+    Args:
+        visualizations: Where each was saved to, where that is known.
+    """
+    folders = ["visualizations" if folder is None else folder.resolve().name for folder in visualizations]
+    words = [word for folder in folders for word in ("--visualizations", folder)]
+    return [*words, *(["--maps"] if maps else []), *(["--images", images] if images != "thumbs" else [])]
 
 
 def command(words: Sequence[Any]) -> str:

@@ -16,7 +16,7 @@ def probe_command(result: ProbeResult, models: Sequence[ReportModel], folder: st
     Classes of one's own and a class map are files of the caller's, and are called CLASSES and CLASS_MAP.
     """
     about, asked = result.about, result.about.get("asked")
-    if asked is None or result.probe not in PROBES or about["pooling"] != "mean":
+    if asked is None or result.probe not in PROBES:
         return None
     words: list[Any] = ["probe", result.probe]
     words += [word for model in about["models"] for word in ("--model", model["spec"])]
@@ -27,6 +27,7 @@ def probe_command(result: ProbeResult, models: Sequence[ReportModel], folder: st
         words += ["--scores", scores_folder(spec, models)]
     words += [word for layer in asked["layers"] or () for word in ("--layer", layer)]
     words += [word for text in asked["templates"] if text != "{}" for word in ("--template", text)]
+    words += ["--pooling", about["pooling"]] if about["pooling"] != "mean" else []
     words += ["--label", asked["label"]] if asked["label"] != "label" else []
     words += ["--masks", asked["masks"]] if asked["masks"] else []
     words += ["--classes", "CLASSES"] if asked["own_classes"] else []

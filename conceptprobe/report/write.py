@@ -17,7 +17,7 @@ from conceptprobe.concepts.names import FeatureNames
 from conceptprobe.concepts.scores import FeatureScores
 from conceptprobe.indexing import Index
 from conceptprobe.report.catalogue import Catalogue, catalogue_data, make_catalogue
-from conceptprobe.report.commands import run_commands
+from conceptprobe.report.commands import report_options, run_commands
 from conceptprobe.report.concept_tables import ConceptTable, tabulate_concepts
 from conceptprobe.report.concepts import ReportConcepts, collect_concepts, concept_chunks, concepts_data
 from conceptprobe.report.contrasts import (
@@ -138,7 +138,8 @@ def write_report(
         write_contrasts(folder / "data", material)
         if shown.other:
             write_data(folder / "data", "visualizations", {"other": list(shown.other)})
-        commands = run_commands(models, contrasts, [(probe.command, probe.folder) for probe in own_probes])
+        options = report_options([saved for _, saved in pictures], maps, images)
+        commands = run_commands(models, contrasts, [(probe.command, probe.folder) for probe in own_probes], options)
         contents = Contents(
             title, commands, thumbnails.reasons, shown.count, len(shown.other), len(contrasts), made.layers, made.notes,
             None if files is None else images,

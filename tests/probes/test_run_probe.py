@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from conceptprobe.images import load_images
+from conceptprobe.indexing import IndexingError
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import PROBES, ProbeError, load_probe, run_probe
 from conceptprobe.probes.heads import head_of, native_head, zero_shot_head
@@ -160,3 +161,11 @@ def test_every_probe_is_found_by_its_name_and_says_what_it_asks() -> None:
         assert name == probe.name
         assert probe.question.endswith("?")
         assert probe.settings() == probe.settings()
+
+
+def test_a_pooling_that_a_layer_cannot_have_is_refused_before_any_image_is_run(
+    supervised: VisionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VisionModel, "visiting", None)
+    with pytest.raises(IndexingError, match="'median' is unknown: choose from mean, max, cls"):
+        run_probe("shuffle", supervised, "mini:emoji", n=8, pooling="median")

@@ -1,5 +1,6 @@
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from conceptprobe.report.commands import (
     feature_cli,
     feature_python,
     label_command,
+    report_options,
     run_commands,
     score_command,
 )
@@ -91,6 +93,15 @@ def test_the_commands_of_a_run_pass_results_on(indices, scores):
     ]  # activations came from elsewhere
     assert "--scores scores-a --scores scores-a-2" in commands[-1]
     assert "-k 4" in commands[0]
+
+
+def test_the_command_of_a_report_says_what_else_it_shows(make_index):
+    models = make_models([make_index(RANDOM)])
+    assert report_options([], False, "thumbs") == []
+    options = report_options([Path("/made/here/twins"), None], True, "link")
+    assert run_commands(models, [], [("conceptprobe probe shuffle", "shuffle")], options)[-1].endswith(
+        "--probes shuffle --visualizations twins --visualizations visualizations --maps --images link --out report"
+    )
 
 
 def test_the_lines_of_python_give_the_features_page(indices, scores, monkeypatch):

@@ -261,6 +261,9 @@ def test_the_command_of_a_known_probe_gives_its_settings_back(make_probe):
     assert words[:3] == ["conceptprobe", "probe", name]
     assert parse_setting(words[words.index("--set") + 1]) == ("shares", (0.25, 0.5))
     assert words.count("--set") == 1
+    assert "--pooling" not in words
+    largest = replace(result, about=result.about | {"pooling": "max"})
+    assert "--pooling max" in probe_command(largest, (), "probes/x")
     for option, value in (
         ("--label", "class"), ("--template", "a {}"), ("-n", "0"), ("--scores", "scores-one"), ("--seed", "4"),
         ("--layer", "blocks.1.mlp.hidden"), ("--classes", "CLASSES"), ("--out", "probes/x"),

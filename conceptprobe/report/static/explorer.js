@@ -109,7 +109,8 @@
         ...names.map((name) => [name, app.NUMBERS[name].long]),
         ["number", "layer and number"],
       ];
-      byId("sort").replaceChildren(...options.map(([value, text]) => element("option", { value, text })));
+      if (byId("sort").length !== options.length)
+        byId("sort").replaceChildren(...options.map(([value, text]) => element("option", { value, text })));
       byId("sort").value = view.sort;
       const up = Boolean(app.NUMBERS[view.sort] && app.NUMBERS[view.sort].up) || view.sort === "number";
       byId("turn").firstElementChild.textContent = up !== state.turned ? "↑" : "↓";

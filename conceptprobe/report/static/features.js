@@ -81,8 +81,11 @@
       return layer && index >= 0 && index < layer.count ? layer.start + index : -1;
     }
 
+    // Those that could not be tested have no verdict here, as in FeatureScores.summary, though their scores call them
+    // unresolved.
     verdict(g) {
       const name = this.columns.verdict ? this.verdicts[this.columns.verdict[g]] : undefined;
+      if (name === "unresolved" && !this.flag(1, g)) return "untested";
       return name || (this.flag(0, g) ? "dead" : "untested");
     }
 

@@ -66,19 +66,13 @@
     return { order: sortKept(kept, catalogue, found, sort, state.turned), facets, sort };
   };
 
-  // Verdicts as numbers, once for all features. Those that could not be tested have no verdict here, as in
-  // FeatureScores.summary, though their scores call them unresolved.
-  app.filedVerdict = function (catalogue, g) {
-    const verdict = catalogue.verdict(g);
-    return verdict === "unresolved" && !catalogue.flag(1, g) ? "untested" : verdict;
-  };
-
+  // Verdicts as numbers, once for all features.
   let coded = null;
   function codeVerdicts(catalogue) {
     if (coded) return coded;
     const names = Object.keys(app.VERDICTS);
     const codes = new Uint8Array(catalogue.count);
-    for (let g = 0; g < codes.length; g++) codes[g] = names.indexOf(app.filedVerdict(catalogue, g));
+    for (let g = 0; g < codes.length; g++) codes[g] = names.indexOf(catalogue.verdict(g));
     return (coded = { names, codes });
   }
 

@@ -10,6 +10,7 @@
     constructor(options) {
       Object.assign(this, options);
       this.shown = new Map(); // position -> node
+      this.stale = new Set(); // positions whose node shows what was there before
       this.spare = [];
       this.count = 0;
       this.columns = 1;
@@ -19,17 +20,19 @@
       new ResizeObserver(() => this.layout()).observe(this.container);
     }
 
-    // How many there are now; everything is filled again.
+    // How many there are now; everything is filled again: at once what is in view, the rest in the next frame.
     show(count) {
       this.count = count;
       if (!this.height) return this.layout();
       this.stretch();
       const above = this.above(); // once, before anything is filled: each look at a changed page is a layout
       for (const [position, node] of this.shown) {
-        if (position < this.reachable) this.fill(node, position);
-        else this.drop(position, node);
+        if (position >= this.reachable) this.drop(position, node);
+        else if (node.contains(document.activeElement)) this.fill(node, position);
+        else this.stale.add(position);
       }
-      this.draw(above);
+      this.draw(above, 0);
+      this.schedule();
     }
 
     // Columns and heights for the width that there is; the first card in view stays in view.
@@ -55,6 +58,7 @@
 
     drop(position, node) {
       this.shown.delete(position);
+      this.stale.delete(position);
       this.spare.push(node);
     }
 
@@ -92,16 +96,25 @@
       return Math.max(0, Math.floor((above + this.gap) / (this.height + this.gap))) * this.columns;
     }
 
-    draw(above = this.above()) {
-      if (!this.height) return;
+    // Positions in view, with so many rows more on either side: [from, to).
+    near(above, rows) {
       const step = this.height + this.gap;
-      const from = Math.max(0, Math.floor(above / step) - SPARE_ROWS) * this.columns;
-      const to = Math.min(this.reachable, (Math.ceil((above + window.innerHeight) / step) + SPARE_ROWS) * this.columns);
+      const from = Math.max(0, Math.floor(above / step) - rows) * this.columns;
+      const to = Math.min(this.reachable, (Math.ceil((above + window.innerHeight) / step) + rows) * this.columns);
+      return [from, to];
+    }
+
+    // Cards farther than SPARE_ROWS from the view go, those within `rows` of it are there and filled.
+    draw(above = this.above(), rows = SPARE_ROWS) {
+      if (!this.height) return;
+      const [first, last] = this.near(above, SPARE_ROWS);
       for (const [position, node] of this.shown) {
-        if ((position < from || position >= to) && !node.contains(document.activeElement)) this.drop(position, node);
+        if ((position < first || position >= last) && !node.contains(document.activeElement)) this.drop(position, node);
       }
+      const [from, to] = this.near(above, rows);
       for (let position = from; position < to; position++) {
         if (!this.shown.has(position)) this.place(position);
+        else if (this.stale.delete(position)) this.fill(this.shown.get(position), position);
       }
       for (const node of this.spare) node.remove();
       this.order();
@@ -149,6 +162,7 @@
     }
 
     refill() {
+      this.stale.clear();
       for (const [position, node] of this.shown) this.fill(node, position);
     }
   }

@@ -118,7 +118,7 @@
   };
 
   function hasVerdict(catalogue, name) {
-    for (let g = 0; g < catalogue.count; g++) if (app.filedVerdict(catalogue, g) === name) return true;
+    for (let g = 0; g < catalogue.count; g++) if (catalogue.verdict(g) === name) return true;
     return !catalogue.columns.verdict && (name === "dead" || name === "untested");
   }
 
