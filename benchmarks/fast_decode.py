@@ -14,6 +14,7 @@ The lists are of emoji drawn at --side px and stored as JPEGs: 512 px for a mode
 
 import argparse
 import hashlib
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from conceptprobe.indexing.loader import load_batches
 from conceptprobe.models import load_model
 from conceptprobe.models.preprocessing import Preprocessing
 
-SIZES = ((500, 375, 48), (2000, 1500, 16))  # width, height, how many
+SIZES = ((500, 375, 48, 20), (2000, 1500, 16, 10))  # width, height, how many photos, how often each is listed
 DISCS = 60
 WHITE = (255, 255, 255)
 PREPROCESS = Preprocessing(size=(224, 224), resize=(256, 256), mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -52,12 +53,16 @@ def photo(width: int, height: int, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def write_photos(folder: Path, width: int, height: int, count: int) -> list[bytes]:
-    """Photos as JPEG files; their bytes."""
-    rng = np.random.default_rng(0)
+def write_photos(folder: Path, width: int, height: int, count: int, copies: int) -> list[bytes]:
+    """Photos as JPEG files, each under several names, so that starting workers takes little of a pass; their bytes."""
+    rng, found = np.random.default_rng(0), []
     for number in range(count):
-        photo(width, height, rng).save(folder / f"{number:04}.jpg", quality=90)
-    return [path.read_bytes() for path in sorted(folder.iterdir())]
+        path = folder / f"{number:04}-0.jpg"
+        photo(width, height, rng).save(path, quality=90)
+        found.append(path.read_bytes())
+        for copy in range(1, copies):
+            os.link(path, folder / f"{number:04}-{copy}.jpg")
+    return found
 
 
 def milliseconds(do: Callable[[int], object], count: int, times: int = 5) -> float:
@@ -88,27 +93,25 @@ def print_parts(files: list[bytes]) -> None:
     print("    ms an image: " + "; ".join(f"{name} {milliseconds(do, len(files)):.2f}" for name, do in parts.items()))
 
 
-def images_a_second(folder: Path, *, fast: bool, workers: int, repeats: int) -> float:
+def images_a_second(folder: Path, *, fast: bool, workers: int) -> float:
     source = load_images(f"folder:{folder}", fast_decode=fast)
-    seconds, images = 0.0, 0
-    for repeat in range(repeats + 1):
-        start = time.perf_counter()
-        for batch in load_batches(source, PREPROCESS, size=16, shape=PREPROCESS.size, workers=workers, pin=False):
-            images += len(batch.rows) if repeat else 0
-        seconds += time.perf_counter() - start if repeat else 0.0  # the first starts up
-    return images / seconds
+    start = time.perf_counter()
+    for _ in load_batches(source, PREPROCESS, size=16, shape=PREPROCESS.size, workers=workers, pin=False):
+        pass
+    return len(source) / (time.perf_counter() - start)
 
 
 def compare_speed(workers: list[int], rounds: int) -> None:
     torch.set_num_threads(1)
-    for width, height, count in SIZES:
+    for width, height, count, copies in SIZES:
         with tempfile.TemporaryDirectory() as name:
-            files = write_photos(Path(name), width, height, count)
-            print(f"{width} x {height} px, {count} photos of {np.mean([len(data) for data in files]) / 1000:,.0f} kB")
+            files = write_photos(Path(name), width, height, count, copies)
+            size = np.mean([len(data) for data in files]) / 1000
+            print(f"{width} x {height} px, {count} photos of {size:,.0f} kB, each {copies} times")
             print_parts(files)
             for number in workers:
                 turns = [
-                    [images_a_second(Path(name), fast=fast, workers=number, repeats=3) for fast in (False, True)]
+                    [images_a_second(Path(name), fast=fast, workers=number) for fast in (False, True)]
                     for _ in range(rounds)
                 ]
                 plain, fast = np.median(turns, axis=0)

@@ -35,14 +35,28 @@ class Benchmark:
 
 BENCHMARKS = {
     "overhead": Benchmark(
-        "An index beside the bare forward pass", "overhead.py", ("--images", "1000", "--rounds", "2")
+        "An index beside the bare forward pass", "overhead.py", ("--images", "1024", "--rounds", "2")
     ),
-    "jpeg": Benchmark("An index of JPEG files", "jpeg.py", ("--images", "320", "--rounds", "2")),
+    "jpeg": Benchmark("An index of JPEG files", "jpeg.py", ("--images", "512", "--rounds", "2")),
     "fast_decode": Benchmark("Fast decoding: images a second", "fast_decode.py", ("--rounds", "5"), ("--rounds", "1")),
     "fast_lists": Benchmark("Fast decoding: the same lists", "fast_decode.py", ("--lists",), ("--lists",)),
     "memory": Benchmark("Memory at ten times the images", "memory.py"),
     "cost_model": Benchmark("What an index costs, as a formula", "cost_model.py"),
-    "peers": Benchmark("Beside other tools", "peers.py", ("--rounds", "2")),
+    "peers_mini": Benchmark(
+        "Beside other tools: a small model",
+        "peers.py",
+        ("--cases", "mini", "--rounds", "3"),
+        ("--cases", "mini", "--quick"),
+    ),
+    "peers_middle": Benchmark(
+        "Beside other tools: a layer in the middle",
+        "peers.py",
+        ("--cases", "middle", "--rounds", "2"),
+        ("--cases", "middle", "--quick"),
+    ),
+    "peers_all": Benchmark(
+        "Beside other tools: all layers", "peers.py", ("--cases", "all", "--rounds", "2"), ("--cases", "all", "--quick")
+    ),
     "search": Benchmark("Searching for a direction", "search.py"),
     "visualization_speed": Benchmark("Visualizing: a step, a feature, a batch", "visualization_speed.py"),
     "report": Benchmark("A large report, written and browsed", "report.py"),
