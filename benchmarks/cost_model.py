@@ -22,13 +22,13 @@ from scipy.optimize import nnls
 from common import Pictures, arguments, make_model, print_table
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index, merge_indices
+from conceptprobe.indexing.sample import SAMPLE_SIZE
 
 MODEL = "mini:supervised"
 WIDTH = 768
-POOLINGS = 2
+SAMPLED = 4 + (4 + 4)  # bytes of an image and feature in the sample: a value for mean, and its patch too for max
 SHARDS = 4
-SAMPLE = 16_384
-IMAGE_ROW = 100  # bytes of an image in images.parquet: measured below, and depends on the ids
+PLACE = (8 + 4) + (8 + 4 + 4)  # bytes of a place in a list: row and value for mean, and the patch too for max
 CLIP_WIDTH, CLIP_LAYERS = 3072, 4  # blocks[-4:].mlp.hidden of a ViT-B/32
 IMAGES_PER_SECOND = 1500  # on one GPU: clip-retrieval's figure for a ViT-B/32 on an RTX 3080, bound by resizing
 COLLECTIONS = {"ImageNet-train": 1_281_167, "LAION-400M": 400_000_000, "5 billion": 5_000_000_000}
@@ -90,7 +90,7 @@ def build_terms(s: Setting) -> list[float]:
 
 
 def merge_terms(s: Setting) -> list[float]:
-    return [1, s.features * s.k * SHARDS, s.images * s.features * s.vectors, min(s.images, SAMPLE) * s.features]
+    return [1, s.features * s.k * SHARDS, s.images * s.features * s.vectors, min(s.images, SAMPLE_SIZE) * s.features]
 
 
 def fit(terms: np.ndarray, seconds: np.ndarray) -> np.ndarray:
@@ -129,20 +129,20 @@ def main() -> None:
         off = np.abs(predicted / seconds - 1)
         print(f"largest error: {off[fitted].max():.0%} where fitted, {off[~fitted].max():.0%} on the checked size\n")
     print_table(rows)
-    places = [c.list_bytes / (s.features * s.k * POOLINGS) for s, c in zip(settings, costs, strict=True)]
+    rest = [c.list_bytes / s.features - PLACE * s.k for s, c in zip(settings, costs, strict=True)]
     per_image = [c.image_bytes / s.images for s, c in zip(settings, costs, strict=True)]
-    print(f"bytes a place of a list, statistics and strips included: {min(places):.0f} to {max(places):.0f}")
+    print(f"bytes a feature, mean and max: {PLACE} k for its lists, {min(rest):,.0f} to {max(rest):,.0f} for the rest")
     print(f"bytes an image in images.parquet: {min(per_image):.0f} to {max(per_image):.0f}\n")
-    print_table([large(name, images, max(per_image)) for name, images in COLLECTIONS.items()])
+    print_table([large(name, images, max(rest), max(per_image)) for name, images in COLLECTIONS.items()])
 
 
 def terms_names(of: str) -> list[str]:
     if of == "build":
         return ["1", "n", "n F", "n F (with vectors)", "F k"]
-    return ["1", "F k shards", "n F (with vectors)", "min(n, 16,384) F"]
+    return ["1", "F k shards", "n F (with vectors)", f"min(n, {SAMPLE_SIZE:,}) F"]
 
 
-def large(name: str, images: int, image_bytes: float) -> dict[str, object]:
+def large(name: str, images: int, rest: float, image_bytes: float) -> dict[str, object]:
     """What the last four blocks of a ViT-B/32 over a large collection take."""
     features = CLIP_WIDTH * CLIP_LAYERS
     hours = images / IMAGES_PER_SECOND / 3600
@@ -150,10 +150,10 @@ def large(name: str, images: int, image_bytes: float) -> dict[str, object]:
         "collection": name,
         "images": f"{images:,}",
         "indices (4.29 billion rows each)": -(-images // ROWS_OF_AN_INDEX),
-        "GPU hours": f"{hours:,.1f}",
-        "hours on 64 GPUs": f"{hours / 64:,.1f}",
-        "lists, k = 100, MB": f"{features * 100 * POOLINGS * 14 / 1e6:,.0f}",
-        "sample, GB": f"{min(images, SAMPLE) * features * POOLINGS * 4 / 1e9:,.1f}",
+        "GPU hours": f"{hours:,.2f}",
+        "hours on 64 GPUs": f"{hours / 64:,.2f}",
+        "lists, k = 100, MB": f"{features * (100 * PLACE + rest) / 1e6:,.0f}",
+        "sample, GB": f"{min(images, SAMPLE_SIZE) * features * SAMPLED / 1e9:,.1f}",
         "images.parquet, GB": f"{images * image_bytes / 1e9:,.1f}",
         "vectors Flat, GB": f"{images * features * 4 / 1e9:,.0f}",
         "SQfp16, GB": f"{images * features * 2 / 1e9:,.0f}",

@@ -9,9 +9,9 @@ draws, and the names and matches at random. Only `write_report` is timed.
 
 In headless Chromium from file://: `usable` is the time from the request of a page until what it is for is there (the
 first card; on the overview the last of its charts); `search` from a letter typed until the frame after the cards are
-drawn, over queries of 3 to 12 letters, with and without mistakes; `heap` the largest size of the JavaScript heap, the
-document and the arrays beside it, looked at every few screens while the explorer is scrolled from its top to its end,
-garbage included.
+drawn, over queries of 3 to 12 letters, with and without mistakes, 100 ms after the answer to the letter before; `heap` the
+largest size of the JavaScript heap, the document and the arrays beside it, looked at every few screens while the
+explorer is scrolled from its top to its end, garbage included.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from conceptprobe.report import write_report
 
 LAYER, K, SCORED_K, DRAWS = "planted", 20, 8, 1000
 DIMENSIONS, BATCH = 48, 1024
+BETWEEN_LETTERS = 100  # ms: few people type faster
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--enable-precise-memory-info"]
 QUERIES = (
@@ -183,7 +184,12 @@ def search_times(page: Page) -> np.ndarray:
     }"""
     page.evaluate(measure, "ready")
     page.wait_for_timeout(3000)
-    return np.array([page.evaluate(measure, query[:end]) for query in QUERIES for end in range(3, len(query) + 1)])
+    times = []
+    for query in QUERIES:
+        for end in range(3, len(query) + 1):
+            times.append(page.evaluate(measure, query[:end]))
+            page.wait_for_timeout(BETWEEN_LETTERS)
+    return np.array(times)
 
 
 def scroll_through(page: Page) -> tuple[float, float]:

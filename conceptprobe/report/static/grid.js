@@ -3,6 +3,7 @@
 (function () {
   const app = window.conceptprobe;
   const SPARE_ROWS = 2;
+  const PAUSE = 150; // ms; letters of a search come faster than that
   const TALLEST = 12e6; // pixels; browsers do not lay out much more than this
 
   // options: container, make() -> node, fill(node, position), least (px a column), gap (px), onFirst(position)
@@ -20,7 +21,7 @@
       new ResizeObserver(() => this.layout()).observe(this.container);
     }
 
-    // How many there are now; everything is filled again: at once what is in view, the rest in the next frame.
+    // How many there are now; everything is filled again: at once what is in view, the rest when nothing new has come for a while.
     show(count) {
       this.count = count;
       if (!this.height) return this.layout();
@@ -32,7 +33,8 @@
         else this.stale.add(position);
       }
       this.draw(above, 0);
-      this.schedule();
+      clearTimeout(this.rest);
+      this.rest = setTimeout(() => this.schedule(), PAUSE);
     }
 
     // Columns and heights for the width that there is; the first card in view stays in view.
