@@ -9,8 +9,8 @@ draws, and the names and matches at random. Only `write_report` is timed.
 
 In headless Chromium from file://: `usable` is the time from the request of a page until what it is for is there (the
 first card; on the overview the last of its charts); `search` from a letter typed until the frame after the cards are
-drawn, over queries of 3 to 12 letters, with and without mistakes, 100 ms after the answer to the letter before; `heap` the
-largest size of the JavaScript heap, the document and the arrays beside it, looked at every few screens while the
+drawn, over queries of 3 to 12 letters, with and without mistakes, 100 ms after the answer to the letter before; `heap`
+the largest size of the JavaScript heap, the document and the arrays beside it, looked at every few screens while the
 explorer is scrolled from its top to its end, garbage included.
 """
 
