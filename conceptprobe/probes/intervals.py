@@ -45,13 +45,13 @@ def paired_interval(first_n: np.ndarray, second_n: np.ndarray) -> Interval:
 
 
 def _wilson(values_n: np.ndarray) -> Interval:
-    n, mean, variance = len(values_n), float(values_n.mean()), float(values_n.var())
-    if variance > 0:
-        effective = n * mean * (1 - mean) / variance
-    elif mean in (0.0, 1.0):
+    n, mean, alike = len(values_n), float(values_n.mean()), values_n.min() == values_n.max()
+    if mean in (0.0, 1.0):  # up to rounding, where not all are
         effective = float(n)
-    else:
+    elif alike:
         return Interval(mean, np.nan, np.nan, n)
+    else:
+        effective = n * mean * (1 - mean) / float(values_n.var())
     z2 = stats.norm.ppf((1 + LEVEL) / 2) ** 2 / effective
     half = np.sqrt(z2 * mean * (1 - mean) + z2**2 / 4)
     low, high = ((mean + z2 / 2 + side * half) / (1 + z2) for side in (-1, 1))

@@ -37,6 +37,8 @@ def test_shares_stay_within_their_bounds_and_cover_at_small_means() -> None:
 
 
 def test_no_spread_within_the_bounds_and_no_values_say_nothing() -> None:
-    assert np.isnan(mean_interval(np.full(9, 0.5)).low)
+    assert np.isnan(mean_interval(np.full(9, 0.1)).low)
+    nearly = mean_interval(np.array([1.0, 1.0 - 1e-16, 1.0]))  # their mean is 1
+    assert (nearly.low, nearly.high) == (pytest.approx(mean_interval(np.ones(3)).low), pytest.approx(1))
     assert np.isnan(mean_interval(np.array([np.nan])).mean)
     assert mean_interval(np.array([np.nan, 1.0, 0.0])).n == 2
