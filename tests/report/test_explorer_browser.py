@@ -83,7 +83,8 @@ def explorer(visit, report):
 
 
 def shown(page: Page) -> list[str]:
-    """The keys of the cards, in reading order."""
+    """The keys of the cards, in reading order, when all are there."""
+    page.wait_for_selector("#grid[aria-busy=false]")
     return page.locator("#grid .card").evaluate_all("cards => cards.map(card => card.dataset.key)")
 
 

@@ -64,7 +64,6 @@
       grid.show(view.order.length);
       byId("rest").hidden = grid.reachable === view.order.length || !view.order.length;
       byId("rest").textContent = `The first ${format.count(grid.reachable)} are shown here: filter to see the others.`;
-      byId("grid").setAttribute("aria-busy", "false");
     }
 
     function restore() {

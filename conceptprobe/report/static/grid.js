@@ -11,7 +11,6 @@
     constructor(options) {
       Object.assign(this, options);
       this.shown = new Map(); // position -> node
-      this.stale = new Set(); // positions whose node shows what was there before
       this.spare = [];
       this.count = 0;
       this.columns = 1;
@@ -21,20 +20,30 @@
       new ResizeObserver(() => this.layout()).observe(this.container);
     }
 
-    // How many there are now; everything is filled again: at once what is in view, the rest when nothing new has come for a while.
+    // How many there are now; everything is filled again: at once what is in view, the rest when nothing new has come for
+    // a while. Until then the container is busy.
     show(count) {
+      clearTimeout(this.rest);
       this.count = count;
+      this.busy = Boolean(this.height);
       if (!this.height) return this.layout();
       this.stretch();
       const above = this.above(); // once, before anything is filled: each look at a changed page is a layout
+      const [from, to] = this.near(above, 0);
       for (const [position, node] of this.shown) {
-        if (position >= this.reachable) this.drop(position, node);
-        else if (node.contains(document.activeElement)) this.fill(node, position);
-        else this.stale.add(position);
+        const kept = (position >= from && position < to) || node.contains(document.activeElement);
+        if (kept && position < this.reachable) this.fill(node, position);
+        else this.drop(position, node);
       }
       this.draw(above, 0);
-      clearTimeout(this.rest);
-      this.rest = setTimeout(() => this.schedule(), PAUSE);
+      this.rest = setTimeout(() => {
+        this.draw();
+        this.busy = false;
+      }, PAUSE);
+    }
+
+    set busy(on) {
+      this.container.setAttribute("aria-busy", String(on));
     }
 
     // Columns and heights for the width that there is; the first card in view stays in view.
@@ -60,7 +69,6 @@
 
     drop(position, node) {
       this.shown.delete(position);
-      this.stale.delete(position);
       this.spare.push(node);
     }
 
@@ -116,7 +124,6 @@
       const [from, to] = this.near(above, rows);
       for (let position = from; position < to; position++) {
         if (!this.shown.has(position)) this.place(position);
-        else if (this.stale.delete(position)) this.fill(this.shown.get(position), position);
       }
       for (const node of this.spare) node.remove();
       this.order();
@@ -164,7 +171,6 @@
     }
 
     refill() {
-      this.stale.clear();
       for (const [position, node] of this.shown) this.fill(node, position);
     }
   }
