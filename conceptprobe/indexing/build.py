@@ -28,7 +28,7 @@ from conceptprobe.indexing.settings import (
     describe_layers,
     describe_model,
     describe_source,
-    is_hooked,
+    is_changing,
     parse_limit,
     versions,
 )
@@ -158,9 +158,7 @@ def make(
     conduct: Conduct, *, overwrite: bool = False,
 ) -> None:  # fmt: skip
     """Build what a manifest describes, in a directory beside `out` that takes its place when it is complete."""
-    # Nothing tells one attached or intervening function from another, so what was left of such a build is never gone on
-    # with.
-    changing = any(layer.name in model.derived_layers for layer in layers) or is_hooked(model)
+    changing = is_changing(model, layers)  # what was left of such a build is never gone on with
     plan = json.dumps([asdict(manifest), str(uuid.uuid4()) if changing else ""])
     with making(out, manifest, overwrite=overwrite) as partial:
         if changing or not is_finished(partial, manifest):

@@ -9,7 +9,7 @@ import torch
 
 from conceptprobe.indexing.loader import Batch
 from conceptprobe.indexing.pooling import Pooled, pool_each
-from conceptprobe.indexing.settings import is_hooked
+from conceptprobe.indexing.settings import is_changing
 from conceptprobe.models import Layer, VisionModel
 
 LANES = 2  # batches side by side: each takes the memory of a forward
@@ -27,7 +27,7 @@ def pooled_batches(
     idle while the caller works. The values are those of one batch after the other on as many threads as a lane has.
     """
     layer_of = {layer.name: layer for layer in layers}
-    alone = model.device.type != "cpu" or not model.concurrent or bool(model.derived_layers) or is_hooked(model)
+    alone = model.device.type != "cpu" or not model.concurrent or is_changing(model, layers)
     threads = torch.get_num_threads()
     lanes = 1 if alone else min(LANES, threads)
 

@@ -28,7 +28,7 @@ from conceptprobe.indexing.index import Index
 from conceptprobe.indexing.manifest import NAME
 from conceptprobe.indexing.merge import join_shards, merge_indices
 from conceptprobe.indexing.progress import metered
-from conceptprobe.indexing.settings import batch_share, is_hooked
+from conceptprobe.indexing.settings import batch_share, is_changing
 from conceptprobe.models import VisionModel
 
 SHARDS = 64
@@ -208,7 +208,6 @@ def _images(plan: Plan, number: int, count: int) -> int:
 
 
 def _key(plan: Plan, model: VisionModel, count: int) -> str:
-    """A name that only shards of one plan have; nothing tells one function that changes a model from another."""
-    changing = is_hooked(model) or any(layer.name in model.derived_layers for layer in plan.layers)
-    text = json.dumps([asdict(plan.manifest), count, str(uuid.uuid4()) if changing else ""])
+    """A name that only shards of one plan have."""
+    text = json.dumps([asdict(plan.manifest), count, str(uuid.uuid4()) if is_changing(model, plan.layers) else ""])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

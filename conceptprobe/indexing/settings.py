@@ -68,6 +68,11 @@ def is_hooked(model: VisionModel) -> bool:
     return any(module._forward_hooks or module._forward_pre_hooks for module in model.module.modules())
 
 
+def is_changing(model: VisionModel, layers: Sequence[Layer]) -> bool:
+    """Whether functions of somebody else's, which nothing tells from others, have a part in the layers' activations."""
+    return is_hooked(model) or any(layer.name in model.derived_layers for layer in layers)
+
+
 def describe_model(model: VisionModel) -> dict[str, Any]:
     """A manifest's entry of a model."""
     about = {

@@ -33,7 +33,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def where_forwards_run(model: VisionModel, images: ImageSource) -> set[int]:
+def where_forwards_run(model: VisionModel, images: ImageSource, layers: str = LAYERS) -> set[int]:
     """Threads that the block's module ran in."""
     ran: set[int] = set()
     forward = model.module.blocks[0].forward
@@ -47,7 +47,7 @@ def where_forwards_run(model: VisionModel, images: ImageSource) -> set[int]:
         batches = load_batches(
             images, model.preprocess, size=8, shape=model.image_size, workers=0, pin=False, device=model.device
         )
-        numbers = [batch.number for batch, _ in pooled_batches(model, model.resolve(LAYERS), ("mean",), batches)]
+        numbers = [batch.number for batch, _ in pooled_batches(model, model.resolve(layers), ("mean",), batches)]
     finally:
         del model.module.blocks[0].forward
     assert numbers == list(range(-(-len(images) // 8)))
@@ -74,7 +74,8 @@ def test_forwards_run_beside_the_caller_unless_something_could_tell(emoji: Image
     with model.intervene({"blocks.1.resid": torch.zeros_like}):
         assert where_forwards_run(model, emoji) == here
     model.attach("double", "blocks.1.resid", lambda x: 2 * x, 192)
-    assert where_forwards_run(model, emoji) == here
+    assert where_forwards_run(model, emoji, "double") == here
+    assert len(where_forwards_run(model, emoji) - here) == 2
     assert not VisionModel.wrap(nn.Conv2d(3, 4, 3), layers=[""], image_size=8, mean=(0,) * 3, std=(1,) * 3).concurrent
 
 
