@@ -8,7 +8,8 @@ the same. Every tool gets the same torch module, the same PIL images in memory a
 preprocessing, the same batch size, and k = 40, which is fixed in zennit-crp; the pooling is the mean over patches. The
 tools take turns, an idle one waits for its input.
 
-Each is used as its source says that it is fastest, see peer.py. Cases:
+Each is used as its source says that it is fastest, see peer.py. conceptprobe runs as from its command line, which keeps
+the memory that it frees; `from a script` without. Cases:
 
 mini     all 6 `mlp.hidden` layers of `mini:supervised` over the emoji: small layers, so that bookkeeping decides
 middle   block 5 of a ViT-S/16: stopping the forward there decides
@@ -16,7 +17,7 @@ all      all 12 blocks of a ViT-S/16
 
 `same sets` is the share of features whose 40 images are exactly those of a float64 sort of the float64 mean of the
 activations; `overlap` the mean share of the 40 that are among those. The two bare forwards, over pixels that are ready,
-say how fast any tool could be: one that stops at the last layer, and one that does not.
+say how fast any tool could be that keeps freed memory: one that stops at the last layer, and one that does not.
 """
 
 import argparse
@@ -44,6 +45,7 @@ ENVIRONMENTS = {
 }  # fmt: skip
 TOOLS = {
     "conceptprobe": None,
+    "conceptprobe, from a script": None,
     "zennit-crp": "crp",
     "zennit-crp, no backward": "crp",
     "semanticlens": "crp",

@@ -1,3 +1,4 @@
+from .allocator import keep_freed_memory
 from .concepts.concept_set import ConceptSet
 from .concepts.contrast import Contrast, contrast, load_contrast
 from .concepts.families import concepts_of
@@ -52,6 +53,7 @@ __all__ = [
     "evaluate_visualizations",
     "find_features",
     "index_activations",
+    "keep_freed_memory",
     "label_features",
     "list_models",
     "load_contrast",

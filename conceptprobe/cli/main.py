@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from conceptprobe.allocator import keep_freed_memory
 from conceptprobe.cli import (
     contrast,
     demo,
@@ -60,6 +61,7 @@ def root(
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    keep_freed_memory()
     try:
         app()
     except ConceptProbeError as error:
