@@ -7,6 +7,7 @@ with different layers, list lengths and vectors; fits time, and counts bytes; th
 and prints how far off that was. Last it applies the formula to three large collections.
 """
 
+import math
 import multiprocessing
 import resource
 import tempfile
@@ -20,11 +21,13 @@ import numpy as np
 from scipy.optimize import nnls
 
 from common import Pictures, arguments, make_model, print_table
+from conceptprobe import keep_freed_memory
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index, merge_indices
 from conceptprobe.indexing.sample import SAMPLE_SIZE
 
 MODEL = "mini:supervised"
+SIDE = 48  # pixels
 WIDTH = 768
 SAMPLED = 4 + (4 + 4)  # bytes of an image and feature in the sample: a value for mean, and its patch too for max
 SHARDS = 4
@@ -54,12 +57,13 @@ class Cost:
     list_bytes: int
     vector_bytes: int
     image_bytes: int
-    peak: float  # MiB
+    peak: float  # MiB, without the pictures
 
 
 def measure(setting: Setting) -> Cost:
     """Build an index whole, and in shards that are merged; in a process of its own."""
-    model, source = make_model(MODEL), load_images(Pictures(setting.images, 48))
+    keep_freed_memory()  # as the command line does
+    model, source = make_model(MODEL), load_images(Pictures(setting.images, SIDE))
     options = {
         "layers": f"blocks[-{setting.layers}:].mlp.hidden", "k": setting.k, "vectors": setting.vectors, "workers": 0,
     }  # fmt: skip
@@ -69,7 +73,7 @@ def measure(setting: Setting) -> Cost:
         start = time.perf_counter()
         path = build_index(model, source, out=folder / "whole", **options).path
         built = time.perf_counter()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - setting.images * SIDE * SIDE * 3 / 2**20
         for shard in range(SHARDS):
             build_index(model, source, out=folder / f"{shard}", shard=(shard, SHARDS), **options)
         merging = time.perf_counter()
@@ -93,9 +97,14 @@ def merge_terms(s: Setting) -> list[float]:
     return [1, s.features * s.k * SHARDS, s.images * s.features * s.vectors, min(s.images, SAMPLE_SIZE) * s.features]
 
 
-def fit(terms: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+def peak_terms(s: Setting) -> list[float]:
+    """Memory: once, an image, list places, and the sample as it is read."""
+    return [1, s.images, s.features * s.k, min(s.images, SAMPLE_SIZE) * s.features]
+
+
+def fit(terms: np.ndarray, measured: np.ndarray) -> np.ndarray:
     """Coefficients, none below zero, of the least relative error."""
-    return nnls(terms / seconds[:, None], np.ones(len(seconds)))[0]
+    return nnls(terms / measured[:, None], np.ones(len(measured)))[0]
 
 
 def main() -> None:
@@ -116,17 +125,21 @@ def main() -> None:
         }
         for s, c, used in zip(settings, costs, fitted, strict=True)
     ]  # fmt: skip
-    for name, terms_of, of in (("build", build_terms, "build"), ("merge of 4", merge_terms, "merge")):
-        terms, seconds = np.array([terms_of(s) for s in settings]), np.array([getattr(c, of) for c in costs])
-        coefficients = fit(terms[fitted], seconds[fitted])
+    for name, terms_of, of, unit in (
+        ("build", build_terms, "build", "seconds"),
+        ("merge of 4", merge_terms, "merge", "seconds"),
+        ("peak", peak_terms, "peak", "MiB"),
+    ):
+        terms, measured_n = np.array([terms_of(s) for s in settings]), np.array([getattr(c, of) for c in costs])
+        coefficients = fit(terms[fitted], measured_n[fitted])
         predicted = terms @ coefficients
-        for row, value, measured in zip(rows, predicted, seconds, strict=True):
-            row[f"{name}, predicted"] = f"{value:.2f} ({value / measured - 1:+.0%})"
+        for row, value, measured in zip(rows, predicted, measured_n, strict=True):
+            row[f"{name}, predicted"] = f"{value:,.{2 if unit == 'seconds' else 0}f} ({value / measured - 1:+.0%})"
         print(
-            f"{name}: seconds = "
+            f"{name}: {unit} = "
             + " + ".join(f"{c:.3g} x {t}" for c, t in zip(coefficients, terms_names(of), strict=True))
         )
-        off = np.abs(predicted / seconds - 1)
+        off = np.abs(predicted / measured_n - 1)
         print(f"largest error: {off[fitted].max():.0%} where fitted, {off[~fitted].max():.0%} on the checked size\n")
     print_table(rows)
     rest = [c.list_bytes / s.features - PLACE * s.k for s, c in zip(settings, costs, strict=True)]
@@ -137,6 +150,8 @@ def main() -> None:
 
 
 def terms_names(of: str) -> list[str]:
+    if of == "peak":
+        return ["1", "n", "F k", f"min(n, {SAMPLE_SIZE:,}) F"]
     if of == "build":
         return ["1", "n", "n F", "n F (with vectors)", "F k"]
     return ["1", "F k shards", "n F (with vectors)", f"min(n, {SAMPLE_SIZE:,}) F"]
@@ -152,6 +167,7 @@ def large(name: str, images: int, rest: float, image_bytes: float) -> dict[str, 
         "indices (4.29 billion rows each)": -(-images // ROWS_OF_AN_INDEX),
         "GPU hours": f"{hours:,.2f}",
         "hours on 64 GPUs": f"{hours / 64:,.2f}",
+        "nodes of 8 GPUs, for a day": math.ceil(hours / 24 / 8),
         "lists, k = 100, MB": f"{features * (100 * PLACE + rest) / 1e6:,.0f}",
         "sample, GB": f"{min(images, SAMPLE_SIZE) * features * SAMPLED / 1e9:,.1f}",
         "images.parquet, GB": f"{images * image_bytes / 1e9:,.1f}",

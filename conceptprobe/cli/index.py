@@ -139,8 +139,10 @@ def append(
 ) -> None:
     """Add the images that an index does not have yet; only those are run through the model."""
     from conceptprobe.indexing import append_index, open_index
+    from conceptprobe.indexing.place import recover
     from conceptprobe.indexing.settings import load_source
 
+    recover(path.resolve())
     source = load_source(open_index(path).manifest.source, images)
     with resumable():
         index = append_index(path, source, workers=workers, max_skipped=max_skipped, progress=True, log=log_json)

@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from conceptprobe.indexing import Index
 
+FOUND = 10  # by default
 SHOWN = 3
 
 
@@ -32,7 +33,9 @@ def search(
         str | None, typer.Option(help="Layer for --image (by default the last), --text and --like.")
     ] = None,
     pooling: Annotated[str | None, typer.Option(help="Pooling of the lists; by default the first.")] = None,
-    k: Annotated[int, typer.Option("-k", help="How many.", min=1)] = 10,
+    k: Annotated[
+        int | None, typer.Option("-k", help="How many; by default 10, or all of a shorter list.", min=1)
+    ] = None,
     device: Annotated[str, typer.Option(help="Of the scorer: auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -46,14 +49,17 @@ def search(
 
     indices = [open_index(path) for path in paths]
     if finds:
-        _print_features(indices, text, like, scorer, layer, pooling, k, device, as_json)
+        _print_features(indices, text, like, scorer, layer, pooling, k or FOUND, device, as_json)
         return
     index = indices[0]
     names: dict[str, str] = {}
     if neighbours is not None:
-        found = [(str(name), value) for name, value in index.neighbours(neighbours, k)]
+        found = [(str(name), value) for name, value in index.neighbours(neighbours, k or FOUND)]
     else:
-        top = index.top(feature, k, pooling) if feature is not None else index.similar_images(str(image), k, layer)
+        if feature is not None:
+            top = index.top(feature, k or min(FOUND, index.manifest.k), pooling)
+        else:
+            top = index.similar_images(str(image), k or FOUND, layer)
         found = [(id_, float(value)) for id_, value in zip(top.ids, top.values, strict=True)]
         names = _labels(index, top.ids)
     if as_json:
@@ -85,7 +91,7 @@ def _print_features(
         return
     for row in found.itertuples():
         index = indices[row.index]
-        ids = index.top(f"{row.layer}:{row.feature}", min(SHOWN, index.manifest.k), pooling).ids
+        ids = index.top(f"{row.layer}:{row.feature}", min(FOUND, index.manifest.k), pooling).ids
         labels = _labels(index, ids)
         where = f"{index.path.name}  " if len(indices) > 1 else ""
         typer.echo(f"{row.score:8.3f}  {where}{row.layer}:{row.feature}  {', '.join(labels.get(i, i) for i in ids)}")

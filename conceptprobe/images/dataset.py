@@ -1,6 +1,7 @@
 """A torch map-style dataset of PIL images, or of tuples that begin with one."""
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from PIL import Image
 from conceptprobe.images.errors import SourceError
 from conceptprobe.images.readers import DatasetReader
 
+TRIED = 100  # items of which one must be readable, to tell what they are
+
 
 def list_dataset(dataset: Any) -> tuple[pa.Table, DatasetReader]:
     """List the items of a dataset: id is `dataset.ids[i]` where it has ids, else the position in nine digits.
@@ -18,7 +21,8 @@ def list_dataset(dataset: Any) -> tuple[pa.Table, DatasetReader]:
     if its items are (image, label). `dataset.classes` names numbered labels.
 
     Raises:
-        SourceError: It has no length, no items, or its first item holds no PIL image.
+        SourceError: It has no length, or no items; or none of the first TRIED can be read, or the first that can holds
+            no PIL image.
     """
     kind = type(dataset).__name__
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
@@ -29,7 +33,9 @@ def list_dataset(dataset: Any) -> tuple[pa.Table, DatasetReader]:
     count = len(dataset)
     if not count:
         raise SourceError(f"the dataset {kind} is empty")
-    item = dataset[0]
+    item = next((item for item in map(_item, repeat(dataset), range(min(count, TRIED))) if item is not None), None)
+    if item is None:
+        raise SourceError(f"none of the first {min(count, TRIED)} items of {kind} can be read: see what item 0 raises")
     image, *rest = item if isinstance(item, tuple | list) and item else (item,)
     if not isinstance(image, Image.Image):
         raise SourceError(
@@ -51,11 +57,16 @@ def list_dataset(dataset: Any) -> tuple[pa.Table, DatasetReader]:
     return pa.table(columns), DatasetReader(dataset, np.arange(count))
 
 
-def _target(dataset: Any, position: int) -> Any:
+def _item(dataset: Any, position: int) -> Any:
     try:
-        return dataset[position][1]
+        return dataset[position]
     except Exception:  # an item that cannot be read is found again, and listed, when it is loaded
         return None
+
+
+def _target(dataset: Any, position: int) -> Any:
+    item = _item(dataset, position)
+    return item[1] if isinstance(item, tuple | list) and len(item) > 1 else None
 
 
 def _label(target: Any, classes: Sequence[Any] | None) -> str | None:

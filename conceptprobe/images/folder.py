@@ -111,7 +111,10 @@ def _read_sidecars(root: Path | zipfile.Path, sidecars: list[str], ids: pa.Chunk
         prefix = "" if "/" not in sidecar else f"{PurePosixPath(sidecar).parent}/"
         names = pc.binary_join_element_wise(prefix, table["file_name"].cast(pa.string()), "")
         tables.append(table.set_column(table.column_names.index("file_name"), "file_name", names))
-    known = pa.concat_tables(tables, promote_options="permissive")
+    try:
+        known = pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise SourceError(f"{', '.join(sidecars)} under {root} differ in their columns: {error}") from error
     rows = pc.index_in(ids, value_set=known["file_name"])
     if rows.null_count == len(rows):
         raise SourceError(

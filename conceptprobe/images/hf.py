@@ -50,8 +50,11 @@ def list_hf(text: str) -> tuple[pa.Table, Reader]:
 
 def list_datasets(dataset: Any) -> tuple[pa.Table, DatasetsReader]:
     """List a `datasets.Dataset`: id is its column `id`, else the position in nine digits."""
-    from datasets import Image
+    from datasets import Dataset, Image
 
+    if not isinstance(dataset, Dataset):
+        splits = f", such as dataset[{next(iter(dataset))!r}]" if isinstance(dataset, dict) and dataset else ""
+        raise SourceError(f"{type(dataset).__name__} is no table of images: give one `datasets.Dataset`{splits}")
     if not len(dataset):
         raise SourceError(f"the data set {dataset} is empty")
     features = dataset.features.to_dict()

@@ -1,8 +1,10 @@
 """Tables of what is known about images, read from csv, jsonl or parquet and brought to one form."""
 
 import zipfile
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -11,6 +13,8 @@ import pyarrow.parquet
 
 from conceptprobe.images.errors import SourceError
 
+TAKEN = 65_536  # rows that are taken at once
+HASH = "content_hash"  # a column that an index adds
 TEXT = ("id", "path", "image", "file_name", "label", "caption", "text", "tags")  # never numbers: label 007 is not 7
 
 
@@ -43,13 +47,19 @@ def read_table(path: Path | zipfile.Path) -> pa.Table:
 
 
 def conform(table: pa.Table) -> pa.Table:
-    """Make `id`, `label` and `caption` strings and `tags` lists of strings.
+    """Make `id`, `label` and `caption` strings, `tags` lists of strings, and categories of any column what they stand
+    for: a table is then the same for its rows, whatever others they were read with. A column `content_hash`, as an
+    index's own table of images has one, is left out: hashes are those of what is read.
 
     Tags in one string are split at `|`; an image without tags has the empty list.
 
     Raises:
-        SourceError: A column cannot be read so, or an id is missing.
+        SourceError: A column cannot be read so, two have one name, or an id is missing.
     """
+    if again := [name for name, count in Counter(table.column_names).items() if count > 1]:
+        raise SourceError(f"several columns are named {', '.join(map(repr, again))}: give each a name of its own")
+    if HASH in table.column_names:
+        table = table.drop_columns([HASH])
     for at, name in enumerate(table.column_names):
         column = table[name]
         try:
@@ -57,6 +67,8 @@ def conform(table: pa.Table) -> pa.Table:
                 column = pa.chunked_array([pa.array(map(_tags, column.to_pylist()), pa.list_(pa.string()))])
             elif name in ("id", "label", "caption"):
                 column = column.cast(pa.string())
+            elif pa.types.is_dictionary(column.type):
+                column = column.cast(column.type.value_type)
         except (pa.ArrowException, TypeError) as error:
             raise SourceError(f"the column {name!r} of type {column.type} cannot be read as text: {error}") from error
         table = table.set_column(at, name, column)
@@ -64,6 +76,12 @@ def conform(table: pa.Table) -> pa.Table:
         first = pc.index(pc.is_null(table["id"]), True).as_py()
         raise SourceError(f"{missing} rows have no id, the first is row {first}: give every image an id")
     return table
+
+
+def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Some rows, in any order; in pieces, since Arrow takes no more than 2 GiB of text at once."""
+    starts = range(0, max(len(rows), 1), TAKEN)
+    return pa.concat_tables([table.take(pa.array(rows[start : start + TAKEN], pa.int64())) for start in starts])
 
 
 def _tags(value: str | list[object] | None) -> list[str]:

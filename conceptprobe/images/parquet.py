@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,9 +20,10 @@ IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_byt
 
 
 class _Cursor:
-    """Where in a row group this process is; a copy that is sent to another process starts anew."""
+    """Where in a row group this process is; a copy that is sent to another process starts anew. Threads take turns."""
 
     def __init__(self) -> None:
+        self._turn = threading.Lock()
         self._place: tuple[str, int] | None = None
         self._steps: Iterator[pa.RecordBatch] = iter(())
         self._images: pa.Array = pa.array([], pa.binary())
@@ -32,6 +34,10 @@ class _Cursor:
 
     def read(self, path: str, group: int, column: str, row: int) -> bytes | None:
         """Row `row` of a row group; rows that follow it cost little, those before it start the row group anew."""
+        with self._turn:
+            return self._read(path, group, column, row)
+
+    def _read(self, path: str, group: int, column: str, row: int) -> bytes | None:
         if self._place != (path, group) or row < self._start:
             self._place = None
             with open(path, "rb"):  # what stands against it is said as for any other file

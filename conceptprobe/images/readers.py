@@ -1,6 +1,7 @@
 """Where the raw bytes of an image lie. Readers hold arrow and numpy arrays only, and pickle for loader workers."""
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -83,12 +84,7 @@ class DatasetReader:
     positions: np.ndarray  # int64
 
     def read(self, row: int) -> Image.Image:
-        try:
-            item = self.dataset[int(self.positions[row])]
-        except MemoryError:
-            raise
-        except Exception as error:  # the dataset's own code: whatever it raises, the other images still count
-            raise UnreadableImageError(f"dataset: {type(error).__name__}: {error}"[:160]) from error
+        item = _item(self.dataset, int(self.positions[row]))
         image = item[0] if isinstance(item, tuple | list) else item
         if not isinstance(image, Image.Image):
             raise UnreadableImageError(f"dataset: {type(image).__name__} instead of a PIL image")
@@ -110,7 +106,7 @@ class DatasetsReader:
     positions: np.ndarray  # int64
 
     def read(self, row: int) -> bytes:
-        value = self.dataset[int(self.positions[row])][self.column]
+        value = _item(self.dataset, int(self.positions[row]))[self.column]
         data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
         if data is None and path:
             with open(path, "rb") as file:
@@ -130,3 +126,14 @@ class DatasetsReader:
             data = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
             sizes[start : start + SLICE] = pc.fill_null(pc.binary_length(data), -1).to_numpy()
         return sizes[self.positions].tobytes()
+
+
+def _item(dataset: Any, position: int) -> Any:
+    """An item of somebody else's dataset: whatever its code raises, the other images still count."""
+    try:
+        return dataset[position]
+    except MemoryError:
+        raise
+    except Exception as error:
+        text = re.sub(r" at 0x[0-9a-fA-F]+", "", f"dataset: {type(error).__name__}: {error}")  # the same on every run
+        raise UnreadableImageError(text[:160]) from error

@@ -96,7 +96,7 @@ def _index_shard(shard: str) -> tuple[pa.Table, np.ndarray]:
     sizes: list[int] = []
     known: dict[str, dict[str, Any]] = {}
     try:
-        with tarfile.open(shard, "r:") as tar:
+        with tarfile.open(shard, "r:", errors="backslashreplace") as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # it would keep all of them
                 name = MEMBER.match(member.name.removeprefix("./"))
@@ -140,10 +140,15 @@ def _read_sidecar(ending: str, data: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         return {}
     known: dict[str, Any] = {
-        name: str(fields[name]) for name in ("label", "caption") if isinstance(fields.get(name), str | int)
+        name: _text(fields[name]) for name in ("label", "caption") if isinstance(fields.get(name), str | int)
     }
     if isinstance(tags := fields.get("tags"), str):
         tags = tags.split("|")
     if isinstance(tags, list):
-        known["tags"] = [str(tag) for tag in tags]
+        known["tags"] = [_text(tag) for tag in tags]
     return known
+
+
+def _text(value: Any) -> str:
+    """A value as text that can be written; half of a character that JSON lets through becomes a question mark."""
+    return str(value).encode(errors="replace").decode()

@@ -14,6 +14,7 @@ from PIL import Image
 
 from conceptprobe.images.decode import DECODING, LoadedImage, decode_image, parse_background
 from conceptprobe.images.errors import SourceError, UnknownImageError, UnreadableImageError
+from conceptprobe.images.metadata import take_rows
 from conceptprobe.images.readers import Reader
 
 HASHED_ROWS = 65536
@@ -37,7 +38,7 @@ class ImageSource:
         parse_background(self.background)
         order = pc.sort_indices(self.table["id"]).to_numpy()
         if (order[1:] < order[:-1]).any():
-            object.__setattr__(self, "table", self.table.take(pa.array(order)))
+            object.__setattr__(self, "table", take_rows(self.table, order))
             object.__setattr__(self, "reader", self.reader.take(order))
         ids = self.table["id"]
         same = pc.indices_nonzero(pc.equal(ids.slice(1), ids.slice(0, max(len(ids) - 1, 0))))
@@ -100,7 +101,7 @@ class ImageSource:
     def subset(self, rows: Iterable[int]) -> "ImageSource":
         """The source of these rows, in the global order."""
         chosen = np.fromiter(rows, np.int64)
-        return replace(self, table=self.table.take(pa.array(chosen)), reader=self.reader.take(chosen))
+        return replace(self, table=take_rows(self.table, chosen), reader=self.reader.take(chosen))
 
     @cached_property
     def fingerprint(self) -> str:

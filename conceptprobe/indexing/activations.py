@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 
 from conceptprobe.images import ImageSource
+from conceptprobe.images.metadata import HASH
 from conceptprobe.indexing.build import finish
 from conceptprobe.indexing.checkpoint import State
 from conceptprobe.indexing.errors import IndexingError
@@ -94,7 +95,7 @@ def index_activations(
         state = State([(0, -(-len(table) // BATCH))], sampled=sampled_rows(table["id"]))
         write_tables(
             partial,
-            table.append_column("content_hash", pa.nulls(len(table), pa.string())),
+            table.append_column(HASH, pa.nulls(len(table), pa.string())),
             pa.table({"id": pa.array([], table["id"].type), "reason": pa.array([], pa.string())}),
         )
         finish(partial, manifest, as_part(partial, manifest, state, np.arange(len(table))), {layer: reducer})

@@ -1,6 +1,5 @@
 """Let an index grow: run the images that are new, and join them with what was kept of the others."""
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from conceptprobe.images import ImageSource, UnreadableImageError
+from conceptprobe.images import ImageSource
 from conceptprobe.indexing.build import finish
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, open_index
@@ -23,9 +22,10 @@ from conceptprobe.indexing.manifest import Manifest, damaged_files, entry_differ
 from conceptprobe.indexing.merge import join
 from conceptprobe.indexing.part import Part, read_part
 from conceptprobe.indexing.place import check_place, is_finished, making, recover
+from conceptprobe.indexing.progress import Meter, metered
 from conceptprobe.indexing.sample import sampled_rows
 from conceptprobe.indexing.settings import describe_layers, describe_model, describe_source, parse_limit, versions
-from conceptprobe.indexing.stream import Conduct, Work, stream
+from conceptprobe.indexing.stream import Conduct, Work, content_hash, empty_folder, is_hash, stream
 from conceptprobe.models import VisionModel, load_model
 
 NEW = "new"  # where the new images are reduced meanwhile
@@ -90,7 +90,8 @@ def append_index(
         return index
     if damaged := damaged_files(path, old):
         raise IndexingError(f"{path} is damaged: {', '.join(damaged[:3])}; build it again")
-    check_contents(index, images, part.renumbered(new_rows, np.empty(0, np.int64)))
+    with metered(f"images of {path}, still the same", len(part.rows), show=progress, log=None) as meter:
+        check_contents(index, images, part.renumbered(new_rows, np.empty(0, np.int64)), meter)
     first = part.state.batches[-1][1]
     work = Work(fresh, first)
     manifest = replace(old, source=entries["source"], versions=versions(), counts={}, files={})
@@ -104,6 +105,7 @@ def append_index(
         if Manifest.read(path) != old:
             raise IndexingError(f"{path} was changed by another process meanwhile: run the same again")
         if not is_finished(partial, manifest):
+            empty_folder(partial, keep=[NEW])
             (partial / NEW).mkdir(exist_ok=True)
             plan = json.dumps([asdict(manifest), old.counts])
             added, reducers = stream(model, images, layers, partial / NEW, manifest, plan, work, conduct)
@@ -133,7 +135,7 @@ def placed(index: Index, images: ImageSource) -> np.ndarray:
     return rows.to_numpy().astype(np.int64)
 
 
-def check_contents(index: Index, images: ImageSource, part: Part) -> None:
+def check_contents(index: Index, images: ImageSource, part: Part, meter: Meter) -> None:
     """Refuse a source in which an image of the index is another by now. Images are read, not decoded."""
     column = pq.read_table(index.path / "images.parquet", columns=["id", "content_hash"])
     with ThreadPoolExecutor() as pool:
@@ -146,21 +148,11 @@ def check_contents(index: Index, images: ImageSource, part: Part) -> None:
                     raise IndexingError(
                         f"{id_!r} is not the image that {index.path} holds any more ({after}): build the index again"
                     )
+            meter.advance(len(rows), [])
     for row in part.skipped.tolist():
-        if len(content_hash(images, row, decode=True)) == 64:
+        if is_hash(content_hash(images, row, decode=True)):
             id_ = images.table["id"][row].as_py()
             raise IndexingError(f"{id_!r}, which {index.path} skipped, can be read by now: build the index again")
-
-
-def content_hash(images: ImageSource, row: int, *, decode: bool = False) -> str:
-    """The content hash of an image; the reason where it cannot be read."""
-    try:
-        data = images.read(row)
-        if isinstance(data, bytes) and not decode:
-            return hashlib.sha256(data).hexdigest()
-        return images.decode(data).content_hash
-    except UnreadableImageError as error:
-        return str(error)
 
 
 def unequal(old: Manifest, new: Manifest, new_rows: Sequence[int] | np.ndarray) -> str:

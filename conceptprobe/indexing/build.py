@@ -176,6 +176,9 @@ def finish(
                 f"none of the {manifest.listed} images of {manifest.source['spec']} could be read; the first: "
                 f"{part.state.bad[0][1]}"
             )
+        if manifest.vectors:
+            for reducer in reducers.values():  # some of the listed images may have been skipped
+                Factory.parse(manifest.faiss).check(reducer.layer, len(part.rows))
         new_row = np.full(len(part.rows) + len(part.skipped), -1)
         new_row[part.rows] = np.arange(len(part.rows))
         with ThreadPoolExecutor(WRITERS) as pool:

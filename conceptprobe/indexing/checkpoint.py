@@ -6,7 +6,6 @@ row files beside it.
 """
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+
+from conceptprobe.indexing.replacing import replace_file
 
 NAME = "checkpoint.safetensors"
 STATE = "state.safetensors"
@@ -50,12 +51,7 @@ def save_state(path: Path, state: State, *, plan: str = "", files: Iterable[Path
         tensors |= {f"{layer}/{name}": tensor.cpu().contiguous() for name, tensor in own.items()}
     sizes = {file.relative_to(path.parent).as_posix(): file.stat().st_size for file in files}
     about = {"plan": plan, "batches": state.batches, "bad": state.bad, "files": sizes}
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:  # save_file would make it readable by its owner only
-        file.write(save(tensors, {"state": json.dumps(about)}))  # one entry: of several the order is not fixed
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    replace_file(path, save(tensors, {"state": json.dumps(about)}))  # one entry: of several the order is not fixed
 
 
 def load_state(path: Path, *, plan: str = "") -> State | None:

@@ -16,6 +16,7 @@ import torch
 from PIL.Image import Image
 
 from conceptprobe.images import ImageSource
+from conceptprobe.images.decode import decode_image, parse_background
 from conceptprobe.indexing.embeddings import CACHE, embed_images, source_of
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.feature import FeatureId
@@ -186,6 +187,7 @@ def _embed_image(
         if not len(rows):
             raise IndexingError(f"{image!r} is not an image of {index.path}; see the ids in Index.images")
         return embed_needed(scorer, source, rows, cache=cache)[0]
-    pixels = scorer.preprocess(image.convert("RGB"))[None]
+    shown = decode_image(image, parse_background(index.manifest.source["background"])).image
+    pixels = scorer.preprocess(shown)[None]
     with torch.inference_mode():
         return scorer.encode_image(pixels.to(scorer.device, scorer.dtype))[0].float().cpu().numpy()

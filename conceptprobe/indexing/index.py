@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DEAD_SPAN = 1e-3
 TAIL_SPAN = 0.1
+GPU_MOST = 2048  # of k and nprobe that FAISS can take on a GPU
+_VALUES = 1 << 22  # of vectors that are read at once
 PART = "is a shard, a part of an index: join all of them with `conceptprobe index merge`"
 
 
@@ -254,7 +256,8 @@ class Index:
             raise IndexingError(
                 f"a direction must be finite: {int((~np.isfinite(query)).sum())} of its numbers are not"
             )
-        searched, k = self._on_gpu(layer), min(at_least_1(k), len(self.images))
+        k = min(at_least_1(k), len(self.images))
+        searched = self._on_gpu(layer) if max(k, nprobe or 0) <= GPU_MOST else self._faiss(layer, "images")
         (values,), (rows,) = searched.search(query[None], k, params=probing(searched, nprobe))
         order = np.lexsort((rows, -values))
         return self._images(rows[order], values[order], None)
@@ -276,8 +279,9 @@ class Index:
         mean = np.nan_to_num(self.stats(layer)["mean"].to_numpy(np.float32))
         query = unit(faiss_index.reconstruct_n(int(matches[0]), 1) - mean)[0]
         cosines = np.empty(faiss_index.ntotal, np.float32)
-        for start in range(0, faiss_index.ntotal, 65_536):
-            block = faiss_index.reconstruct_n(start, min(65_536, faiss_index.ntotal - start))
+        step = max(1, _VALUES // faiss_index.d)
+        for start in range(0, faiss_index.ntotal, step):
+            block = faiss_index.reconstruct_n(start, min(step, faiss_index.ntotal - start))
             cosines[start : start + len(block)] = unit(block - mean) @ query
         cosines[matches[0]] = -np.inf
         rows = np.argsort(-cosines, kind="stable")[: min(at_least_1(k), len(cosines) - 1)]

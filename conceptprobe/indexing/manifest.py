@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from conceptprobe.indexing.errors import IndexingError
+from conceptprobe.indexing.replacing import TEMPORARY, replace_file
 
 SCHEMA_VERSION = 2
 NAME = "manifest.json"
-LOCK = "lock"
+MARK = "unfinished"  # a file that says of a folder that an index is being made there
 _DECISIVE = (
     *("model", "source", "layers", "pooling", "k", "bottom", "batch_size"),
     *("vectors", "faiss", "growable", "versions"),
@@ -63,11 +64,7 @@ class Manifest:
         return self.counts["listed"] if self.part is None else self.part["images"]
 
     def write(self, folder: Path) -> None:
-        path = folder / NAME
-        with path.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
+        replace_file(folder / NAME, json.dumps(asdict(self), indent=1, ensure_ascii=False).encode())
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -80,11 +77,8 @@ class Manifest:
         if not path.is_file():
             what = "does not exist" if not folder.exists() else f"holds no {NAME}, so it is not a finished index"
             raise IndexingError(f"{folder} {what}. Make one with `conceptprobe index build`.")
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            version = stored["schema_version"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise IndexingError(f"{path} is not readable as a manifest ({error}); rebuild the index") from error
+        stored = _stored(path)
+        version = stored["schema_version"]
         if version != SCHEMA_VERSION:
             raise IndexingError(
                 f"{folder} has schema version {version}, this conceptprobe reads {SCHEMA_VERSION}; rebuild it"
@@ -94,6 +88,33 @@ class Manifest:
             return cls(**{**stored, **lists})
         except (KeyError, TypeError) as error:
             raise IndexingError(f"{path} lacks or has too many entries ({error}); rebuild the index") from error
+
+    @classmethod
+    def foreign(cls, folder: Path) -> list[str]:
+        """Files below an index, of any schema version, that are not its own.
+
+        Raises:
+            IndexingError: The folder holds no manifest, or one that nothing can be told from.
+        """
+        if not (folder / NAME).is_file():
+            raise IndexingError(f"{folder} holds no {NAME}, so it is not a finished index: choose another directory")
+        files = _stored(folder / NAME).get("files")
+        if not isinstance(files, dict):
+            raise IndexingError(f"{folder / NAME} does not list the index's files: remove {folder} by hand")
+        own = {NAME, *files}
+        names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        return sorted(name for name in names if name not in own)
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise IndexingError(
+            f"{path} is not readable as a manifest ({error}): remove {path.parent} and build the index again"
+        ) from error
+    return stored
 
 
 def differences(a: Manifest, b: Manifest) -> list[str]:
@@ -120,11 +141,11 @@ def _shown(value: Any) -> str:
 
 
 def hash_files(folder: Path, leave: Collection[Path] = ()) -> dict[str, str]:
-    """sha256 of every file below a folder but the manifest and those to leave out, each flushed to disk; keys are POSIX
-    paths, sorted."""
+    """sha256 of every file below a folder but the manifest, those to leave out, and what a kill left half-written; each
+    flushed to disk; keys are POSIX paths, sorted."""
     hashes = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (NAME, LOCK)):
-        if path not in leave:
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (NAME, MARK)):
+        if path not in leave and path.suffix != TEMPORARY:
             hashes[path.relative_to(folder).as_posix()] = _hash_file(path)
             with path.open("rb") as file:
                 os.fsync(file.fileno())

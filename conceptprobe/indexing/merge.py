@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from conceptprobe.images.metadata import HASH, take_rows
 from conceptprobe.indexing.build import finish
 from conceptprobe.indexing.checkpoint import State
 from conceptprobe.indexing.errors import IndexingError
@@ -130,7 +131,7 @@ def join(
     rows = np.sort(np.concatenate([np.concatenate([part.rows, part.skipped]) for part in parts]))
     joined = as_part(folder, manifest, state, rows)
     if listing is not None:
-        read = listing.take(pa.array(joined.rows)).append_column("content_hash", read["content_hash"])
+        read = take_rows(listing, joined.rows).append_column(HASH, read[HASH])
     write_tables(folder, read, skipped)
     return joined, reducers
 
@@ -138,4 +139,4 @@ def join(
 def _joined_table(paths: Sequence[Path], numbers: Sequence[np.ndarray]) -> pa.Table:
     order = np.argsort(np.concatenate(numbers), kind="stable")
     tables = [pq.read_table(path) for path in paths]
-    return pa.concat_tables(tables, promote_options="default").take(pa.array(order))
+    return take_rows(pa.concat_tables(tables, promote_options="default"), order)

@@ -1,5 +1,6 @@
 """Where an index comes to lie: claimed by one process, replaced only by its like, there only when complete."""
 
+import contextlib
 import glob
 import json
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from conceptprobe.indexing.errors import BusyError, IndexingError
-from conceptprobe.indexing.manifest import LOCK, NAME, Manifest
+from conceptprobe.indexing.manifest import MARK, NAME, Manifest
 
 
 def check_place(out: Path, overwrite: bool) -> None:
@@ -21,12 +22,9 @@ def check_place(out: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise IndexingError(f"{out} is already there: open it, choose another directory, or overwrite it")
-    own = {NAME, LOCK, *Manifest.read(out).files}
-    foreign = sorted(path for path in out.rglob("*") if path.is_file() and path.relative_to(out).as_posix() not in own)
-    if foreign:
+    if foreign := Manifest.foreign(out):
         raise IndexingError(
-            f"{out} holds files that are not the index's, such as {foreign[0].relative_to(out)}: move them, "
-            "or choose another directory"
+            f"{out} holds files that are not the index's, such as {foreign[0]}: move them, or choose another directory"
         )
 
 
@@ -38,9 +36,12 @@ def making(out: Path, manifest: Manifest, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         IndexingError: See `claimed` and `check_place`.
     """
-    partial = beside(out)
-    with claimed(partial, out, manifest):
+    with claimed(out) as partial:
         check_place(out, overwrite)  # another process may have finished it before this one got its claim
+        if not partial.exists():
+            partial.mkdir()
+        if not is_finished(partial, manifest):
+            (partial / MARK).touch()
         yield partial
         check_place(out, overwrite)  # or something else may have come there meanwhile
         clear(partial)
@@ -53,46 +54,82 @@ def beside(out: Path) -> Path:
 
 
 @contextmanager
-def claimed(partial: Path, out: Path, manifest: Manifest) -> Iterator[None]:
-    """Make the directory of an unfinished build, or take over one that was left, for this process alone.
+def claimed(out: Path) -> Iterator[Path]:
+    """The directory beside `out`, there or not, for this process alone.
 
     Raises:
         IndexingError: Another process builds there, or the directory is not of a build.
     """
-    ours = (partial / LOCK).is_file() or is_finished(partial, manifest)
-    if partial.exists() and not (ours or (partial.is_dir() and not any(partial.iterdir()))):
-        raise IndexingError(f"{partial} is in the way and no build left it there: move it, or choose another directory")
+    partial = beside(out)
     try:
-        partial.mkdir(parents=True, exist_ok=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise IndexingError(f"cannot make {partial}: {error.strerror}; choose another directory") from error
-    lock = FileLock(partial / LOCK)
+        raise IndexingError(f"cannot make {out.parent}: {error.strerror}; choose another directory") from error
+    with locked(partial, f"another process is building {out}; wait for it, or choose another directory"):
+        if partial.exists() and not _is_ours(partial):
+            raise IndexingError(
+                f"{partial} is in the way and no build left it there: move it, or choose another directory"
+            )
+        yield partial
+
+
+@contextmanager
+def locked(path: Path, busy: str) -> Iterator[None]:
+    """Hold what other processes cannot hold meanwhile, a file beside a path.
+
+    Raises:
+        BusyError: Another process holds it; with the message `busy`.
+        IndexingError: The file cannot be made.
+    """
+    file = path.with_name(f"{path.name}.lock")
+    lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise BusyError(f"another process is building {out}; wait for it, or choose another directory") from error
+        raise BusyError(busy) from error
+    except OSError as error:
+        raise IndexingError(f"cannot make {file}: {error.strerror}; choose another directory") from error
+    if not file.exists():  # whoever held it removed it between its being opened here and locked
+        lock.release()
+        raise BusyError(busy)
     try:
         yield
     finally:
+        with contextlib.suppress(OSError):  # where a file that is open cannot be removed
+            file.unlink()
         lock.release()
 
 
 def is_finished(partial: Path, manifest: Manifest) -> bool:
-    """Whether a build of this plan was killed when nothing but the renaming was left."""
-    if not (partial / NAME).is_file():
+    """Whether a build of this plan was killed when only clearing up and renaming was left."""
+    try:
+        stored = replace(Manifest.read(partial), counts={}, files={})
+    except IndexingError:
         return False
-    stored = replace(Manifest.read(partial), counts={}, files={})
     return json.dumps(asdict(stored)) == json.dumps(asdict(manifest))
 
 
+def _is_ours(partial: Path) -> bool:
+    """Whether a build left a directory: it is marked, or an index, or empty."""
+    if not partial.is_dir():
+        return False
+    if (partial / MARK).is_file() or not any(partial.iterdir()):
+        return True
+    try:
+        return not Manifest.foreign(partial)
+    except IndexingError:
+        return False
+
+
 def clear(partial: Path) -> None:
-    """Remove what only the making of an index needed: every file that its manifest does not list."""
-    own = {NAME, *Manifest.read(partial).files}
+    """Remove what only the making of an index needed: every file that its manifest does not list, the mark last."""
+    own = {NAME, MARK, *Manifest.read(partial).files}
     for path in sorted(partial.rglob("*"), reverse=True):  # what is in a folder before the folder
         if path.is_file() and path.relative_to(partial).as_posix() not in own:
             path.unlink()
         elif path.is_dir() and not any(path.iterdir()):
             path.rmdir()
+    (partial / MARK).unlink(missing_ok=True)
 
 
 def publish(partial: Path, out: Path) -> None:
@@ -107,7 +144,9 @@ def publish(partial: Path, out: Path) -> None:
 
 def recover(out: Path) -> None:
     """Put an index in its place that was killed there between the old one's going and its coming."""
-    partial = beside(out)
-    if not out.exists() and (partial / NAME).is_file():
-        clear(partial)
-        publish(partial, out)
+    if out.exists() or not (beside(out) / NAME).is_file():
+        return
+    with claimed(out) as partial:
+        if not out.exists():
+            clear(partial)
+            publish(partial, out)

@@ -12,8 +12,10 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from conceptprobe.indexing.errors import BusyError, IndexingError, MissingRayErr
 from conceptprobe.indexing.index import Index
 from conceptprobe.indexing.manifest import NAME
 from conceptprobe.indexing.merge import join_shards, merge_indices
+from conceptprobe.indexing.place import locked
 from conceptprobe.indexing.progress import metered
 from conceptprobe.indexing.settings import batch_share, is_changing
 from conceptprobe.models import VisionModel
@@ -57,9 +60,11 @@ def build_index_on_ray(
 
     Args:
         model: It is sent to the workers, and runs there on the kind of device that it is on here.
-        ray_workers: How many workers; by default as many as the cluster has room for. Each takes a GPU where the model
-            is on one, and 1 + `workers` processors.
-        shards: Pieces of work, at most one a batch; by default 64, or four a worker where that is more.
+        ray_workers: How many workers; by default as many as the nodes of the cluster have room for when they are idle.
+            Each takes a GPU and 1 + `workers` processors where the model is on a GPU, else as many processors as torch
+            has threads here, and `workers` more. One that finds no room begins when there is some.
+        shards: Pieces of work, at most one a batch; by default 64, or four a worker where that is more, or as many as
+            an earlier call of the same kind has left.
         workers: Processes of each worker that decode images.
         overwrite: Replace an index that is already there; anything else is never replaced.
         progress: Show a bar on stderr.
@@ -76,37 +81,44 @@ def build_index_on_ray(
         raise MissingRayError from error
     out = Path(out).resolve()
     plan = plan_build(model, images, layers, out, workers=workers, overwrite=overwrite, **settings)
-    cuda = model.device.type == "cuda"
-    ours = not ray.is_initialized()
-    if ours:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    try:
-        ray_workers = ray_workers or _room(ray.cluster_resources(), 1 + workers, cuda)
-        count = min(plan.work.batches(plan.manifest.batch_size), shards or max(SHARDS, 4 * ray_workers))
-        folder = out.with_name(f"{out.name}.shards")
-        tree = Tree.of(folder / _key(plan, model, count), count)
-        remote = ray.remote(num_cpus=1 + workers, num_gpus=int(cuda), max_restarts=-1, max_task_retries=-1)(Worker)
+    cuda, threads = model.device.type == "cuda", torch.get_num_threads()
+    processors = (1 if cuda else threads) + workers
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = out.with_name(f"{out.name}.shards")
+    with ExitStack() as stack:
+        stack.enter_context(
+            locked(folder, f"another process is building {out} on Ray; wait for it, or choose another directory")
+        )
+        if not ray.is_initialized():
+            where = os.environ.get("RAY_ADDRESS") or "local"
+            ray.init(where, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+            stack.callback(ray.shutdown)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        ray_workers = ray_workers or _room(nodes, processors, cuda)
+        key = _key(plan, model)
+        left = [int(path.name.rpartition("-")[2]) for path in sorted(folder.glob(f"{key}-*"))]
+        wanted = shards or (left[0] if left else max(SHARDS, 4 * ray_workers))
+        count = min(plan.work.batches(plan.manifest.batch_size), wanted)
+        tree = Tree.of(folder / f"{key}-{count}", count)
+        remote = ray.remote(num_cpus=processors, num_gpus=int(cuda), max_restarts=-1, max_task_retries=-1)(Worker)
         names, options = [layer.name for layer in plan.layers], {**settings, "workers": workers}
-        shipped = [ray.put(model), ray.put(images), names, options, torch.get_num_threads()]
-        actors = [remote.remote(*shipped) for _ in range(min(ray_workers, count))]
+        shipped = [ray.put(model), ray.put(images), names, options, threads]
+        start = partial(remote.remote, *shipped)
         builds = {path: ("build", (number, count)) for number, path in tree.missing(0)}
         images_of = {path: _images(plan, number, count) for number, path in tree.missing(0)}
         title, done = f"{model.spec} on {images.spec}", len(images) - sum(images_of.values())
         with metered(title, len(images), done=done, show=progress, log=None if log is None else Path(log)) as meter:
-            for path in _run(actors, builds):
+            for path in _run(start, ray_workers, builds):
                 skipped = pq.read_table(path / "skipped.parquet").to_pylist()
                 meter.advance(images_of[path], [(row["id"], row["reason"]) for row in skipped])
         for level in range(1, len(tree.levels)):
             joins = {path: ("join", tree.children(level, number)) for number, path in tree.missing(level)}
-            for path in _run(actors, joins):
+            for path in _run(start, ray_workers, joins):
                 for child in joins[path][1]:
                     shutil.rmtree(child)
         index = merge_indices(tree.levels[-1], out, overwrite=overwrite)
         shutil.rmtree(folder)
         return index
-    finally:
-        if ours:
-            ray.shutdown()
 
 
 @dataclass(frozen=True)
@@ -171,32 +183,52 @@ class Worker:
         return None
 
 
-def _run(actors: Sequence[Any], tasks: Mapping[Path, tuple[str, Any]]) -> Iterator[Path]:
-    """Have the workers do tasks; yields each directory when it is there."""
+def _run(start: Callable[[], Any], workers: int, tasks: Mapping[Path, tuple[str, Any]]) -> Iterator[Path]:
+    """Have workers do tasks; yields each directory when it is there.
+
+    A worker gets a task when there is room for it, and makes room when there is none left to do: one that was killed
+    and comes again may have lost its place to another.
+    """
     import ray
 
-    waiting, free = list(tasks.items()), list(actors)
+    waiting = list(tasks.items())
+    starting = {actor.__ray_ready__.remote(): actor for actor in (start() for _ in range(min(workers, len(tasks))))}
     running: dict[Any, tuple[Path, Any]] = {}
-    while waiting or running:
-        while waiting and free:
-            (path, task), actor = waiting.pop(0), free.pop()
+
+    def occupy(actor: Any) -> None:
+        if waiting:
+            path, task = waiting.pop(0)
             running[actor.work.remote(path, *task)] = path, actor
-        (ready,), _ = ray.wait(list(running), num_returns=1)
-        path, actor = running.pop(ready)
-        if (fault := ray.get(ready)) is not None:
-            raise IndexingError(fault)
-        free.append(actor)
-        yield path
+        else:
+            ray.kill(actor)
+
+    try:
+        while waiting or running:
+            (ready,), _ = ray.wait([*running, *starting], num_returns=1)
+            if ready in starting:
+                occupy(starting.pop(ready))
+                continue
+            path, actor = running.pop(ready)
+            if (fault := ray.get(ready)) is not None:
+                raise IndexingError(fault)
+            occupy(actor)
+            yield path
+    finally:
+        for actor in (*starting.values(), *(actor for _, actor in running.values())):
+            ray.kill(actor)
 
 
-def _room(resources: Mapping[str, float], processors: int, cuda: bool) -> int:
-    workers = int(resources.get("CPU", 0) // processors)
-    if cuda:
-        workers = min(workers, int(resources.get("GPU", 0)))
+def _room(nodes: Sequence[Mapping[str, float]], processors: int, cuda: bool) -> int:
+    """How many workers idle nodes with such resources can hold; none lies on two."""
+    workers = 0
+    for node in nodes:
+        own = int(node.get("CPU", 0) // processors)
+        workers += min(own, int(node.get("GPU", 0))) if cuda else own
     if workers < 1:
+        have = "; ".join(f"{node.get('CPU', 0):.0f} and {node.get('GPU', 0):.0f}" for node in nodes)
         raise IndexingError(
-            f"the Ray cluster has {resources.get('CPU', 0):.0f} processors and {resources.get('GPU', 0):.0f} GPUs: a "
-            f"worker needs {processors} processors{' and a GPU' if cuda else ''}"
+            f"a worker needs {processors} processors{' and a GPU' if cuda else ''} of one node, and the processors and "
+            f"GPUs of the Ray cluster's nodes are {have}: give fewer `workers`, or set OMP_NUM_THREADS to fewer threads"
         )
     return workers
 
@@ -207,7 +239,7 @@ def _images(plan: Plan, number: int, count: int) -> int:
     return min(last * size, images) - first * size
 
 
-def _key(plan: Plan, model: VisionModel, count: int) -> str:
+def _key(plan: Plan, model: VisionModel) -> str:
     """A name that only shards of one plan have."""
-    text = json.dumps([asdict(plan.manifest), count, str(uuid.uuid4()) if is_changing(model, plan.layers) else ""])
+    text = json.dumps([asdict(plan.manifest), str(uuid.uuid4()) if is_changing(model, plan.layers) else ""])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -78,6 +78,11 @@ class LayerReducer:
             if vectors is not None:
                 vectors.add(as_vectors(values))
 
+    def pass_over(self, batch: int) -> None:
+        """Take in a batch of which no image could be read."""
+        for moments in self.state.moments.values():
+            moments.pass_over(batch)
+
     def join(self, parts: Sequence[Part]) -> None:
         """Take in what reducers of other images have seen, into one that has seen nothing."""
         width, name = self.layer.width, self.layer.name

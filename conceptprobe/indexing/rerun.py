@@ -9,7 +9,7 @@ import torch
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.images import ImageSource, UnknownImageError
 from conceptprobe.indexing.index import Index
-from conceptprobe.indexing.loader import Batch, load_batches
+from conceptprobe.indexing.loader import Batch, fast_decoder, load_batches
 from conceptprobe.indexing.pooling import pool
 from conceptprobe.indexing.settings import load_source
 from conceptprobe.models import Layer, VisionModel, load_model
@@ -83,6 +83,11 @@ def rerun(
         return Rerun(note=str(error))
     if model.fingerprint != manifest.model["fingerprint"]:
         return Rerun(problems=(f"{model.spec} is not the model that was indexed: its fingerprint differs",))
+    decoder = fast_decoder(images, model.preprocess, model.device)
+    if decoder != manifest.source.get("fast_decode"):
+        return Rerun(
+            note=f"images were decoded by {manifest.source.get('fast_decode')}, here they would be by {decoder}"
+        )
     kinds = ("top", "strips", "bottom")[: 3 if manifest.bottom else 2]
     listed = [_Listed.read(layer, pooling, kinds, arrays) for layer in layers for pooling in manifest.pooling]
     every = np.unique(np.concatenate([own.rows for own in listed]))

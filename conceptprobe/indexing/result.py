@@ -13,7 +13,7 @@ from conceptprobe.indexing.topk import TopLists
 from conceptprobe.indexing.vectors import unit, write_flat
 
 NEIGHBOUR_SAMPLE = 1024  # images on which features are compared with each other
-_VALUES = 1 << 21  # summarised at once, so that a larger sample takes no more memory
+_VALUES = 1 << 20  # summarised at once by each writer, so that a larger sample takes no more memory
 
 Arrays = dict[str, np.ndarray]
 

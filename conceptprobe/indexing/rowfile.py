@@ -50,11 +50,14 @@ class RowFile:
 
     def columns(self, first: int, stop: int) -> np.ndarray:
         """Some columns of all rows, [n,stop-first]."""
+        self._file.flush()
         out = np.empty((self.rows, stop - first), self.dtype)
-        at = 0
-        for block in self.blocks():
-            out[at : at + len(block)] = block[:, first:stop]
-            at += len(block)
+        step = max(1, BLOCK_BYTES // self._row_bytes)
+        for start in range(0, self.rows, step):  # mapped, so that of wide rows only some pages are read
+            count = min(step, self.rows - start)
+            offset = start * self._row_bytes
+            block = np.memmap(self.path, self.dtype, "r", offset, (count, self.width))
+            out[start : start + count] = block[:, first:stop]
         return out
 
     def take(self, rows: np.ndarray) -> np.ndarray:

@@ -11,7 +11,12 @@ from conceptprobe.indexing.loader import fast_decoder
 from conceptprobe.indexing.pooling import check_pooling
 from conceptprobe.models import Layer, VisionModel
 
+PACKAGES = (
+    *("conceptprobe", "torch", "torchvision", "timm", "open_clip_torch"),
+    *("numpy", "pillow", "pyarrow"),
+)
 MAX_K = 10_000
+MAX_IMAGES = 2**32 - 1  # a row has 32 bits in a list's keys
 MAX_BATCH = 65_536
 MAX_WORKERS = 256
 
@@ -23,6 +28,10 @@ def check_settings(
     """Refuse what cannot work before any image is read."""
     if not len(images) or not layers:
         raise IndexingError(f"nothing to index: {len(images)} images, {len(layers)} layers")
+    if len(images) > MAX_IMAGES:
+        raise IndexingError(
+            f"{len(images):,} images are more than the {MAX_IMAGES:,} of an index: cut the source in two"
+        )
     check_poolings(layers, pooling)
     for name, value, least, most in (
         ("k", k, 1, MAX_K), ("bottom", bottom, 0, MAX_K), ("batch_size", batch_size, 1, MAX_BATCH),
@@ -110,5 +119,5 @@ def describe_layers(layers: Sequence[Layer]) -> dict[str, dict[str, Any]]:
 
 
 def versions() -> dict[str, str]:
-    """A manifest's entry of what computes."""
-    return {name: importlib.metadata.version(name) for name in ("conceptprobe", "torch", "numpy", "pillow")}
+    """A manifest's entry of what decides the bytes of lists and tables."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}

@@ -1,8 +1,10 @@
 """One pass over images: every batch through the model, and into the reducers, from the last checkpoint on."""
 
+import hashlib
+import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +15,14 @@ import pyarrow.parquet as pq
 import torch
 
 from conceptprobe.images import ImageSource, UnreadableImageError
+from conceptprobe.images.metadata import HASH
 from conceptprobe.indexing import checkpoint
 from conceptprobe.indexing.checkpoint import State, load_state, save_state
 from conceptprobe.indexing.errors import TooManySkippedError
 from conceptprobe.indexing.forwards import pooled_batches
 from conceptprobe.indexing.index import layer_folder
 from conceptprobe.indexing.loader import load_batches
-from conceptprobe.indexing.manifest import LOCK, Manifest
+from conceptprobe.indexing.manifest import MARK, NAME, Manifest
 from conceptprobe.indexing.part import Part, as_part
 from conceptprobe.indexing.progress import metered
 from conceptprobe.indexing.reducer import Arrival, LayerReducer
@@ -29,6 +32,7 @@ from conceptprobe.models import Layer, VisionModel
 
 HASHES = "hashes.bin"
 HASH_BYTES = 32
+SPOT = 64  # images that are read again before a build goes on
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def stream(
     whole = len(work.rows) == len(images)
     todo = images if whole else images.subset(work.rows)
     sample = sampled_rows(images.table["id"])
-    state = _stored(folder, plan, images)
+    state = _stored(folder, manifest, plan, images, work)
     if state is None:
         empty_folder(folder)
         state = State([(work.first, work.first)])
@@ -105,8 +109,11 @@ def stream(
             rows = work.rows[batch.rows[batch.good]]
             chosen = np.flatnonzero(sample[np.minimum(np.searchsorted(sample, rows), len(sample) - 1)] == rows)
             arrival = Arrival(work.first + batch.number, rows, batch.good, chosen)
-            for name, own in acts.items():
-                reducers[name].add(own, arrival)
+            for name, reducer in reducers.items():
+                if acts:
+                    reducer.add(acts[name], arrival)
+                else:
+                    reducer.pass_over(arrival.batch)
             hashes.add(np.frombuffer(bytes.fromhex("".join(batch.hashes)), np.uint8).reshape(-1, HASH_BYTES))
             bad = [(int(work.rows[row]), reason) for row, reason in batch.bad]
             state.bad += bad
@@ -135,26 +142,50 @@ def _take_up(state: State, reducers: dict[str, LayerReducer], sample: np.ndarray
     state.sampled = np.setdiff1d(np.intersect1d(sample, rows, assume_unique=True), bad)
 
 
-def _stored(folder: Path, plan: str, images: ImageSource) -> State | None:
-    """The last checkpoint, unless an image that it lists as unreadable can be read by now: it would be missed."""
+def _stored(folder: Path, manifest: Manifest, plan: str, images: ImageSource, work: Work) -> State | None:
+    """The last checkpoint, unless the images are others by now: one that it lists as unreadable can be read, or one of
+    SPOT that it has seen, spread over all of them, has changed."""
     state = load_state(folder / checkpoint.NAME, plan=plan)
-    return None if state is None or any(_readable(images, row) for row, _ in state.bad) else state
+    if state is None or any(is_hash(content_hash(images, row, decode=True)) for row, _ in state.bad):
+        return None
+    done = (state.batches[0][1] - work.first) * manifest.batch_size
+    rows = as_part(folder, manifest, state, work.rows[:done]).rows
+    hashes = RowFile(folder / HASHES, HASH_BYTES, np.uint8, len(rows))
+    places = np.unique(np.linspace(0, len(rows) - 1, SPOT).astype(int)) if len(rows) else np.arange(0)
+    stored = [row.tobytes().hex() for row in hashes.take(places)]
+    hashes.close()
+    return state if stored == [content_hash(images, row) for row in rows[places].tolist()] else None
 
 
-def _readable(images: ImageSource, row: int) -> bool:
+def content_hash(images: ImageSource, row: int, *, decode: bool = False) -> str:
+    """The content hash of an image; the reason where it cannot be read.
+
+    Args:
+        decode: Whether an image counts as read only if it can be decoded.
+    """
     try:
-        images.load(row)
-    except UnreadableImageError:
-        return False
-    return True
+        data = images.read(row)
+        if isinstance(data, bytes) and not decode:
+            return hashlib.sha256(data).hexdigest()
+        return images.decode(data).content_hash
+    except UnreadableImageError as error:
+        return str(error)
 
 
-def empty_folder(folder: Path) -> None:
-    """Remove what another build left, but not the lock that is held."""
+def is_hash(text: str) -> bool:
+    """Whether `content_hash` read the image."""
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
+
+
+def empty_folder(folder: Path, keep: Collection[str] = ()) -> None:
+    """Remove what another build left, its manifest first, but not the mark of builds, nor what is to be kept."""
+    (folder / NAME).unlink(missing_ok=True)
     for path in folder.iterdir():
+        if path.name in (MARK, *keep):
+            continue
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != LOCK:
+        else:
             path.unlink()
 
 
@@ -162,8 +193,12 @@ def write_images(
     folder: Path, images: ImageSource, rows: np.ndarray, hashes: RowFile, bad: Sequence[tuple[int, str]]
 ) -> None:
     """Write which images were read, with their content hashes, and which were not, with the reasons."""
-    texts = pa.array((row.tobytes().hex() for block in hashes.blocks() for row in block), pa.string())
-    read = images.table.take(pa.array(rows)).append_column("content_hash", texts)
+    texts = pa.chunked_array(
+        (pa.array([row.tobytes().hex() for row in block], pa.string()) for block in hashes.blocks()), pa.string()
+    )
+    good = np.zeros(len(images), bool)
+    good[rows] = True
+    read = images.table.filter(pa.array(good)).append_column(HASH, texts)
     ids = images.table["id"].take(pa.array([row for row, _ in bad], pa.int64()))
     skipped = pa.table({"id": ids, "reason": pa.array([reason for _, reason in bad], pa.string())})
     write_tables(folder, read, skipped)

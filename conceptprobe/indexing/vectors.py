@@ -23,6 +23,15 @@ def require_faiss(purpose: str) -> Any:
     return faiss
 
 
+def has_faiss() -> bool:
+    """Whether it is installed."""
+    try:
+        require_faiss("")
+    except MissingFaissError:
+        return False
+    return True
+
+
 class FlatIndexWriter:
     """Writes an `IndexFlatIP` row by row, so that memory does not grow with the number of rows.
 

@@ -15,15 +15,15 @@ from conceptprobe.indexing.checkpoint import STATE, load_state
 from conceptprobe.indexing.factory import EXACT
 from conceptprobe.indexing.index import Index, layer_folder
 from conceptprobe.indexing.invariants import list_problems, problem, stats_problems, strip_problems
-from conceptprobe.indexing.manifest import LOCK, NAME, Manifest, damaged_files
+from conceptprobe.indexing.manifest import Manifest, damaged_files
 from conceptprobe.indexing.rerun import ReadArrays, rerun
 from conceptprobe.indexing.rowfile import mapped
 from conceptprobe.indexing.topk import TopK
-from conceptprobe.indexing.vectors import read_faiss
+from conceptprobe.indexing.vectors import has_faiss, read_faiss
 from conceptprobe.models import VisionModel
 
 RERUN = 16
-_BLOCK = 4096  # vectors read at once
+_VALUES = 1 << 22  # of vectors that are read at once
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,13 @@ def verify_index(
         return Verification(path, tuple(problems), tuple(checked))
     arrays = cache(lambda layer, kind: load_file(layer_folder(path, layer) / f"{kind}.safetensors"))
     problems += _readable("images", _image_problems(index))
+    vectors = index.manifest.vectors and has_faiss()
     for layer in index.layers:
-        problems += _readable(layer, _layer_problems(index, layer, arrays))
+        problems += _readable(layer, _layer_problems(index, layer, arrays, vectors=vectors))
     features = sum(about["width"] for about in index.manifest.layers.values())
     checked.append(f"lists and statistics of {features} features, pooled by {' and '.join(index.manifest.pooling)}")
+    if index.manifest.vectors and not vectors:
+        checked.append("vectors only by their hashes: FAISS is not installed")
     if problems:
         return Verification(path, tuple(problems), tuple(checked))
     again = rerun(index, arrays, images_again, model=model, images=images)
@@ -91,11 +94,8 @@ def _readable(what: str, problems: Iterator[str]) -> Iterator[str]:
 
 def _file_problems(index: Index) -> Iterator[str]:
     yield from damaged_files(index.path, index.manifest)
-    known = {NAME, LOCK, *index.manifest.files}
-    for path in sorted(index.path.rglob("*")):
-        name = path.relative_to(index.path).as_posix()
-        if path.is_file() and name not in known:
-            yield f"{name} is not a file of the index"
+    for name in Manifest.foreign(index.path):
+        yield f"{name} is not a file of the index"
 
 
 def _image_problems(index: Index) -> Iterator[str]:
@@ -116,7 +116,7 @@ def _image_problems(index: Index) -> Iterator[str]:
         yield "skipped.parquet: a reason is missing"
 
 
-def _layer_problems(index: Index, layer: str, arrays: ReadArrays) -> Iterator[str]:
+def _layer_problems(index: Index, layer: str, arrays: ReadArrays, *, vectors: bool) -> Iterator[str]:
     manifest, images = index.manifest, index.manifest.counts["indexed"]
     grid, width = manifest.layers[layer]["grid"], manifest.layers[layer]["width"]
     patches = None if grid is None else int(np.prod(grid))
@@ -136,7 +136,7 @@ def _layer_problems(index: Index, layer: str, arrays: ReadArrays) -> Iterator[st
         bottom = lists[1] if manifest.bottom else None
         yield from stats_problems(f"{what}, statistics", stats, lists[0], bottom, images=images)
         yield from strip_problems(f"{what}, strips", strips, stats, images=images, patches=patches)
-    if manifest.vectors:
+    if vectors:
         yield from _vector_problems(index, layer, arrays)
     if manifest.growable:
         yield from _state_problems(index, layer, arrays)
@@ -162,8 +162,9 @@ def _vector_problems(index: Index, layer: str, arrays: ReadArrays) -> Iterator[s
     vectors = mapped(folder / "images.faiss", width, np.float32, images)
     best = TopK(width, index.manifest.k)
     total_f = np.zeros(width)
-    for start in range(0, images, _BLOCK):
-        block = np.array(vectors[start : start + _BLOCK])
+    step = max(1, _VALUES // width)
+    for start in range(0, images, step):
+        block = np.array(vectors[start : start + step])
         best.add(torch.from_numpy(block), torch.arange(start, start + len(block)))
         total_f += block.sum(0, dtype=np.float64)
     whole = stats["nonfinite"] == 0  # what is not finite is 0 among the vectors

@@ -106,7 +106,8 @@ class Preprocessing:
         if self.mode == "squash":
             image = transforms.resize(image, list(self.resize), interpolation)
         elif self.mode == "longest":
-            image = ResizeKeepRatio(self.resize, longest=1.0, interpolation=self.interpolation)(image)
+            sides = ResizeKeepRatio.get_params(image, self.resize, longest=1.0)
+            image = transforms.resize(image, [max(1, side) for side in sides], interpolation)  # a line has 0 of one
             image = CenterCropOrPad(list(self.size), fill=self.fill)(image)
         elif self.resize[0] == self.resize[1]:
             image = transforms.resize(image, [self.resize[0]], interpolation)

@@ -1,7 +1,6 @@
 """How far the optimisation of a chunk has come: one file, replaced as a whole."""
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from conceptprobe.indexing.replacing import replace_file
 
 STEPS = 200  # a kill costs at most so many steps,
 SECONDS = 30.0  # or so much time
@@ -65,13 +66,3 @@ def read(path: Path) -> dict[str, Tensor] | None:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError:
         return None
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file that is there as a whole, or as it was."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

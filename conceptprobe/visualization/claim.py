@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from conceptprobe.indexing.manifest import entry_differences
-from conceptprobe.visualization.checkpoint import replace_file
+from conceptprobe.indexing.replacing import replace_file
 from conceptprobe.visualization.errors import VisualizeError
 
 LOCK = "visualize.lock"

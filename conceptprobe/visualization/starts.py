@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from conceptprobe.images import ImageSource
+from conceptprobe.images.decode import decode_image, parse_background
 from conceptprobe.indexing import FeatureId, Index
 from conceptprobe.indexing.embeddings import source_of
 from conceptprobe.models import VisionModel
@@ -76,7 +77,7 @@ def _top_image(feature: tuple[FeatureId, str] | None, index: Index, source: Imag
 def _fitted(model: VisionModel, image: Image.Image, size: tuple[int, int]) -> Tensor:
     if not isinstance(image, Image.Image):
         raise VisualizeError(f"a start image is a PIL image, not {type(image).__name__}: open it with PIL.Image.open")
-    image = image.convert("RGB")
+    image = decode_image(image, parse_background("white")).image
     preprocess: Any = model.preprocess
     if not isinstance(preprocess, Preprocessing):
         return as_floats(levels_of(ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)))

@@ -49,6 +49,9 @@ def test_search(index: Path) -> None:
     found = json.loads(run("search", str(index), "--feature", "blocks.5.mlp.hidden:3", "-k", "4", "--json").stdout)
     assert [row["id"] for row in found] == [line.split()[1] for line in lines]
     assert [row["value"] for row in found] == sorted((row["value"] for row in found), reverse=True)
+    assert (
+        len(run("search", str(index), "--feature", "blocks.5.mlp.hidden:3").stdout.splitlines()) == 5
+    )  # all there are
     assert len(run("search", str(index), "--image", "03.png", "-k", "4").stdout.splitlines()) == 4
     neighbours = json.loads(run("search", str(index), "--neighbours", "blocks.5.mlp.hidden:3", "--json").stdout)
     assert all(row["id"].startswith("blocks.5.mlp.hidden:") for row in neighbours)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from conceptprobe.cli import main
+from conceptprobe.indexing import place
 from tests.indexing.test_build import same_files
 
 LAYERS = ("--model", "mini:supervised@random", "--layers", "final", "--batch-size", "8", "--workers", "0", "--k", "5")
@@ -84,6 +85,23 @@ def test_append(root: Path, tmp_path: Path) -> None:
     refused = run("index", "append", str(root / "whole"), "--images", "folder:images", cwd=tmp_path)
     assert refused.returncode == 1
     assert "--growable" in refused.stderr
+
+
+def test_append_goes_on_where_it_was_killed_between_two_renames(root: Path, tmp_path: Path) -> None:
+    add_images(tmp_path / "images", 0, 16)
+    build = ("index", "build", *LAYERS, "--images", "folder:images", "--growable")
+    assert run(*build, "--out", "i", cwd=tmp_path).returncode == 0
+    add_images(tmp_path / "images", 16, 19)
+    assert run(*build, "--out", "fresh", cwd=tmp_path).returncode == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, "publish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run("index", "append", "i", "--workers", "0", cwd=tmp_path).returncode == 130
+    (tmp_path / ".i-replaced-x").mkdir()
+    (tmp_path / "i").rename(tmp_path / ".i-replaced-x" / "i")
+    done = run("index", "append", "i", "--workers", "0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    same_files(tmp_path / "i", tmp_path / "fresh")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "i", "images"]
 
 
 def test_verify(root: Path, tmp_path: Path) -> None:

@@ -88,3 +88,19 @@ def test_alpha_of_an_opened_image():
     loaded = load_images([Image.new("RGBA", (1, 1), (9, 9, 9, 0))], background="red").load(0)
     assert loaded.image.getpixel((0, 0)) == (255, 0, 0)
     assert loaded.mask.getpixel((0, 0)) == 0
+
+
+def test_a_bad_first_item_is_a_bad_image_too():
+    source = load_images(Items([OSError("gone"), (image(1), 0), (image(2), 1)], classes=["cat", "dog"]))
+    assert source.table["label"].to_pylist() == [None, "cat", "dog"]
+    assert source.load(1).image.getpixel((0, 0))[0] == 1
+    with pytest.raises(UnreadableImageError, match="OSError: gone"):
+        source.load(0)
+    with pytest.raises(SourceError, match=r"none of the first 2 items of Items can be read: see what item 0"):
+        load_images(Items([OSError("gone"), OSError("gone")]))
+
+
+def test_a_reason_names_no_address():
+    source = load_images(Items([image(0), OSError(f"cannot identify image file {object()}")]))
+    with pytest.raises(UnreadableImageError, match=r"file <object object>$"):
+        source.load(1)

@@ -151,3 +151,11 @@ def test_missing_and_empty_folders(tmp_path):
         load_images(f"folder:{tmp_path / 'file'}")
     with pytest.raises(SourceError, match=r"no image under .*\.jpg"):
         load_images(f"folder:{tmp_path}")
+
+
+def test_sidecars_that_do_not_fit_together(tmp_path, write_images):
+    write_images(tmp_path, ["a/1.png", "b/2.png"])
+    (tmp_path / "a" / "metadata.csv").write_text("file_name,score\n1.png,7\n")
+    (tmp_path / "b" / "metadata.csv").write_text("file_name,score\n2.png,high\n")
+    with pytest.raises(SourceError, match=r"a/metadata.csv, b/metadata.csv under .* differ in their columns: .*score"):
+        load_images(f"folder:{tmp_path}")

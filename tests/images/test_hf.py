@@ -2,6 +2,7 @@ import io
 import json
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from PIL import Image
 
 from conceptprobe.images import SourceError, UnreadableImageError, load_images
 from conceptprobe.images import parquet as parquet_module
+from conceptprobe.images.readers import DatasetsReader
 
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 FEATURES = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
@@ -280,3 +282,34 @@ def test_a_data_set_of_files_and_of_no_images(tmp_path, datasets, png):
         source.load(1)
     with pytest.raises(SourceError, match="the data set has no column of images, only x"):
         load_images(datasets.Dataset.from_dict({"x": [1]}))
+
+
+def test_whatever_a_dataset_raises_costs_one_image():
+    class Broken:
+        def __getitem__(self, position):
+            if position == 1:
+                raise ValueError("a cell that its feature cannot decode")
+            return {"image": {"bytes": b"data", "path": None}}
+
+    reader = DatasetsReader(Broken(), "image", np.arange(2))
+    assert reader.read(0) == b"data"
+    with pytest.raises(UnreadableImageError, match="dataset: ValueError: a cell that"):
+        reader.read(1)
+
+
+def test_threads_get_the_images_that_they_ask_for(tmp_path, write_parquet, png, monkeypatch):
+    monkeypatch.setattr(parquet_module, "STEP", 400)  # a few rows a step
+    source = load_images(f"hf:{write_parquet(tmp_path / 'a.parquet', range(200), rows=100)}")
+    wanted = [row * 37 % 200 for row in range(600)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(source.read, wanted))
+    assert found == [png(row) for row in wanted]
+
+
+def test_what_is_not_one_table_is_refused():
+    datasets = pytest.importorskip("datasets")
+    one = datasets.Dataset.from_dict({"image": [b"x"]})
+    with pytest.raises(SourceError, match=r"DatasetDict is no table of images: .*, such as dataset\['train'\]"):
+        load_images(datasets.DatasetDict({"train": one}))
+    with pytest.raises(SourceError, match="IterableDataset is no table of images"):
+        load_images(one.to_iterable_dataset())

@@ -1,8 +1,9 @@
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conceptprobe.images import SourceError, UnreadableImageError, load_images
+from conceptprobe.images import SourceError, UnreadableImageError, load_images, metadata
 
 
 @pytest.fixture
@@ -105,3 +106,18 @@ def test_files_that_are_no_table(tmp_path):
     (tmp_path / "t.parquet").write_text("x")
     with pytest.raises(SourceError, match="cannot be read as a table"):
         load_images(f"table:{tmp_path / 't.parquet'}")
+
+
+def test_columns_of_one_name_are_refused_and_an_indexs_own_hashes_are_left_out(tmp_path, images):
+    (tmp_path / "t.csv").write_text("path,label,note,note\nc.png,1,2,3\n")
+    with pytest.raises(SourceError, match="several columns are named 'note': give each a name"):
+        load_images(f"table:{tmp_path / 't.csv'}")
+    (tmp_path / "t.csv").write_text("path,content_hash\nc.png,abc\n")
+    assert load_images(f"table:{tmp_path / 't.csv'}").table.column_names == ["id"]
+
+
+def test_rows_are_taken_in_pieces(monkeypatch):
+    monkeypatch.setattr(metadata, "TAKEN", 3)
+    table = pa.table({"id": [str(i) for i in range(10)]})
+    for rows in ([], [4], [9, 0, 0, 5], list(range(9, -1, -1))):
+        assert metadata.take_rows(table, np.array(rows, np.int64))["id"].to_pylist() == [str(row) for row in rows]

@@ -192,3 +192,14 @@ def test_bad_images_and_a_vanished_shard(tmp_path, write_shard, png):
     os.unlink(path)
     with pytest.raises(UnreadableImageError, match="file is missing"):
         source.load(2)
+
+
+def test_text_that_is_no_unicode(tmp_path, write_shard, png):
+    write_shard(tmp_path / "a.tar", {"b.png": png(1), "b.json": b'{"caption": "half \\ud83d", "tags": ["\\ud83d"]}'})
+    with tarfile.open(tmp_path / "a.tar", "a", format=tarfile.GNU_FORMAT, encoding="latin-1") as tar:
+        member = tarfile.TarInfo("caf\xe9.png")
+        member.size = len(png(2))
+        tar.addfile(member, io.BytesIO(png(2)))
+    source = load_images(f"wds:{tmp_path / 'a.tar'}")
+    assert source.table.to_pydict() == {"id": ["b", "caf\\xe9"], "caption": ["half ?", None], "tags": [["?"], []]}
+    assert source.read(1) == png(2)

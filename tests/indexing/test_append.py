@@ -200,3 +200,19 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(mini: VisionModel,
             append_index(tmp_path / "i", images, model=mini, workers=0)
     assert kills >= 2
     same_files(tmp_path / "i", tmp_path / "fresh")
+
+
+def test_what_another_build_left_is_no_part_of_it(
+    mini: VisionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(mini, add_images(tmp_path / "images", names(0, 8)), tmp_path / "i")
+    images = add_images(tmp_path / "images", names(8, 12))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "INTERVAL", 0.0)
+        patch.setattr("conceptprobe.indexing.build.finish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build_index(mini, images, ["blocks[0].mlp.hidden"], tmp_path / "i", overwrite=True, **SETTINGS)
+    assert (tmp_path / "i.partial" / "layers" / "blocks.0.mlp.hidden").is_dir()
+    append_index(tmp_path / "i", images, model=mini, workers=0)
+    build(mini, images, tmp_path / "fresh")
+    same_files(tmp_path / "i", tmp_path / "fresh")

@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 from torch import nn
 
+from conceptprobe import indexing
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing import Index, IndexingError, build_index, open_index
 from conceptprobe.indexing import build as building
 from conceptprobe.indexing.manifest import Manifest
 from conceptprobe.indexing.sample import QUANTILES
+from conceptprobe.indexing.settings import check_settings
 from conceptprobe.models import Layer, Tokens, VisionModel, load_model
 
 
@@ -292,6 +294,12 @@ def test_an_index_is_replaced_only_when_asked_and_nothing_else_ever(
         build_index(mini, source, "final", tmp_path / "i", batch_size=6, workers=0)
     build_index(mini, source, "final", tmp_path / "i", k=2, batch_size=6, workers=0, overwrite=True)
     assert open_index(tmp_path / "i").manifest.k == 2
+    old = json.loads((tmp_path / "i" / "manifest.json").read_text())
+    (tmp_path / "i" / "manifest.json").write_text(json.dumps({**old, "schema_version": 1, "model": "another form"}))
+    with pytest.raises(IndexingError, match="has schema version 1, this conceptprobe reads 2; rebuild it"):
+        open_index(tmp_path / "i")
+    build_index(mini, source, "final", tmp_path / "i", batch_size=6, workers=0, overwrite=True)
+    assert open_index(tmp_path / "i").manifest.k == 100
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "precious").write_text("x")
     with pytest.raises(IndexingError, match="not a finished index"):
@@ -384,3 +392,38 @@ def test_a_damaged_or_foreign_index_is_refused(folder: ImageSource, mini: Vision
     (tmp_path / "i" / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
     with pytest.raises(IndexingError, match="schema version 99"):
         Manifest.read(tmp_path / "i")
+
+
+def test_too_few_readable_images_to_train_on(mini: VisionModel, tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "images", 9)
+    (root / "class1" / "0001.png").write_bytes(b"no")
+    source = load_images(f"folder:{root}")
+    with pytest.raises(IndexingError, match=r"takes at least 9 images to train .*, and there are 8"):
+        build_index(mini, source, "final", tmp_path / "i", batch_size=4, workers=0, faiss="IVF9,Flat")
+
+
+def test_more_images_than_a_row_has_bits_for() -> None:
+    with pytest.raises(IndexingError, match=r"5,000,000,000 images are more than the 4,294,967,295 of an index: cut"):
+        check_settings(
+            range(5_000_000_000), [Layer("x", 1, "vector")], ["mean"], k=1, bottom=0, batch_size=1, workers=0
+        )
+
+
+def test_what_a_gpu_cannot_search_is_searched_on_the_cpu(
+    folder: ImageSource, mini: VisionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnGpu:
+        def __init__(self, index: Any) -> None:
+            self.index, self.asked = index, []
+
+        def search(self, query: np.ndarray, k: int, params: object) -> Any:
+            self.asked.append(k)
+            return self.index.search(query, k, params=params)
+
+    made: list[OnGpu] = []
+    monkeypatch.setattr(indexing.index, "on_gpu", lambda index: made.append(OnGpu(index)) or made[-1])
+    monkeypatch.setattr(indexing.index, "GPU_MOST", 5)
+    index = build_index(mini, folder.subset(range(9)), "final", tmp_path / "i", batch_size=9, workers=0)
+    assert len(index.search("final", np.ones(192), 5)) == 5
+    assert len(index.search("final", np.ones(192), 6)) == 6
+    assert [own.asked for own in made] == [[5]]

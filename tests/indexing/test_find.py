@@ -85,6 +85,11 @@ def test_an_image_and_a_feature_find_features(indices: tuple[Index, Index]) -> N
     assert {feature % 5 for _, feature in pairs(by_id)} == {3}
     by_image = find_features(indices, image=Image.new("RGB", (1, 1), (3, 0, 0)), scorer=scorer, k=3)  # type: ignore[arg-type]
     assert pairs(by_image) == pairs(by_id)
+    clear, white, grey = (
+        pairs(find_features(indices, image=Image.new(*image), scorer=scorer, k=3))  # type: ignore[arg-type]
+        for image in (("RGBA", (1, 1), (9, 9, 9, 0)), ("RGB", (1, 1), (255,) * 3), ("RGB", (1, 1), (9, 9, 9)))
+    )
+    assert clear == white != grey
     by_feature = find_features(indices, feature="acts:4", scorer=scorer, k=2)  # type: ignore[arg-type]
     assert set(pairs(by_feature)) == {(0, 9), (1, 4)}
 

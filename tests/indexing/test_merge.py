@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -207,3 +209,16 @@ def test_bottom_lists_are_the_lowest(mini: VisionModel, images: ImageSource, who
             np.testing.assert_array_equal(lowest.values, values[feature, order])
     with pytest.raises(IndexingError, match="bottom=K"):
         build(mini, images, tmp_path / "none", bottom=0).bottom("final:0")
+
+
+def test_a_column_of_categories_is_the_same_in_shards(mini: VisionModel, tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "images", 12)
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    kinds = pa.array([("old", "new")[i % 2] for i in range(12)]).dictionary_encode()
+    pq.write_table(pa.table({"path": files, "kind": kinds}), root / "t.parquet")
+    source = load_images(f"table:{root / 't.parquet'}")
+    assert source.table["kind"].type == pa.string()
+    same_files(
+        merge_indices(build_shards(mini, source, tmp_path, 3), tmp_path / "merged").path,
+        build(mini, source, tmp_path / "whole").path,
+    )

@@ -57,3 +57,27 @@ def test_a_feature_without_a_finite_value() -> None:
 def test_state_stays_small_over_a_run_of_batches() -> None:
     moments = reduce({i: np.zeros((1, 1), np.float32) for i in range(100, 1000)}, 1)
     assert len(moments.nodes) <= 2 * 10
+
+
+def test_batches_without_an_image_change_nothing_and_take_no_memory() -> None:
+    rng = np.random.default_rng(0)
+    batches = {i: rng.standard_normal((1, 2)).astype(np.float32) for i in range(1000) if i % 7}
+    order = rng.permutation(1000).tolist()
+
+    def reduced(numbers: list[int]) -> Moments:
+        moments = Moments(2)
+        for number in numbers:
+            if number in batches:
+                moments.add(torch.from_numpy(batches[number]), number)
+            else:
+                moments.pass_over(number)
+        return moments
+
+    whole, left, right = reduced(list(range(1000))), reduced(order[:400]), reduced(order[400:])
+    left.merge(right)
+    assert same_bits(whole.result(), left.result())
+    assert len(whole.nodes) <= 10
+    values = np.concatenate(list(batches.values())).astype(np.float64)
+    np.testing.assert_array_equal(whole.result()["count"], len(values))
+    np.testing.assert_allclose(whole.result()["mean"], values.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(whole.result()["std"], values.std(0), rtol=1e-12)

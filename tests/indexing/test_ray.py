@@ -12,10 +12,12 @@ import torch
 from PIL import Image
 
 import conceptprobe as cp
+from conceptprobe.cli import main
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.indexing import ray_engine
 from conceptprobe.indexing.manifest import NAME, Manifest
-from conceptprobe.indexing.ray_engine import Tree, build_index_on_ray
+from conceptprobe.indexing.place import locked
+from conceptprobe.indexing.ray_engine import Tree, _room, build_index_on_ray
 
 LAYER = "blocks[-1].mlp.hidden"
 IMAGES = 250
@@ -46,6 +48,15 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """A worker takes as many processors as torch has threads, and the cluster has two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def model() -> cp.VisionModel:
     return cp.load_model("mini:clip")
@@ -60,7 +71,7 @@ def test_a_killed_worker_changes_nothing(cluster: None, model: cp.VisionModel, t
     alone = cp.build_index(model, cp.load_images(Pictures()), LAYER, tmp_path / "alone", workers=0, **SETTINGS)
     killed = tmp_path / "killed"
     source = cp.load_images(Pictures(killed))
-    together = build_index_on_ray(model, source, LAYER, tmp_path / "together", ray_workers=2, **SETTINGS)
+    together = build_index_on_ray(model, source, LAYER, tmp_path / "together", ray_workers=3, **SETTINGS)  # room for 2
     assert killed.exists()
     assert contents(alone.path) == contents(together.path)
     assert not (tmp_path / "together.shards").exists()
@@ -96,12 +107,48 @@ def test_what_was_complete_before_a_failure_is_not_built_again(
     built: list[str] = []
     work = ray_engine._run
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            ray_engine, "_run", lambda actors, tasks: built.extend(p.name for p in tasks) or work(actors, tasks)
-        )
+        patch.setattr(ray_engine, "_run", lambda *args: built.extend(path.name for path in args[-1]) or work(*args))
         index = build_index_on_ray(*arguments, ray_workers=1, max_skipped=0, **SETTINGS)
     assert built == ["2-of-3"]
     assert Manifest.read(index.path).counts == {"listed": 40, "indexed": 40, "skipped": 0}
+
+
+@pytest.mark.slow
+def test_from_the_command_line(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [
+        "conceptprobe",
+        "index",
+        "build",
+        "--model",
+        "mini:clip",
+        "--images",
+        "mini:emoji/noto",
+        "--layers",
+        "final",
+    ]
+    command += ["--no-vectors", "--k", "5", "--batch-size", "1024", "--device", "cpu"]
+    for engine in ("local", "ray"):
+        monkeypatch.setattr(sys, "argv", [*command, "--engine", engine, "--out", str(tmp_path / engine)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+    assert contents(tmp_path / "local") == contents(tmp_path / "ray")
+
+
+def test_a_second_build_is_refused(cluster: None, model: cp.VisionModel, tmp_path: Path) -> None:
+    with (
+        locked(tmp_path / "out.shards", "taken"),
+        pytest.raises(ConceptProbeError, match=r"another process is building .* on Ray"),
+    ):
+        build_index_on_ray(model, cp.load_images(Pictures()), LAYER, tmp_path / "out", **SETTINGS)
+
+
+def test_room_is_that_of_single_nodes() -> None:
+    nodes = [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0}, {"CPU": 4.0, "GPU": 4.0}]
+    assert _room(nodes, 5, cuda=False) == 2
+    assert _room(nodes, 2, cuda=True) == 1 + 2
+    with pytest.raises(ConceptProbeError, match=r"needs 9 processors of one node, .* 8 and 1; 8 and 0; 4 and 4: give"):
+        _room(nodes, 9, cuda=False)
 
 
 def test_a_bad_setting_is_refused_before_ray_is_started(model: cp.VisionModel, tmp_path: Path) -> None:

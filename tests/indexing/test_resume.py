@@ -12,8 +12,10 @@ from conceptprobe.images import load_images
 from conceptprobe.indexing import IndexingError, build_index, checkpoint, open_index, place
 from conceptprobe.indexing import build as building
 from conceptprobe.indexing import stream as streaming
+from conceptprobe.indexing.errors import BusyError
+from conceptprobe.indexing.manifest import NAME
 from conceptprobe.models import load_model
-from tests.indexing.test_build import make_folder, same_files
+from tests.indexing.test_build import make_folder, picture, same_files
 
 LAYERS = ("blocks[-1:].mlp.hidden", "embedding")
 
@@ -167,6 +169,36 @@ def hold(root: Path, out: Path, started: object, end: object) -> None:
     build(root, out, interval=1e9)
 
 
+def hold_at_the_end(root: Path, out: Path, started: object, end: object) -> None:
+    publish = place.publish
+
+    def wait(*args: Path) -> None:
+        started.set()
+        end.wait(60)
+        publish(*args)
+
+    place.publish = wait
+    build(root, out, interval=1e9)
+
+
+def test_two_processes_to_the_last_step(root: Path, whole: Path, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    started, end = context.Event(), context.Event()
+    process = context.Process(target=hold_at_the_end, args=(root, tmp_path / "index", started, end))
+    process.start()
+    try:
+        assert started.wait(120)
+        with pytest.raises(BusyError, match="another process is building"):
+            build(root, tmp_path / "index")
+        with pytest.raises(BusyError, match="another process is building"):
+            place.recover(tmp_path / "index")
+    finally:
+        end.set()
+        process.join()
+    same_files(tmp_path / "index", whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
 def test_two_processes_on_one_directory(root: Path, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     started, end = context.Event(), context.Event()
@@ -188,3 +220,58 @@ def test_a_folder_that_no_build_left_is_not_touched(root: Path, tmp_path: Path) 
     with pytest.raises(IndexingError, match="in the way"):
         build(root, tmp_path / "index")
     assert (tmp_path / "index.partial" / "mine.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize("name", [NAME, f"{NAME}.tmp", f"{checkpoint.NAME}.tmp", "layers/embedding/top.safetensors"])
+def test_a_file_that_a_kill_left_half_written(
+    name: str, root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "index")
+    (tmp_path / "index.partial" / name).write_bytes(b'{"model": {"sp')
+    build(root, tmp_path / "index", interval=1e9)
+    same_files(tmp_path / "index", whole)
+
+
+def test_what_only_lacked_its_renaming_gives_way_to_another_plan(
+    root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(place, "publish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "index", k=8)
+    assert sorted(path.name for path in (tmp_path / "index.partial").iterdir())[-1] == "skipped.parquet"
+    build(root, tmp_path / "index")
+    same_files(tmp_path / "index", whole)
+
+
+@pytest.mark.parametrize("changed", ["all", "the first", "the last", "none"])
+def test_a_dataset_whose_images_have_changed_is_begun_again(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [picture(seed) for seed in range(12)]
+    after = {
+        "all": [picture(seed) for seed in range(100, 112)], "the first": [picture(100), *before[1:]],
+        "the last": [*before[:-1], picture(100)], "none": before,
+    }[changed]  # fmt: skip
+    monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
+    model = load_model("mini:supervised@random", device="cpu")
+
+    def run(pictures: list, out: str) -> None:
+        build_index(model, load_images(pictures), LAYERS, tmp_path / out, batch_size=4, workers=0, pooling=("mean",))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(before, "index")
+    firsts: list[int] = []
+    original = streaming.load_batches
+    monkeypatch.setattr(
+        streaming, "load_batches", lambda *args, **kwargs: firsts.append(kwargs["first"]) or original(*args, **kwargs)
+    )
+    run(after, "index")
+    run(after, "fresh")
+    assert firsts == [3 if changed == "none" else 0, 0]
+    same_files(tmp_path / "index", tmp_path / "fresh")

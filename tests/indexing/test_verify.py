@@ -1,4 +1,5 @@
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -200,3 +201,19 @@ def test_a_source_that_is_gone_is_no_problem_of_the_index(index: Path) -> None:
     assert "no image run again: " in found.checked[-1]
     with pytest.raises(IndexingError, match="does not exist"):
         verify_index(index / "no")
+
+
+def test_images_that_would_be_decoded_otherwise_are_not_compared(index: Path) -> None:
+    source = {**Manifest.read(index).source, "fast_decode": "nvjpeg"}
+    resign(index, source=source)
+    found = verify_index(index)
+    assert found.ok
+    assert found.checked[-1] == "no image run again: images were decoded by nvjpeg, here they would be by scaled"
+
+
+def test_without_faiss_the_rest_is_checked(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    found = verify_index(index)
+    assert found.ok
+    assert "vectors only by their hashes: FAISS is not installed" in found.checked
+    assert "16 images run again" in found.checked[-1]

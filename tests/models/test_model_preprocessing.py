@@ -101,6 +101,14 @@ def test_a_very_long_image_is_cut_to_its_middle_before_it_is_scaled() -> None:
     torch.testing.assert_close(preprocess(Image.fromarray(wide)), expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("shape", [(1, 900), (900, 1)])
+def test_a_line_keeps_a_pixel_where_its_longer_side_must_fit(shape: tuple[int, int]) -> None:
+    preprocess = Preprocessing((24, 24), (24, 24), (0.5,) * 3, (0.5,) * 3, "longest", fill=(0, 0, 0))
+    pixels = preprocess(Image.fromarray(np.full((*shape, 3), 255, np.uint8)))
+    assert pixels.shape == (3, 24, 24)
+    assert pixels.sum() == 3 * 24
+
+
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize("size", [(24, 24), (30, 20)], ids=str)
