@@ -3,26 +3,24 @@
     python benchmarks/allocator.py [--quick] [--images 256] [--rounds 5]
 
 The bare forward of overhead.py, in batches of 64, in two processes that take turns: one as Python starts it, one that
-has called `keep_freed_memory`, as the command line does. `pages` is how many the kernel mapped anew in a turn.
+keeps freed memory, as the command line does. `pages` is how many the kernel mapped anew in a turn.
 """
 
 import multiprocessing
+import os
 import resource
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
-from common import Pictures, alternate, arguments, make_model, preprocessed, print_table, spread
-from conceptprobe import keep_freed_memory
+from common import KEPT, Pictures, alternate, arguments, make_model, preprocessed, print_table, spread
 from overhead import forward
 
 STATE = {}
 
 
-def start(images: int, kept: bool) -> None:
+def start(images: int) -> None:
     """Make the model and the pixels of this process."""
-    if kept and not keep_freed_memory():
-        raise SystemExit("this C library has no such setting")
     model = make_model()
     STATE["inputs"] = model, preprocessed(model, Pictures(images))
 
@@ -38,10 +36,10 @@ def main() -> None:
     given = arguments(__doc__, images=(256, 64), rounds=(5, 1))
     spawn = multiprocessing.get_context("spawn")
     pages: dict[str, list[int]] = {"as Python starts it": [], "freed memory kept": []}
-    pools = {
-        name: ProcessPoolExecutor(1, spawn, start, (given.images, kept))
-        for name, kept in zip(pages, (False, True), strict=True)
-    }
+    pools = {name: ProcessPoolExecutor(1, spawn, start, (given.images,)) for name in pages}
+    pools["as Python starts it"].submit(int).result()
+    os.environ.update(KEPT)  # what starts from here on
+    pools["freed memory kept"].submit(int).result()
     ways = {name: lambda name=name: pages[name].append(pools[name].submit(turn).result()) for name in pools}
     seconds = alternate(ways, given.rounds)
     for pool in pools.values():

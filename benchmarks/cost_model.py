@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
-from common import Pictures, arguments, make_model, print_table
-from conceptprobe import keep_freed_memory
+from common import Pictures, arguments, like_the_command_line, make_model, print_table
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index, merge_indices
 from conceptprobe.indexing.sample import SAMPLE_SIZE
@@ -62,7 +61,6 @@ class Cost:
 
 def measure(setting: Setting) -> Cost:
     """Build an index whole, and in shards that are merged; in a process of its own."""
-    keep_freed_memory()  # as the command line does
     model, source = make_model(MODEL), load_images(Pictures(setting.images, SIDE))
     options = {
         "layers": f"blocks[-{setting.layers}:].mlp.hidden", "k": setting.k, "vectors": setting.vectors, "workers": 0,
@@ -178,4 +176,5 @@ def large(name: str, images: int, rest: float, image_bytes: float) -> dict[str, 
 
 
 if __name__ == "__main__":
+    like_the_command_line()
     main()

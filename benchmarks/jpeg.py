@@ -18,8 +18,7 @@ from pathlib import Path
 
 import torch
 
-from common import Pictures, alternate, arguments, make_model, print_table, spread
-from conceptprobe import keep_freed_memory
+from common import Pictures, alternate, arguments, like_the_command_line, make_model, print_table, spread
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing import build_index
 from conceptprobe.indexing.loader import load_batches
@@ -54,7 +53,6 @@ def processor_seconds(run: Callable[[], object]) -> float:
 
 def main() -> None:
     given = arguments(__doc__, images=(1000, 64), rounds=(5, 1))
-    keep_freed_memory()
     model = make_model()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "images").mkdir()
@@ -91,4 +89,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    like_the_command_line()
     main()

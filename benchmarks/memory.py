@@ -12,8 +12,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from common import arguments, make_model, print_table
-from conceptprobe import keep_freed_memory
+from common import arguments, like_the_command_line, make_model, print_table
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index
 
@@ -23,7 +22,6 @@ TARGET = 100
 
 def peak(images: int, workers: int = 1) -> tuple[float, float]:
     """MiB of this process and of its largest loader worker after a build."""
-    keep_freed_memory()  # as the command line does
     with tempfile.TemporaryDirectory() as folder:
         source = load_images("mini:emoji").subset(range(images))
         build_index(make_model("mini:supervised"), source, LAYERS, Path(folder) / "i", workers=workers, vectors=False)
@@ -44,4 +42,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    like_the_command_line()
     main()

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import torch
 
-from common import Pictures, alternate, arguments, make_model, preprocessed, print_table, spread
-from conceptprobe import keep_freed_memory
+from common import Pictures, alternate, arguments, like_the_command_line, make_model, preprocessed, print_table, spread
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index
 from conceptprobe.models import VisionModel
@@ -49,7 +48,6 @@ def forward(model: VisionModel, pixels_nchw: torch.Tensor) -> None:
 
 def main() -> None:
     given = arguments(__doc__, images=(2000, 64), rounds=(5, 1))
-    keep_freed_memory()
     model, pictures = make_model(), Pictures(given.images)
     source, pixels_nchw = load_images(pictures), preprocessed(model, pictures)
     settings = {
@@ -84,4 +82,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    like_the_command_line()
     main()

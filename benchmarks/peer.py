@@ -17,7 +17,6 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from common import VIT, Pictures, make_model
-from conceptprobe import keep_freed_memory
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.models import VisionModel
 
@@ -92,12 +91,9 @@ def pooled_mean(acts_btf: torch.Tensor) -> torch.Tensor:
     return acts_btf[:, 1:].mean(1)
 
 
-def conceptprobe(case: Case, count: int, *, kept: bool) -> Callable[[], Lists]:
-    """As its command line runs, which keeps freed memory, or as a script does that has not asked for this."""
+def conceptprobe(case: Case, count: int) -> Callable[[], Lists]:
     from conceptprobe.indexing import build_index
 
-    if kept:
-        keep_freed_memory()
     model, source = case.model(), load_images(case.pictures(count))
 
     def run() -> Lists:
@@ -113,7 +109,6 @@ def conceptprobe(case: Case, count: int, *, kept: bool) -> Callable[[], Lists]:
 
 def bare(case: Case, count: int, *, whole: bool) -> Callable[[], Lists]:
     """The forward pass and nothing else, over pixels that are ready: to the end, or to the last layer asked for."""
-    keep_freed_memory()
     model, pixels_nchw = case.model(), case.pixels(count)
 
     class Stop(Exception):  # noqa: N818
@@ -247,8 +242,8 @@ CASES = {
     "all": Case(VIT, tuple(range(12)), 256, 64),
 }
 RUNS = {
-    "conceptprobe": partial(conceptprobe, kept=True),
-    "conceptprobe, from a script": partial(conceptprobe, kept=False),
+    "conceptprobe": conceptprobe,
+    "conceptprobe, from a script": conceptprobe,
     "zennit-crp": zennit_crp,
     "zennit-crp, no backward": zennit_crp_forward,
     "semanticlens": semanticlens,

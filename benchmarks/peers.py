@@ -22,6 +22,7 @@ say how fast any tool could be that keeps freed memory: one that stops at the la
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -32,7 +33,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import print_table, spread
+from common import KEPT, print_table, spread
 from peer import BATCH, CASES, Case, K, pooled_mean
 
 ENVIRONMENTS = {
@@ -53,6 +54,7 @@ TOOLS = {
     "the whole forward": None,
     "the forward to the last layer": None,
 }
+KEEPING = ("conceptprobe", "the whole forward", "the forward to the last layer")  # freed memory
 CACHE = Path.home() / ".cache" / "conceptprobe-benchmarks"
 
 
@@ -81,6 +83,7 @@ class Peer:
         self._process = subprocess.Popen(
             [python, Path(__file__).with_name("peer.py"), tool, case, str(images)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **KEPT} if tool in KEEPING else None,
         )  # fmt: skip
 
     def run(self, lists: Path) -> float:

@@ -1,6 +1,7 @@
 """How this process asks the kernel for memory."""
 
 import ctypes
+import os
 import platform
 
 # Parameters of mallopt(3), from glibc's malloc.h.
@@ -11,14 +12,15 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory that it frees, so that a forward pass on a CPU finds it there again.
 
     glibc gives large blocks, as activations are, back to the kernel at once: every page of the next batch is then
-    cleared and mapped anew, which took 15 % of a ViT-S/16's forward (docs/benchmarks.md). From now on blocks under
-    1 GiB stay with the process until it ends. The command line does so; in a script, call it once, before any compute:
-    it cannot be taken back, and blocks that threads have taken before stay apart.
+    cleared and mapped anew (docs/benchmarks.md has what that takes). From now on blocks under 1 GiB stay with the
+    process until it ends. The command line does so; in a script, call it first of all, before numpy and torch are
+    imported: their threads would keep to heaps of their own, which hold no large blocks. It cannot be taken back.
 
     Returns:
-        Whether it is so now. False where the C library is not glibc, or refuses it, as older ones do for large blocks.
+        Whether it is so now. False, and nothing changed, where the C library is not glibc, or there are threads
+        already; False, too, where it refuses, as older ones do for blocks of this size.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if platform.libc_ver()[0] != "glibc" or len(os.listdir("/proc/self/task")) > 1:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     wanted = {M_MMAP_THRESHOLD: 2**30, M_TRIM_THRESHOLD: 2**31 - 1, M_ARENA_MAX: 1}

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 FAULTS = """
+{first}
 import resource, sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +18,6 @@ def faults() -> int:
         np.full(2**26, 1, np.uint8)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-{first}
 with ThreadPoolExecutor(1) as pool:
     print(faults(), pool.submit(faults).result(), file=sys.stderr)
 """
@@ -36,9 +36,10 @@ except SystemExit:
     [
         ("", False),
         ("from conceptprobe.allocator import keep_freed_memory; assert keep_freed_memory()", True),
+        ("import numpy; from conceptprobe.allocator import keep_freed_memory; assert not keep_freed_memory()", False),
         (COMMAND_LINE, True),
     ],
-    ids=["by default", "when asked for", "in the command line"],
+    ids=["by default", "when asked for", "when asked for too late", "in the command line"],
 )
 def test_large_blocks_are_found_again_also_in_threads(first: str, kept: bool) -> None:
     script = FAULTS.replace("{first}", first)
