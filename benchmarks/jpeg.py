@@ -6,7 +6,6 @@ All 12 `mlp.hidden` layers of a ViT-S/16 with random weights, over JPEG files of
 workers. Decoding alone is the loader with nobody behind it; the forward alone is torch over pixels in memory. Where the
 workers and the model share the processors, no program can be as fast as the slower of the two: both need their
 processor time, so `bound` is the larger of that and of the processor seconds of both over the number of processors.
-The process keeps the memory that it frees, as the command line does.
 """
 
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from common import Pictures, alternate, arguments, like_the_command_line, make_model, print_table, spread
+from common import Pictures, alternate, arguments, make_model, print_table, spread
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing import build_index
 from conceptprobe.indexing.loader import load_batches
@@ -89,5 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    like_the_command_line()
     main()
