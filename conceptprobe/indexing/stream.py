@@ -32,6 +32,7 @@ from conceptprobe.models import Layer, VisionModel
 
 HASHES = "hashes.bin"
 HASH_BYTES = 32
+ROW_GROUP = 1 << 17  # rows of a table that are written at once
 SPOT = 64  # images that are read again before a build goes on
 
 
@@ -208,4 +209,8 @@ def write_tables(folder: Path, read: pa.Table, skipped: pa.Table) -> None:
     """Write both tables to the same bytes however they were put together."""
     for name, table in (("images", read), ("skipped", skipped)):
         # Arrow's own schema would tell what was read back from parquet: a list's items have another name there.
-        pq.write_table(table.combine_chunks(), folder / f"{name}.parquet", compression="zstd", store_schema=False)
+        with pq.ParquetWriter(
+            folder / f"{name}.parquet", table.schema, compression="zstd", store_schema=False
+        ) as writer:
+            for start in range(0, len(table), ROW_GROUP):
+                writer.write_table(table.slice(start, ROW_GROUP).combine_chunks(), ROW_GROUP)
