@@ -53,7 +53,6 @@ def main() -> None:
     settings = {
         "mean": {"pooling": ("mean",), "vectors": False},
         "mean and max": {"pooling": ("mean", "max"), "vectors": False},
-        "mean and max, with FAISS files": {"pooling": ("mean", "max"), "vectors": True},
     }
     with tempfile.TemporaryDirectory() as folder:
 

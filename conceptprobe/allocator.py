@@ -20,8 +20,16 @@ def keep_freed_memory() -> bool:
         Whether it is so now. False, and nothing changed, where the C library is not glibc, or there are threads
         already; False, too, where it refuses, as older ones do for blocks of this size.
     """
-    if platform.libc_ver()[0] != "glibc" or len(os.listdir("/proc/self/task")) > 1:
+    if platform.libc_ver()[0] != "glibc" or _threads() > 1:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     wanted = {M_MMAP_THRESHOLD: 2**30, M_TRIM_THRESHOLD: 2**31 - 1, M_ARENA_MAX: 1}
     return all(mallopt(parameter, value) for parameter, value in wanted.items())
+
+
+def _threads() -> int:
+    """Threads of this process, those of C libraries too; 2 where nothing tells."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 2

@@ -21,6 +21,12 @@ def faults() -> int:
 with ThreadPoolExecutor(1) as pool:
     print(faults(), pool.submit(faults).result(), file=sys.stderr)
 """
+TOO_LATE = """
+import threading
+from conceptprobe.allocator import keep_freed_memory
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+assert not keep_freed_memory()
+"""
 COMMAND_LINE = """
 from conceptprobe.cli import main
 try:
@@ -36,7 +42,7 @@ except SystemExit:
     [
         ("", False),
         ("from conceptprobe.allocator import keep_freed_memory; assert keep_freed_memory()", True),
-        ("import numpy; from conceptprobe.allocator import keep_freed_memory; assert not keep_freed_memory()", False),
+        (TOO_LATE, False),
         (COMMAND_LINE, True),
     ],
     ids=["by default", "when asked for", "when asked for too late", "in the command line"],

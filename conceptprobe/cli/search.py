@@ -91,7 +91,7 @@ def _print_features(
         return
     for row in found.itertuples():
         index = indices[row.index]
-        ids = index.top(f"{row.layer}:{row.feature}", min(FOUND, index.manifest.k), pooling).ids
+        ids = index.top(f"{row.layer}:{row.feature}", min(SHOWN, index.manifest.k), pooling).ids
         labels = _labels(index, ids)
         where = f"{index.path.name}  " if len(indices) > 1 else ""
         typer.echo(f"{row.score:8.3f}  {where}{row.layer}:{row.feature}  {', '.join(labels.get(i, i) for i in ids)}")

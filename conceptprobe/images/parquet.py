@@ -20,9 +20,11 @@ IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_byt
 
 
 class _Cursor:
-    """Where in a row group this process is; a copy that is sent to another process starts anew. Threads take turns."""
+    """Where in a row group this process is. A copy in another process, sent there or forked, starts anew; threads take
+    turns."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._turn = threading.Lock()
         self._place: tuple[str, int] | None = None
         self._steps: Iterator[pa.RecordBatch] = iter(())
@@ -34,6 +36,8 @@ class _Cursor:
 
     def read(self, path: str, group: int, column: str, row: int) -> bytes | None:
         """Row `row` of a row group; rows that follow it cost little, those before it start the row group anew."""
+        if self._process != os.getpid():  # what another thread held when it was forked, nobody would let go
+            self.__init__()  # type: ignore[misc]
         with self._turn:
             return self._read(path, group, column, row)
 

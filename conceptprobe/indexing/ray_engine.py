@@ -94,10 +94,10 @@ def build_index_on_ray(
             ray.init(where, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
             stack.callback(ray.shutdown)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        ray_workers = ray_workers or _room(nodes, processors, cuda)
-        key = _key(plan, model)
-        left = [int(path.name.rpartition("-")[2]) for path in sorted(folder.glob(f"{key}-*"))]
-        wanted = shards or (left[0] if left else max(SHARDS, 4 * ray_workers))
+        room = _room(nodes, processors, cuda)
+        ray_workers, key = ray_workers or room, _key(plan, model)
+        left = max(folder.glob(f"{key}-*"), key=lambda tree: len([*tree.glob(f"*/{NAME}")]), default=None)
+        wanted = shards or (max(SHARDS, 4 * ray_workers) if left is None else int(left.name.rpartition("-")[2]))
         count = min(plan.work.batches(plan.manifest.batch_size), wanted)
         tree = Tree.of(folder / f"{key}-{count}", count)
         remote = ray.remote(num_cpus=processors, num_gpus=int(cuda), max_restarts=-1, max_task_retries=-1)(Worker)

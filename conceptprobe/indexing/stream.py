@@ -18,7 +18,7 @@ from conceptprobe.images import ImageSource, UnreadableImageError
 from conceptprobe.images.metadata import HASH
 from conceptprobe.indexing import checkpoint
 from conceptprobe.indexing.checkpoint import State, load_state, save_state
-from conceptprobe.indexing.errors import TooManySkippedError
+from conceptprobe.indexing.errors import IndexingError, TooManySkippedError
 from conceptprobe.indexing.forwards import pooled_batches
 from conceptprobe.indexing.index import layer_folder
 from conceptprobe.indexing.loader import load_batches
@@ -77,6 +77,7 @@ def stream(
 
     Raises:
         TooManySkippedError: More images could not be read than are allowed; the last checkpoint stays.
+        IndexingError: An image that was read before the last checkpoint cannot be read any more; it stays, too.
     """
     whole = len(work.rows) == len(images)
     todo = images if whole else images.subset(work.rows)
@@ -155,7 +156,14 @@ def _stored(folder: Path, manifest: Manifest, plan: str, images: ImageSource, wo
     places = np.unique(np.linspace(0, len(rows) - 1, SPOT).astype(int)) if len(rows) else np.arange(0)
     stored = [row.tobytes().hex() for row in hashes.take(places)]
     hashes.close()
-    return state if stored == [content_hash(images, row) for row in rows[places].tolist()] else None
+    for row, before in zip(rows[places].tolist(), stored, strict=True):
+        now = content_hash(images, row)
+        if not is_hash(now):
+            id_ = images.table["id"][row].as_py()
+            raise IndexingError(f"{id_!r} was read before and cannot be now ({now}): mend that, and run the same again")
+        if now != before:
+            return None
+    return state
 
 
 def content_hash(images: ImageSource, row: int, *, decode: bool = False) -> str:

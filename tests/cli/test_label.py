@@ -53,6 +53,7 @@ def test_search_for_features(index: Path) -> None:
     lines = CliRunner().invoke(app, asked).stdout.splitlines()
     found = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
     assert [f"{row['layer']}:{row['feature']}" for row in found] == [line.split()[1] for line in lines]
+    assert all(2 <= line.count(", ") < 9 for line in lines)  # three images of each, and names with commas
     both = CliRunner().invoke(app, ["search", str(index), str(index), *asked[2:]])
     assert len(both.stdout.splitlines()) == 3
     first = f"{LAYER}:{found[0]['feature']}"

@@ -1,5 +1,6 @@
 import io
 import json
+import multiprocessing
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -313,3 +314,17 @@ def test_what_is_not_one_table_is_refused():
         load_images(datasets.DatasetDict({"train": one}))
     with pytest.raises(SourceError, match="IterableDataset is no table of images"):
         load_images(one.to_iterable_dataset())
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+def test_a_process_that_is_forked_while_another_thread_reads_can_read(tmp_path, write_parquet, png):
+    source = load_images(f"hf:{write_parquet(tmp_path / 'a.parquet', range(5))}")
+    source.read(0)
+    context = multiprocessing.get_context("fork")
+    out = context.SimpleQueue()
+    with source.reader._cursor._turn:
+        process = context.Process(target=lambda: out.put(source.read(3)))
+        process.start()
+        process.join(20)
+    assert process.exitcode == 0
+    assert out.get() == png(3)

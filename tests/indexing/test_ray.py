@@ -143,6 +143,13 @@ def test_a_second_build_is_refused(cluster: None, model: cp.VisionModel, tmp_pat
         build_index_on_ray(model, cp.load_images(Pictures()), LAYER, tmp_path / "out", **SETTINGS)
 
 
+def test_workers_for_which_no_node_has_room_are_refused(cluster: None, model: cp.VisionModel, tmp_path: Path) -> None:
+    with pytest.raises(ConceptProbeError, match=r"a worker needs 6 processors of one node, .* are 2 and 0: give fewer"):
+        build_index_on_ray(
+            model, cp.load_images(Pictures()), LAYER, tmp_path / "out", ray_workers=1, workers=5, **SETTINGS
+        )
+
+
 def test_room_is_that_of_single_nodes() -> None:
     nodes = [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0}, {"CPU": 4.0, "GPU": 4.0}]
     assert _room(nodes, 5, cuda=False) == 2

@@ -275,3 +275,39 @@ def test_a_dataset_whose_images_have_changed_is_begun_again(
     run(after, "fresh")
     assert firsts == [3 if changed == "none" else 0, 0]
     same_files(tmp_path / "index", tmp_path / "fresh")
+
+
+def test_an_image_that_cannot_be_read_any_more_costs_nothing_of_what_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pictures(list):
+        def __getitem__(self, at: int) -> object:
+            if at == 5 and gone:
+                raise OSError("stale file handle")
+            return super().__getitem__(at)
+
+    gone: list[bool] = []
+    pictures = load_images(Pictures(picture(seed) for seed in range(8)))
+    model = load_model("mini:supervised@random", device="cpu")
+    monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
+
+    def run(out: str) -> None:
+        build_index(model, pictures, LAYERS, tmp_path / out, batch_size=4, workers=0, pooling=("mean",))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run("index")
+    gone.append(True)
+    with pytest.raises(IndexingError, match=r"'000000005' was read before and cannot be now \(dataset: OSError: stale"):
+        run("index")
+    gone.clear()
+    firsts: list[int] = []
+    original = streaming.load_batches
+    monkeypatch.setattr(
+        streaming, "load_batches", lambda *args, **kwargs: firsts.append(kwargs["first"]) or original(*args, **kwargs)
+    )
+    run("index")
+    run("fresh")
+    assert firsts == [2, 0]
+    same_files(tmp_path / "index", tmp_path / "fresh")

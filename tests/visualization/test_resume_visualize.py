@@ -32,7 +32,7 @@ def counted(source, target):
     replace(source, target)
     if moment == "after" and len(saved) == 16:
         os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.os.replace = counted
+os.replace = counted
 visualize(load_model("mini:clip", device="cpu"), {what}, out=out, **{settings})
 """
 
