@@ -38,7 +38,7 @@ BENCHMARKS = {
         "An index beside the bare forward pass", "overhead.py", ("--images", "2000", "--rounds", "2")
     ),
     "allocator": Benchmark("A forward pass that keeps freed memory", "allocator.py"),
-    "jpeg": Benchmark("An index of JPEG files", "jpeg.py", ("--images", "1024", "--rounds", "1")),
+    "jpeg": Benchmark("An index of JPEG files", "jpeg.py", ("--images", "512", "--rounds", "2")),
     "fast_decode": Benchmark("Fast decoding: images a second", "fast_decode.py", ("--rounds", "5"), ("--rounds", "1")),
     "fast_lists": Benchmark("Fast decoding: the same lists", "fast_decode.py", ("--lists",), ("--lists",)),
     "memory": Benchmark("Memory at ten times the images", "memory.py"),
