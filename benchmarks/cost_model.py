@@ -3,8 +3,8 @@
     python benchmarks/cost_model.py [--quick] [--images 1024]
 
 Builds and merges indices of the embedded model over so many, twice and four times as many small pictures in memory,
-with different layers, list lengths and vectors; fits time, and counts bytes; then predicts runs of eight times as many,
-and prints how far off that was. Last it applies the formula to three large collections.
+with different layers, list lengths and vectors; fits time and peak memory, and counts bytes; then predicts runs of
+eight times as many, and prints how far off that was. Last it applies the formula to three large collections.
 """
 
 import math

@@ -1,15 +1,14 @@
 """A torch map-style dataset of PIL images, or of tuples that begin with one."""
 
 from collections.abc import Sequence
-from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from conceptprobe.images.errors import SourceError
-from conceptprobe.images.readers import DatasetReader
+from conceptprobe.images.errors import SourceError, UnreadableImageError
+from conceptprobe.images.readers import DatasetReader, read_item
 
 TRIED = 100  # items of which one must be readable, to tell what they are
 
@@ -33,7 +32,8 @@ def list_dataset(dataset: Any) -> tuple[pa.Table, DatasetReader]:
     count = len(dataset)
     if not count:
         raise SourceError(f"the dataset {kind} is empty")
-    item = next((item for item in map(_item, repeat(dataset), range(min(count, TRIED))) if item is not None), None)
+    first = (_item(dataset, position) for position in range(min(count, TRIED)))
+    item = next((item for item in first if item is not None), None)
     if item is None:
         raise SourceError(f"none of the first {min(count, TRIED)} items of {kind} can be read: see what item 0 raises")
     image, *rest = item if isinstance(item, tuple | list) and item else (item,)
@@ -59,8 +59,8 @@ def list_dataset(dataset: Any) -> tuple[pa.Table, DatasetReader]:
 
 def _item(dataset: Any, position: int) -> Any:
     try:
-        return dataset[position]
-    except Exception:  # an item that cannot be read is found again, and listed, when it is loaded
+        return read_item(dataset, position)
+    except UnreadableImageError:  # it is found again, and listed, when it is loaded
         return None
 
 

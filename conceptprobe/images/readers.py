@@ -84,7 +84,7 @@ class DatasetReader:
     positions: np.ndarray  # int64
 
     def read(self, row: int) -> Image.Image:
-        item = _item(self.dataset, int(self.positions[row]))
+        item = read_item(self.dataset, int(self.positions[row]))
         image = item[0] if isinstance(item, tuple | list) else item
         if not isinstance(image, Image.Image):
             raise UnreadableImageError(f"dataset: {type(image).__name__} instead of a PIL image")
@@ -106,7 +106,7 @@ class DatasetsReader:
     positions: np.ndarray  # int64
 
     def read(self, row: int) -> bytes:
-        value = _item(self.dataset, int(self.positions[row]))[self.column]
+        value = read_item(self.dataset, int(self.positions[row]))[self.column]
         data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
         if data is None and path:
             with open(path, "rb") as file:
@@ -128,8 +128,12 @@ class DatasetsReader:
         return sizes[self.positions].tobytes()
 
 
-def _item(dataset: Any, position: int) -> Any:
-    """An item of somebody else's dataset: whatever its code raises, the other images still count."""
+def read_item(dataset: Any, position: int) -> Any:
+    """An item of somebody else's dataset.
+
+    Raises:
+        UnreadableImageError: Its code raises anything; the other images still count.
+    """
     try:
         return dataset[position]
     except MemoryError:

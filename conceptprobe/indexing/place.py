@@ -38,8 +38,7 @@ def making(out: Path, manifest: Manifest, *, overwrite: bool) -> Iterator[Path]:
     """
     with claimed(out) as partial:
         check_place(out, overwrite)  # another process may have finished it before this one got its claim
-        if not partial.exists():
-            partial.mkdir()
+        partial.mkdir(exist_ok=True)
         if not is_finished(partial, manifest):
             (partial / MARK).touch()
         yield partial
@@ -61,10 +60,6 @@ def claimed(out: Path) -> Iterator[Path]:
         IndexingError: Another process builds there, or the directory is not of a build.
     """
     partial = beside(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise IndexingError(f"cannot make {out.parent}: {error.strerror}; choose another directory") from error
     with locked(partial, f"another process is building {out}; wait for it, or choose another directory"):
         if partial.exists() and not _is_ours(partial):
             raise IndexingError(
@@ -75,7 +70,7 @@ def claimed(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, busy: str) -> Iterator[None]:
-    """Hold what other processes cannot hold meanwhile, a file beside a path.
+    """Hold what other processes cannot hold meanwhile, a file beside a path, whose parent is made where there is none.
 
     Raises:
         BusyError: Another process holds it; with the message `busy`.
@@ -84,6 +79,7 @@ def locked(path: Path, busy: str) -> Iterator[None]:
     file = path.with_name(f"{path.name}.lock")
     lock = FileLock(file)
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise BusyError(busy) from error

@@ -83,7 +83,6 @@ def build_index_on_ray(
     plan = plan_build(model, images, layers, out, workers=workers, overwrite=overwrite, **settings)
     cuda, threads = model.device.type == "cuda", torch.get_num_threads()
     processors = (1 if cuda else threads) + workers
-    out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.with_name(f"{out.name}.shards")
     with ExitStack() as stack:
         stack.enter_context(

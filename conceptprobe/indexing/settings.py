@@ -11,10 +11,7 @@ from conceptprobe.indexing.loader import fast_decoder
 from conceptprobe.indexing.pooling import check_pooling
 from conceptprobe.models import Layer, VisionModel
 
-PACKAGES = (
-    *("conceptprobe", "torch", "torchvision", "timm", "open_clip_torch"),
-    *("numpy", "pillow", "pyarrow"),
-)
+PACKAGES = ("conceptprobe", "torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "pyarrow")
 MAX_K = 10_000
 MAX_IMAGES = 2**32 - 1  # a row has 32 bits in a list's keys
 MAX_BATCH = 65_536

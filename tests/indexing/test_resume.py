@@ -1,8 +1,10 @@
+import contextlib
 import multiprocessing
 import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,28 @@ def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "index"
     build(root, out, interval=1e9)
     return out
+
+
+@contextlib.contextmanager
+def interrupted() -> Iterator[None]:
+    """A build in which all images have been seen, and no list is written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(building, "finish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
+def first_batches(patch: pytest.MonkeyPatch) -> list[int]:
+    """Of every build from here on, the number of the batch that it begins with."""
+    firsts: list[int] = []
+    original = streaming.load_batches
+
+    def load_batches(*args: object, **kwargs: object) -> object:
+        firsts.append(kwargs["first"])
+        return original(*args, **kwargs)
+
+    patch.setattr(streaming, "load_batches", load_batches)
+    return firsts
 
 
 @pytest.mark.slow
@@ -101,28 +125,17 @@ def test_an_error_at_any_step_is_made_good_by_the_same_command(
 def test_what_was_left_is_only_gone_on_with_by_the_same_plan(
     root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            build(root, tmp_path / "index", k=8)
+    with interrupted():
+        build(root, tmp_path / "index", k=8)
     assert (tmp_path / "index.partial" / checkpoint.NAME).exists()
     build(root, tmp_path / "index")
     same_files(tmp_path / "index", whole)
 
 
 def test_it_does_not_start_over(root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            build(root, tmp_path / "index")
-    firsts = []
-    original = streaming.load_batches
-
-    def load_batches(*args: object, **kwargs: object) -> object:
-        firsts.append(kwargs["first"])
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(streaming, "load_batches", load_batches)
+    with interrupted():
+        build(root, tmp_path / "index")
+    firsts = first_batches(monkeypatch)
     build(root, tmp_path / "index")
     assert firsts == [8]  # all 32 images of the listing were done
     same_files(tmp_path / "index", whole)
@@ -132,10 +145,8 @@ def test_it_does_not_start_over(root: Path, whole: Path, tmp_path: Path, monkeyp
 def test_a_checkpoint_of_which_something_is_lost_is_none(
     lost: str, root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            build(root, tmp_path / "index")
+    with interrupted():
+        build(root, tmp_path / "index")
     path = next((tmp_path / "index.partial").rglob(lost))
     path.write_bytes(path.read_bytes()[:100])
     build(root, tmp_path / "index")
@@ -150,68 +161,45 @@ def test_a_derived_layer_is_never_gone_on_with(root: Path, tmp_path: Path, monke
         model.attach("sae", "blocks.5.resid", lambda acts: sign * acts, 192)
         build_index(model, load_images(f"folder:{root}"), "sae", out, batch_size=4, workers=0)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            build_derived(1.0, tmp_path / "index")
+    with interrupted():
+        build_derived(1.0, tmp_path / "index")
     build_derived(-1.0, tmp_path / "index")
     build_derived(-1.0, tmp_path / "clean")
     same_files(tmp_path / "index", tmp_path / "clean")
 
 
-def hold(root: Path, out: Path, started: object, end: object) -> None:
+def hold(root: Path, out: Path, step: str, started: object, end: object) -> None:
+    module = place if step == "publish" else building
+    original = getattr(module, step)
+
     def wait(*args: object) -> None:
         started.set()
         end.wait(60)
+        original(*args)
 
-    building.finish = wait
-    place.publish = wait
+    setattr(module, step, wait)
     build(root, out, interval=1e9)
 
 
-def hold_at_the_end(root: Path, out: Path, started: object, end: object) -> None:
-    publish = place.publish
-
-    def wait(*args: Path) -> None:
-        started.set()
-        end.wait(60)
-        publish(*args)
-
-    place.publish = wait
-    build(root, out, interval=1e9)
-
-
-def test_two_processes_to_the_last_step(root: Path, whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", ["finish", "publish"])
+def test_two_processes_on_one_directory(step: str, root: Path, whole: Path, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     started, end = context.Event(), context.Event()
-    process = context.Process(target=hold_at_the_end, args=(root, tmp_path / "index", started, end))
+    process = context.Process(target=hold, args=(root, tmp_path / "index", step, started, end))
     process.start()
     try:
         assert started.wait(120)
         with pytest.raises(BusyError, match="another process is building"):
             build(root, tmp_path / "index")
-        with pytest.raises(BusyError, match="another process is building"):
-            place.recover(tmp_path / "index")
+        if step == "publish":
+            with pytest.raises(BusyError, match="another process is building"):
+                place.recover(tmp_path / "index")
+        assert (tmp_path / "index.partial").exists()
     finally:
         end.set()
         process.join()
     same_files(tmp_path / "index", whole)
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
-
-
-def test_two_processes_on_one_directory(root: Path, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    started, end = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(root, tmp_path / "index", started, end))
-    process.start()
-    try:
-        assert started.wait(120)
-        with pytest.raises(IndexingError, match="another process is building"):
-            build(root, tmp_path / "index")
-        assert (tmp_path / "index.partial").exists()
-    finally:
-        end.set()
-        process.join()
 
 
 def test_a_folder_that_no_build_left_is_not_touched(root: Path, tmp_path: Path) -> None:
@@ -226,10 +214,8 @@ def test_a_folder_that_no_build_left_is_not_touched(root: Path, tmp_path: Path) 
 def test_a_file_that_a_kill_left_half_written(
     name: str, root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            build(root, tmp_path / "index")
+    with interrupted():
+        build(root, tmp_path / "index")
     (tmp_path / "index.partial" / name).write_bytes(b'{"model": {"sp')
     build(root, tmp_path / "index", interval=1e9)
     same_files(tmp_path / "index", whole)
@@ -262,15 +248,9 @@ def test_a_dataset_whose_images_have_changed_is_begun_again(
     def run(pictures: list, out: str) -> None:
         build_index(model, load_images(pictures), LAYERS, tmp_path / out, batch_size=4, workers=0, pooling=("mean",))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            run(before, "index")
-    firsts: list[int] = []
-    original = streaming.load_batches
-    monkeypatch.setattr(
-        streaming, "load_batches", lambda *args, **kwargs: firsts.append(kwargs["first"]) or original(*args, **kwargs)
-    )
+    with interrupted():
+        run(before, "index")
+    firsts = first_batches(monkeypatch)
     run(after, "index")
     run(after, "fresh")
     assert firsts == [3 if changed == "none" else 0, 0]
@@ -294,19 +274,13 @@ def test_an_image_that_cannot_be_read_any_more_costs_nothing_of_what_was_done(
     def run(out: str) -> None:
         build_index(model, pictures, LAYERS, tmp_path / out, batch_size=4, workers=0, pooling=("mean",))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(building, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            run("index")
+    with interrupted():
+        run("index")
     gone.append(True)
     with pytest.raises(IndexingError, match=r"'000000005' was read before and cannot be now \(dataset: OSError: stale"):
         run("index")
     gone.clear()
-    firsts: list[int] = []
-    original = streaming.load_batches
-    monkeypatch.setattr(
-        streaming, "load_batches", lambda *args, **kwargs: firsts.append(kwargs["first"]) or original(*args, **kwargs)
-    )
+    firsts = first_batches(monkeypatch)
     run("index")
     run("fresh")
     assert firsts == [2, 0]
