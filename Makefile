@@ -1,6 +1,6 @@
 # make demo   the main job on the embedded default
 # make test   all tests
-# make lint   style and types
+# make lint   style, types, and which room may import which
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -18,6 +18,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # Chromium for the browser tests: the system's, Debian's package, or the one that playwright downloads.
 browser: $(VENV)/.test

@@ -25,13 +25,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from conceptprobe.concepts.concept_set import ConceptSet
-from conceptprobe.concepts.difference import Measure, binomial, estimate
-from conceptprobe.concepts.enrichment import Enrichment
-from conceptprobe.concepts.nulls import Null, draw_nulls
-from conceptprobe.concepts.relations import Relations
-from conceptprobe.concepts.resampling import SHARE, Plan, random_null, rejudge, sublists
-from conceptprobe.concepts.verdicts import judge
+from conceptprobe.concepts.comparison.intervals import Measure, binomial, estimate
+from conceptprobe.concepts.comparison.resampling import SHARE, Plan, random_null, rejudge, sublists
+from conceptprobe.concepts.scoring.verdicts import judge
+from conceptprobe.concepts.sets.concept_set import ConceptSet
+from conceptprobe.concepts.statistics.enrichment import Enrichment
+from conceptprobe.concepts.statistics.hierarchy import Relations
+from conceptprobe.concepts.statistics.nulls import Null, draw_nulls
 
 DEPTH = 40
 K = 8

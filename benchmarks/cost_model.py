@@ -23,7 +23,7 @@ from scipy.optimize import nnls
 from common import Pictures, arguments, like_the_command_line, make_model, print_table
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index, merge_indices
-from conceptprobe.indexing.sample import SAMPLE_SIZE
+from conceptprobe.indexing.reducers.sample import SAMPLE_SIZE
 
 MODEL = "mini:supervised"
 SIDE = 48  # pixels

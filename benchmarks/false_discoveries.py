@@ -18,15 +18,15 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator
 
-from conceptprobe.concepts.coherence import mean_cosine
-from conceptprobe.concepts.concept_set import ConceptSet
-from conceptprobe.concepts.enrichment import Enrichment
-from conceptprobe.concepts.look_alikes import draw_look_alikes
-from conceptprobe.concepts.looks import p_look_alike
-from conceptprobe.concepts.nulls import draw_nulls
-from conceptprobe.concepts.relations import Relations
-from conceptprobe.concepts.verdicts import judge, list_faults
-from conceptprobe.concepts.visual_null import VisualNull
+from conceptprobe.concepts.looks.look_alikes import draw_look_alikes
+from conceptprobe.concepts.looks.predicted import VisualNull
+from conceptprobe.concepts.looks.significance import p_look_alike
+from conceptprobe.concepts.scoring.verdicts import judge, list_faults
+from conceptprobe.concepts.sets.concept_set import ConceptSet
+from conceptprobe.concepts.statistics.coherence import mean_cosine
+from conceptprobe.concepts.statistics.enrichment import Enrichment
+from conceptprobe.concepts.statistics.hierarchy import Relations
+from conceptprobe.concepts.statistics.nulls import draw_nulls
 from planted_features import make_concepts, plant, top_lists
 
 BRANCHES = 5

@@ -27,7 +27,7 @@ from PIL import Image
 from conceptprobe.images import load_images
 from conceptprobe.images.decode import decode_image, decode_plain_jpeg
 from conceptprobe.indexing import Index, build_index
-from conceptprobe.indexing.loader import load_batches
+from conceptprobe.indexing.streaming.loader import load_batches
 from conceptprobe.models import load_model
 from conceptprobe.models.preprocessing import Preprocessing
 

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from common import print_table
-from conceptprobe.concepts.families import concepts_of
-from conceptprobe.concepts.vocabulary import read_words
+from conceptprobe.concepts.naming.vocabulary import read_words
+from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.indexing import open_index
-from conceptprobe.indexing.embeddings import embed_images, source_of
-from conceptprobe.indexing.find import LIST
-from conceptprobe.indexing.vectors import unit
+from conceptprobe.indexing.source import source_of
+from conceptprobe.indexing.storage.faiss_files import unit
 from conceptprobe.models import load_model
+from conceptprobe.search.embeddings import embed_images
+from conceptprobe.search.features import LIST
 
 LEAST = 16
 

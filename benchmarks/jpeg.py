@@ -20,7 +20,7 @@ import torch
 from common import Pictures, alternate, arguments, make_model, print_table, spread
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing import build_index
-from conceptprobe.indexing.loader import load_batches
+from conceptprobe.indexing.streaming.loader import load_batches
 from conceptprobe.models import VisionModel
 from overhead import BATCH, LAYERS, forward
 

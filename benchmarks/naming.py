@@ -19,17 +19,18 @@ import torch
 from scipy import sparse
 
 from common import print_table
-from conceptprobe.concepts.concept_set import ConceptSet
-from conceptprobe.concepts.enrichment import Enrichment
-from conceptprobe.concepts.families import concepts_of
-from conceptprobe.concepts.names import FeatureNames, label_features
-from conceptprobe.concepts.soft_wpmi import MAX_LIST, best_words
-from conceptprobe.concepts.vocabulary import Vocabulary, read_words
+from conceptprobe.concepts.naming.names import FeatureNames, label_features
+from conceptprobe.concepts.naming.soft_wpmi import MAX_LIST, best_words
+from conceptprobe.concepts.naming.vocabulary import Vocabulary, read_words
+from conceptprobe.concepts.sets.concept_set import ConceptSet
+from conceptprobe.concepts.sets.from_index import concepts_of
+from conceptprobe.concepts.statistics.enrichment import Enrichment
 from conceptprobe.images import load_images
 from conceptprobe.indexing import Index, build_index, index_activations, open_index
-from conceptprobe.indexing.embeddings import embed_images, source_of
-from conceptprobe.indexing.image_vectors import image_vectors
+from conceptprobe.indexing.activations import image_vectors
+from conceptprobe.indexing.source import source_of
 from conceptprobe.models import load_model
+from conceptprobe.search.embeddings import embed_images
 
 
 def classes_of(index: Index, names: tuple[str, ...]) -> np.ndarray:

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from conceptprobe.concepts.concept_set import ConceptSet
-from conceptprobe.concepts.nulls import draw_nulls
-from conceptprobe.concepts.relations import Relations
-from conceptprobe.concepts.verdicts import judge, list_faults
+from conceptprobe.concepts.scoring.verdicts import judge, list_faults
+from conceptprobe.concepts.sets.concept_set import ConceptSet
+from conceptprobe.concepts.statistics.hierarchy import Relations
+from conceptprobe.concepts.statistics.nulls import draw_nulls
 
 BRANCHES = 10
 TAGS = 60

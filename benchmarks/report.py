@@ -27,12 +27,12 @@ import pandas as pd
 from playwright.sync_api import Page, sync_playwright
 
 from common import print_table
-from conceptprobe.concepts.concept_set import ConceptSet
-from conceptprobe.concepts.contrast import MEASURES, Contrast
-from conceptprobe.concepts.families import concepts_of
-from conceptprobe.concepts.holders import Lists, holders
-from conceptprobe.concepts.names import FeatureNames
-from conceptprobe.concepts.scores import FeatureScores, score_features
+from conceptprobe.concepts.comparison.contrast import MEASURES, Contrast
+from conceptprobe.concepts.comparison.coverage import Lists, holders
+from conceptprobe.concepts.naming.names import FeatureNames
+from conceptprobe.concepts.scoring.scores import FeatureScores, score_features
+from conceptprobe.concepts.sets.concept_set import ConceptSet
+from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.images import load_images
 from conceptprobe.indexing import Index, index_activations
 from conceptprobe.report import write_report

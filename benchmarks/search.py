@@ -26,11 +26,11 @@ import torch
 import torch.nn.functional as F
 
 from common import arguments, print_table
-from conceptprobe.indexing.factory import EXACT, Factory, write_factory
-from conceptprobe.indexing.index import Index, layer_folder
-from conceptprobe.indexing.manifest import Manifest
-from conceptprobe.indexing.rowfile import RowFile, mapped
-from conceptprobe.indexing.vectors import FlatIndexWriter
+from conceptprobe.indexing.index import Index
+from conceptprobe.indexing.storage.faiss_files import EXACT, Factory, FlatIndexWriter, write_factory
+from conceptprobe.indexing.storage.layout import layer_folder
+from conceptprobe.indexing.storage.manifest import Manifest
+from conceptprobe.indexing.storage.rowfile import RowFile, mapped
 
 LAYER, K, CHUNK = "planted", 10, 10_000
 CENTRES, DIMENSIONS = 1000, 48

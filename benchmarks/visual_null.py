@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator
 
-from conceptprobe.concepts.coherence import mean_cosine
-from conceptprobe.concepts.concept_set import ConceptSet
-from conceptprobe.concepts.enrichment import Enrichment
-from conceptprobe.concepts.look_alikes import draw_look_alikes
-from conceptprobe.concepts.visual import describe_images
-from conceptprobe.concepts.visual_null import VisualNull
+from conceptprobe.concepts.looks.descriptors import describe_images
+from conceptprobe.concepts.looks.look_alikes import draw_look_alikes
+from conceptprobe.concepts.looks.predicted import VisualNull
+from conceptprobe.concepts.sets.concept_set import ConceptSet
+from conceptprobe.concepts.statistics.coherence import mean_cosine
+from conceptprobe.concepts.statistics.enrichment import Enrichment
 from conceptprobe.images import load_images
 
 K, MATCHES = 8, 1000

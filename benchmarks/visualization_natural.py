@@ -23,12 +23,13 @@ import numpy as np
 import platformdirs
 
 from common import print_table
+from conceptprobe.feature import FeatureId
 from conceptprobe.images import load_images
-from conceptprobe.indexing import FeatureId, Index, build_index, open_index
+from conceptprobe.indexing import Index, build_index, open_index
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.visualization import feature, specific
-from conceptprobe.visualization.evaluation import Evaluation, evaluate
-from conceptprobe.visualization.visualizations import load_visualizations
+from conceptprobe.visualization.evaluation.evaluation import Evaluation, evaluate
+from conceptprobe.visualization.results.visualizations import load_visualizations
 from conceptprobe.visualization.visualize import visualize
 
 INDICES = Path(__file__).parent.parent / "indices"

@@ -27,11 +27,11 @@ from torch import Tensor, nn
 
 from common import alternate, arguments, print_table, spread
 from conceptprobe.models import VisionModel, load_model
-from conceptprobe.visualization.chunks import default_units
-from conceptprobe.visualization.engine import optimise
-from conceptprobe.visualization.objectives import feature
-from conceptprobe.visualization.presets import Preset, get_preset
-from conceptprobe.visualization.views import make_views
+from conceptprobe.visualization.objectives.objectives import feature
+from conceptprobe.visualization.optimization.batching import default_units
+from conceptprobe.visualization.optimization.engine import optimise
+from conceptprobe.visualization.optimization.presets import Preset, get_preset
+from conceptprobe.visualization.transforms.views import make_views
 
 STEP, FEATURE = 1.15, 1.5
 MINI, VIT, RESNET = "mini:clip", "timm:vit_base_patch16_224@random", "timm:resnet50@random"

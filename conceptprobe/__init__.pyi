@@ -1,16 +1,16 @@
 from .allocator import keep_freed_memory
-from .concepts.concept_set import ConceptSet
-from .concepts.contrast import Contrast, contrast, load_contrast
-from .concepts.families import concepts_of
-from .concepts.localisation import Localisation, localise
-from .concepts.matching import Matches, match_features
-from .concepts.names import FeatureNames, label_features, load_names
-from .concepts.scores import FeatureScores, load_scores, score_features
-from .concepts.words import word_list
+from .concepts.comparison.contrast import Contrast, contrast, load_contrast
+from .concepts.comparison.matching import Matches, match_features
+from .concepts.naming.names import FeatureNames, label_features, load_names
+from .concepts.naming.vocabulary import word_list
+from .concepts.scoring.localisation import Localisation, localise
+from .concepts.scoring.scores import FeatureScores, load_scores, score_features
+from .concepts.sets.concept_set import ConceptSet
+from .concepts.sets.from_index import concepts_of
 from .errors import ConceptProbeError
+from .feature import FeatureId
 from .images import ImageSource, load_images
 from .indexing import (
-    FeatureId,
     Index,
     TopImages,
     Verification,
@@ -21,11 +21,11 @@ from .indexing import (
     open_index,
     verify_index,
 )
-from .indexing.find import find_features
 from .indexing.ray_engine import build_index_on_ray
 from .models import Layer, VisionModel, list_models, load_model
 from .probes import ProbeResult, load_probe, run_probe
 from .report import write_report
+from .search.features import find_features
 from .visualization import Visualizations, evaluate_visualizations, load_visualizations, visualize
 
 __all__ = [

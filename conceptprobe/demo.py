@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from conceptprobe.concepts.contrast import contrast
-from conceptprobe.concepts.families import concepts_of
-from conceptprobe.concepts.scores import score_features
+from conceptprobe.concepts.comparison.contrast import contrast
+from conceptprobe.concepts.scoring.scores import score_features
+from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.device import resolve_device
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index

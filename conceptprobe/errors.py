@@ -3,3 +3,15 @@
 
 class ConceptProbeError(Exception):
     """Base of all errors meant for the user; the CLI prints its message without a traceback."""
+
+
+class DisplayError(ConceptProbeError):
+    """A result cannot be drawn."""
+
+
+class FeatureNameError(ConceptProbeError):
+    """A text does not name a feature."""
+
+
+class OutputError(ConceptProbeError):
+    """A folder cannot be written or read as a result."""

@@ -11,8 +11,8 @@ import argparse
 from pathlib import Path
 
 from conceptprobe.indexing import open_index
-from conceptprobe.visualization.sheets import draw_contact_sheet
-from conceptprobe.visualization.visualizations import load_visualizations
+from conceptprobe.visualization.results.contact_sheet import draw_contact_sheet
+from conceptprobe.visualization.results.visualizations import load_visualizations
 
 ROOT = Path(__file__).parent.parent
 INDICES = {"mini": "mini-clip", "dinov2": "dinov2-emoji"}

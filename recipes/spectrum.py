@@ -32,8 +32,8 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
-from conceptprobe.visualization.colour import BASIS, decorrelate
-from conceptprobe.visualization.spectrum import GREY, radii, to_spectrum
+from conceptprobe.visualization.parametrizations.colour import BASIS, decorrelate
+from conceptprobe.visualization.parametrizations.spectrum import GREY, radii, to_spectrum
 
 OUT = Path(__file__).resolve().parents[1] / "conceptprobe" / "visualization" / "data"
 ACTIVITIES = ("erase", "explore_farm_animals", "explore_monuments", "explore_world_animals")

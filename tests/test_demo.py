@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conceptprobe.concepts.scores import load_scores
+from conceptprobe.concepts.scoring.scores import load_scores
 from conceptprobe.demo import run_demo
 from conceptprobe.indexing import open_index
 

@@ -37,10 +37,10 @@ def contrast(
         raise typer.BadParameter("give --scores once for each index, and without -k, which they have")
     if taxonomy is not None and concepts is not None:
         raise typer.BadParameter("give one of --taxonomy and --concepts")
-    from conceptprobe.concepts.contrast import contrast as compare
-    from conceptprobe.concepts.families import concepts_of
-    from conceptprobe.concepts.given_sets import beside_labels, read_sets
-    from conceptprobe.concepts.scores import load_scores
+    from conceptprobe.concepts.comparison.contrast import contrast as compare
+    from conceptprobe.concepts.scoring.scores import load_scores
+    from conceptprobe.concepts.sets.from_index import concepts_of
+    from conceptprobe.concepts.sets.user_sets import beside_labels, read_sets
     from conceptprobe.indexing import open_index
 
     opened = [open_index(path) for path in indices]

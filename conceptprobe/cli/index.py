@@ -139,8 +139,8 @@ def append(
 ) -> None:
     """Add the images that an index does not have yet; only those are run through the model."""
     from conceptprobe.indexing import append_index, open_index
-    from conceptprobe.indexing.place import recover
-    from conceptprobe.indexing.settings import load_source
+    from conceptprobe.indexing.describe import load_source
+    from conceptprobe.indexing.storage.directory import recover
 
     recover(path.resolve())
     source = load_source(open_index(path).manifest.source, images)
@@ -158,8 +158,8 @@ def verify(
 ) -> None:
     """Check every hash and every invariant, and run some images again. Ends with 1 where something is wrong."""
     from conceptprobe.indexing import verify_index
-    from conceptprobe.indexing.manifest import Manifest
-    from conceptprobe.indexing.settings import load_source
+    from conceptprobe.indexing.describe import load_source
+    from conceptprobe.indexing.storage.manifest import Manifest
 
     source = None if images is None else load_source(Manifest.read(path).source, images)
     found = verify_index(path, images=source, images_again=again)
@@ -205,7 +205,7 @@ def info(
 ) -> None:
     """What an index is of, and how it was made."""
     from conceptprobe.indexing import Index
-    from conceptprobe.indexing.manifest import Manifest
+    from conceptprobe.indexing.storage.manifest import Manifest
 
     manifest = Manifest.read(path)
     index = Index(path, manifest)

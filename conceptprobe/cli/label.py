@@ -28,9 +28,9 @@ def label(
     as_json: Annotated[bool, typer.Option("--json", help="Print all names as JSON.")] = False,
 ) -> None:
     """Name features by words and concepts, each tested on images that did not choose it."""
-    from conceptprobe.concepts.names import label_features
+    from conceptprobe.concepts.naming.names import label_features
     from conceptprobe.indexing import open_index
-    from conceptprobe.indexing.settings import load_source
+    from conceptprobe.indexing.describe import load_source
     from conceptprobe.models import load_model
 
     opened = open_index(index)

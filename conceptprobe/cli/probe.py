@@ -44,13 +44,13 @@ def probe(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a probe.")] = False,
 ) -> None:
     """Test how models behave: what they attend to, what may be hidden or disturbed, which features survive."""
-    from conceptprobe.concepts.scores import load_scores
+    from conceptprobe.concepts.scoring.scores import load_scores
     from conceptprobe.models import load_model
     from conceptprobe.probes import PROBES, ProbeError, run_probe
+    from conceptprobe.probes.framework.cache import Memory
+    from conceptprobe.probes.framework.settings import make_settings
     from conceptprobe.probes.imagenet_sets import SETS
-    from conceptprobe.probes.memory import Memory
     from conceptprobe.probes.run import get_probe
-    from conceptprobe.probes.settings import make_settings
 
     if name == "list":
         for found in PROBES.values():

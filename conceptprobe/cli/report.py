@@ -49,11 +49,11 @@ def report(
         raise typer.BadParameter("give one of --taxonomy and --concepts")
     if not indices and (taxonomy is not None or concepts is not None):
         raise typer.BadParameter("--taxonomy and --concepts are of an index: give one, or leave them out")
-    from conceptprobe.concepts.contrast import load_contrast
-    from conceptprobe.concepts.families import concepts_of
-    from conceptprobe.concepts.given_sets import beside_labels, read_sets
-    from conceptprobe.concepts.names import load_names
-    from conceptprobe.concepts.scores import load_scores
+    from conceptprobe.concepts.comparison.contrast import load_contrast
+    from conceptprobe.concepts.naming.names import load_names
+    from conceptprobe.concepts.scoring.scores import load_scores
+    from conceptprobe.concepts.sets.from_index import concepts_of
+    from conceptprobe.concepts.sets.user_sets import beside_labels, read_sets
     from conceptprobe.indexing import open_index
     from conceptprobe.report import write_report
     from conceptprobe.report.write import TITLE

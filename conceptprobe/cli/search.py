@@ -54,7 +54,9 @@ def search(
     index = indices[0]
     names: dict[str, str] = {}
     if neighbours is not None:
-        found = [(str(name), value) for name, value in index.neighbours(neighbours, k or FOUND)]
+        frame = index.neighbours(neighbours, k or FOUND)
+        names_of = frame["layer"] + ":" + frame["feature"].astype(str)
+        found = list(zip(names_of, frame["correlation"].astype(float), strict=True))
     else:
         if feature is not None:
             top = index.top(feature, k or min(FOUND, index.manifest.k), pooling)
@@ -80,8 +82,8 @@ def _print_features(
     indices: list["Index"], text: str | None, like: str | None, scorer: str | None, layer: str | None,
     pooling: str | None, k: int, device: str, as_json: bool,
 ) -> None:  # fmt: skip
-    from conceptprobe.indexing.find import find_features
     from conceptprobe.models import load_model
+    from conceptprobe.search.features import find_features
 
     query: dict[str, Any] = {"text": text} if like is None else _query_like(like, indices[0])
     model = None if scorer is None else load_model(scorer, device=device)

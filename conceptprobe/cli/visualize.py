@@ -12,9 +12,10 @@ import typer
 from conceptprobe.cli.interrupt import resumable
 
 if TYPE_CHECKING:
-    from conceptprobe.indexing import FeatureId, Index
+    from conceptprobe.feature import FeatureId
+    from conceptprobe.indexing import Index
     from conceptprobe.models import VisionModel
-    from conceptprobe.visualization.visualizations import Visualizations
+    from conceptprobe.visualization.results.visualizations import Visualizations
 
 CONTACT = "contact.png"
 TOP = re.compile(r"top-(conceptual|object|polysemantic):([1-9][0-9]*)")
@@ -80,9 +81,9 @@ def visualize(
     shape = _shape(size)
     from conceptprobe.indexing import open_index
     from conceptprobe.models import load_model
-    from conceptprobe.visualization import objectives
-    from conceptprobe.visualization.natural import check_index
-    from conceptprobe.visualization.presets import get_preset
+    from conceptprobe.visualization.objectives import objectives
+    from conceptprobe.visualization.optimization.presets import get_preset
+    from conceptprobe.visualization.results.natural import check_index
     from conceptprobe.visualization.visualize import visualize as make
 
     chosen_preset = get_preset(preset)
@@ -120,7 +121,7 @@ def _print(made: "Visualizations", out: Path, as_json: bool) -> None:
         said = {"out": str(out.resolve()), "contact": str((out / CONTACT).resolve()), "images": rows}
         typer.echo(json.dumps(said, ensure_ascii=False))
         return
-    from conceptprobe.visualization.sheets import caption
+    from conceptprobe.visualization.results.contact_sheet import caption
 
     width = max(len(caption(record)[0]) for record in made.records)
     for record in made.records:
@@ -155,7 +156,7 @@ def _listed(
     features: str, model: "VisionModel", layers: Sequence[str] | None, index: "Index | None"
 ) -> list["FeatureId"]:
     """The features that a list or a file names, without repeats; numbers are of each layer."""
-    from conceptprobe.indexing import FeatureId
+    from conceptprobe.feature import FeatureId
 
     texts = list(_entries(features))
     names: list[str] = []
@@ -204,8 +205,8 @@ def _ranked(
     folder: Path, verdict: str, count: int, model: "VisionModel", layers: Sequence[str] | None
 ) -> list["FeatureId"]:
     """The features of a verdict that the scores are surest of: by q, then by the log-likelihood ratio."""
-    from conceptprobe.concepts.scores import load_scores
-    from conceptprobe.indexing import FeatureId
+    from conceptprobe.concepts.scoring.scores import load_scores
+    from conceptprobe.feature import FeatureId
 
     loaded = load_scores(folder)
     if loaded.settings["fingerprints"]["model"] != model.fingerprint:

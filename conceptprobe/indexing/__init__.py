@@ -1,13 +1,14 @@
 """Stream images through a model once: exact top images, statistics, FAISS."""
 
-from conceptprobe.indexing.activations import index_activations
+from conceptprobe.feature import FeatureId
 from conceptprobe.indexing.append import append_index
 from conceptprobe.indexing.build import build_index
 from conceptprobe.indexing.errors import IndexingError, MissingFaissError, TooManySkippedError
-from conceptprobe.indexing.feature import FeatureId
-from conceptprobe.indexing.index import Index, TopImages, open_index
+from conceptprobe.indexing.external import index_activations
+from conceptprobe.indexing.index import Index, open_index
 from conceptprobe.indexing.merge import merge_indices
-from conceptprobe.indexing.verify import Verification, verify_index
+from conceptprobe.indexing.top_images import TopImages
+from conceptprobe.indexing.verification.verify import Verification, verify_index
 
 __all__ = [
     "FeatureId",

@@ -1,169 +1,56 @@
-"""An index of activations that were computed elsewhere, such as an SAE's: the same files and tools."""
+"""The activations that an index keeps of every image, pooled by its first pooling: what `images.faiss` holds."""
 
-import hashlib
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
-from conceptprobe.images import ImageSource
-from conceptprobe.images.metadata import HASH
-from conceptprobe.indexing.build import finish
-from conceptprobe.indexing.checkpoint import State
 from conceptprobe.indexing.errors import IndexingError
-from conceptprobe.indexing.factory import EXACT, Factory
-from conceptprobe.indexing.index import Index, layer_folder, open_index
-from conceptprobe.indexing.manifest import Manifest
-from conceptprobe.indexing.part import as_part
-from conceptprobe.indexing.place import check_place, making
-from conceptprobe.indexing.pooling import pool_each
-from conceptprobe.indexing.reducer import Arrival, LayerReducer
-from conceptprobe.indexing.sample import sampled_rows
-from conceptprobe.indexing.settings import check_settings, describe_layers, describe_source, versions
-from conceptprobe.indexing.stream import empty_folder, write_tables
-from conceptprobe.indexing.vectors import require_faiss
-from conceptprobe.models import Layer
+from conceptprobe.indexing.index import Index
+from conceptprobe.indexing.reducers.sample import sampled_rows
+from conceptprobe.indexing.storage.faiss_files import read_faiss, require_faiss
+from conceptprobe.indexing.storage.layout import layer_folder, reading
 
-BATCH = 1024
-POOLING = "mean"  # which takes a vector as it is
+ROWS_READ = 4096
 
 
-def index_activations(
-    values: Any,
-    images: ImageSource | Sequence[str],
-    out: str | os.PathLike[str],
-    *,
-    layer: str = "activations",
-    model: str = "external",
-    k: int = 100,
-    bottom: int = 0,
-    vectors: bool = True,
-    faiss: str = EXACT,
-    overwrite: bool = False,
-) -> Index:
-    """Index one value an image and feature that something else computed.
-
-    Args:
-        values: An array or tensor [n,f], which may be mapped from a file; or an iterable of such pieces, each read
-            once.
-        images: The source whose rows they are of, in its order; or their ids. Ids that come with an array may be in
-            any order, those that come with pieces must ascend.
-        out: The directory to make. It appears there when it is complete, never before.
-        layer: The layer's name in the index.
-        model: What to call the model.
-        k, bottom, vectors, faiss, overwrite: As of `build_index`.
+def activations_of(index: Index, layer: str) -> Iterator[np.ndarray]:
+    """The activations of successive images, float32 [b,f]. They are exact unless the index was built with another
+    `faiss` than `Flat`; what is not finite is 0.
 
     Raises:
-        IndexingError: `out` is taken; a setting is not possible; or the values are not of so many images, or of
-            features whose number changes.
+        IndexingError: The index has no such layer, or was built without vectors.
+        MissingFaissError: FAISS is not installed.
     """
-    out = Path(out).resolve()
-    check_place(out, overwrite)
-    table, order, source = _listing(images)
-    if vectors:
-        require_faiss("writing images.faiss and features.faiss (vectors=False leaves them out)")
-    pieces = _pieces(values, len(table), order)
-    first = next(pieces, np.empty((0, 0), np.float32))
-    about = Layer(layer, first.shape[1], "vector")
-    check_settings(
-        range(len(first)), [about][: about.width], [POOLING], k=k, bottom=bottom, batch_size=BATCH, workers=0
-    )
-    if vectors:
-        Factory.parse(faiss).check(about, len(table))
-    manifest = Manifest(
-        model={"spec": model, "fingerprint": "", "preprocessing": {}, "external": True},
-        source=source,
-        layers=describe_layers([about]),
-        pooling=(POOLING,),
-        k=k,
-        bottom=bottom,
-        batch_size=BATCH,
-        vectors=vectors,
-        faiss=faiss,
-        versions=versions(),
-    )
-    with making(out, manifest, overwrite=overwrite) as partial:
-        empty_folder(partial)
-        reducer = LayerReducer(about, manifest, layer_folder(partial, layer), device=torch.device("cpu"))
-        fingerprint = _reduce(_joined(first, pieces), reducer, sampled_rows(table["id"]), len(table))
-        manifest = replace(manifest, model={**manifest.model, "fingerprint": fingerprint})
-        state = State([(0, -(-len(table) // BATCH))], sampled=sampled_rows(table["id"]))
-        write_tables(
-            partial,
-            table.append_column(HASH, pa.nulls(len(table), pa.string())),
-            pa.table({"id": pa.array([], table["id"].type), "reason": pa.array([], pa.string())}),
-        )
-        finish(partial, manifest, as_part(partial, manifest, state, np.arange(len(table))), {layer: reducer})
-    return open_index(out)
+    stored = _stored(index, layer)
+    for start in range(0, stored.ntotal, ROWS_READ):
+        yield stored.reconstruct_n(start, min(ROWS_READ, stored.ntotal - start))
 
 
-def _listing(images: ImageSource | Sequence[str]) -> tuple[pa.Table, np.ndarray | None, dict[str, Any]]:
-    """A row an image in ascending order of ids, which row of the values is each one's (None: the same), and the
-    manifest's entry of the source."""
-    if isinstance(images, ImageSource):
-        return images.table, None, describe_source(images)
-    ids = [str(id_) for id_ in images]
-    order = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
-    table = pa.table({"id": pa.array([ids[row] for row in order], pa.string())})
-    if len(set(ids)) < len(ids):
-        raise IndexingError(f"{len(ids) - len(set(ids))} ids are there more than once: ids must be unique")
-    fingerprint = hashlib.sha256("\0".join(table["id"].to_pylist()).encode()).hexdigest()
-    about = {"spec": "ids", "fingerprint": fingerprint, "background": "white"}
-    return table, None if (np.diff(order) == 1).all() else order, about
+def image_vectors(index: Index, layer: str, rows: np.ndarray) -> np.ndarray:
+    """The activations of some images, float32 [n,f]; otherwise as `activations_of`.
+
+    Args:
+        rows: Rows of `Index.images`, ascending.
+    """
+    stored = _stored(index, layer)
+    if isinstance(stored, require_faiss("reading image vectors").IndexFlat):
+        return stored.reconstruct_batch(rows)
+    parts = []  # of other kinds, only runs of rows can be read
+    for number, block in enumerate(activations_of(index, layer)):
+        inside = rows[(rows >= number * ROWS_READ) & (rows < (number + 1) * ROWS_READ)]
+        parts.append(block[inside - number * ROWS_READ])
+    return np.concatenate(parts)
 
 
-def _pieces(values: Any, images: int, order: np.ndarray | None) -> Iterator[np.ndarray]:
-    """float32 [b,f] in the order of the listing, a bounded number at once."""
-    if not hasattr(values, "shape"):
-        if order is not None:
-            raise IndexingError("ids that come with pieces of values must ascend: sort both, or give one array")
-        for piece in values:
-            yield from _pieces(piece, len(piece), None)
-        return
-    if len(values.shape) != 2:
-        raise IndexingError(f"values must be [images, features], not of shape {list(values.shape)}")
-    if len(values) != images:
-        raise IndexingError(f"there are values of {len(values)} images, and {images} images")
-    for start in range(0, images, BATCH):
-        piece = values[start : start + BATCH] if order is None else values[order[start : start + BATCH]]
-        yield np.asarray(piece.detach().float().cpu() if isinstance(piece, torch.Tensor) else piece, np.float32)
+def _stored(index: Index, layer: str) -> Any:
+    if layer not in index.layers:
+        raise IndexingError(f"{index.path} has no layer {layer!r}; it has {', '.join(index.layers)}")
+    with reading(layer_folder(index.path, layer) / "images.faiss") as path:
+        return read_faiss(path)
 
 
-def _joined(first: np.ndarray, pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Batches of BATCH rows, but for the last, whatever the pieces' sizes."""
-    waiting, count = [first], len(first)
-    for piece in pieces:
-        if piece.shape[1] != first.shape[1]:
-            raise IndexingError(f"some values are of {first.shape[1]} features, others of {piece.shape[1]}")
-        waiting.append(piece)
-        count += len(piece)
-        while count >= 2 * BATCH:
-            joined = np.concatenate(waiting)
-            yield joined[:BATCH]
-            waiting, count = [joined[BATCH:]], count - BATCH
-    joined = np.concatenate(waiting)
-    for start in range(0, len(joined), BATCH):
-        yield joined[start : start + BATCH]
-
-
-def _reduce(batches: Iterable[np.ndarray], reducer: LayerReducer, sample: np.ndarray, images: int) -> str:
-    """Take in all batches; gives a fingerprint of the values."""
-    sha = hashlib.sha256()
-    done = 0
-    for number, batch in enumerate(batches):
-        rows = np.arange(done, done + len(batch))
-        done += len(batch)
-        if done > images:
-            break
-        sha.update(np.ascontiguousarray(batch, "<f4").data)
-        chosen = np.flatnonzero(np.isin(rows, sample, assume_unique=True))
-        pooled = pool_each(torch.from_numpy(batch), reducer.layer, reducer.plan.pooling)
-        reducer.add(pooled, Arrival(number, rows, np.arange(len(batch)), chosen))
-    if done != images:
-        raise IndexingError(f"there are values of {'more' if done > images else done} images, and {images} images")
-    return sha.hexdigest()
+def chosen_rows(index: Index, images: int) -> np.ndarray:
+    """At most so many rows of an index, the same for all that hold the same images, ascending."""
+    return sampled_rows(pa.chunked_array([pa.array(index.images["id"], pa.string())]), images)

@@ -15,17 +15,18 @@ import pyarrow.parquet as pq
 
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing.build import finish
+from conceptprobe.indexing.describe import describe_layers, describe_model, describe_source, versions
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, open_index
-from conceptprobe.indexing.loader import default_workers
-from conceptprobe.indexing.manifest import Manifest, damaged_files, entry_differences
 from conceptprobe.indexing.merge import join
-from conceptprobe.indexing.part import Part, read_part
-from conceptprobe.indexing.place import check_place, is_finished, making, recover
-from conceptprobe.indexing.progress import Meter, metered
-from conceptprobe.indexing.sample import sampled_rows
-from conceptprobe.indexing.settings import describe_layers, describe_model, describe_source, parse_limit, versions
-from conceptprobe.indexing.stream import Conduct, Work, content_hash, empty_folder, is_hash, stream
+from conceptprobe.indexing.reducers.sample import sampled_rows
+from conceptprobe.indexing.settings import parse_limit
+from conceptprobe.indexing.storage.directory import check_place, is_finished, making, recover
+from conceptprobe.indexing.storage.manifest import Manifest, damaged_files, entry_differences
+from conceptprobe.indexing.storage.shard import Part, read_part
+from conceptprobe.indexing.streaming.loader import default_workers
+from conceptprobe.indexing.streaming.progress import Meter, metered
+from conceptprobe.indexing.streaming.stream import Conduct, Work, content_hash, empty_folder, is_hash, stream
 from conceptprobe.models import VisionModel, load_model
 
 NEW = "new"  # where the new images are reduced meanwhile

@@ -11,30 +11,22 @@ from pathlib import Path
 import numpy as np
 
 from conceptprobe.images import ImageSource
-from conceptprobe.indexing import checkpoint
-from conceptprobe.indexing.checkpoint import STATE, save_state
+from conceptprobe.indexing.describe import describe_layers, describe_model, describe_source, versions
 from conceptprobe.indexing.errors import IndexingError
-from conceptprobe.indexing.factory import EXACT, Factory
 from conceptprobe.indexing.index import Index, open_index
-from conceptprobe.indexing.loader import default_workers
-from conceptprobe.indexing.manifest import Manifest, hash_files
-from conceptprobe.indexing.part import Part, batch_rows
-from conceptprobe.indexing.place import check_place, is_finished, making
-from conceptprobe.indexing.reducer import LayerReducer
-from conceptprobe.indexing.result import write_layer
-from conceptprobe.indexing.settings import (
-    batch_share,
-    check_settings,
-    describe_layers,
-    describe_model,
-    describe_source,
-    is_changing,
-    parse_limit,
-    versions,
-)
-from conceptprobe.indexing.stream import HASHES, Conduct, Work, stream
-from conceptprobe.indexing.vectors import require_faiss
+from conceptprobe.indexing.layer_files import write_layer
+from conceptprobe.indexing.reducers.layer import LayerReducer
+from conceptprobe.indexing.settings import batch_share, check_settings, parse_limit
+from conceptprobe.indexing.storage import checkpoint
+from conceptprobe.indexing.storage.checkpoint import STATE, save_state
+from conceptprobe.indexing.storage.directory import check_place, is_finished, making
+from conceptprobe.indexing.storage.faiss_files import EXACT, Factory, require_faiss
+from conceptprobe.indexing.storage.manifest import Manifest, hash_files
+from conceptprobe.indexing.storage.shard import Part, batch_rows
+from conceptprobe.indexing.streaming.loader import default_workers
+from conceptprobe.indexing.streaming.stream import HASHES, Conduct, Work, stream
 from conceptprobe.models import Layer, VisionModel
+from conceptprobe.models.hooks import is_changing
 
 WRITERS = 2  # layers that are written at once
 

@@ -1,100 +1,31 @@
 """Read an index: top images, statistics, search."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
-from conceptprobe.errors import ConceptProbeError
-from conceptprobe.images import ImageSource
+from conceptprobe.feature import FeatureId
 from conceptprobe.indexing.errors import IndexingError
-from conceptprobe.indexing.feature import FeatureId
-from conceptprobe.indexing.manifest import Manifest
-from conceptprobe.indexing.sample import QUANTILES
-from conceptprobe.indexing.vectors import on_gpu, probing, read_faiss, unit
+from conceptprobe.indexing.reducers.sample import QUANTILES
+from conceptprobe.indexing.storage.faiss_files import on_gpu, probing, read_faiss, unit
+from conceptprobe.indexing.storage.layout import layer_folder, reading
+from conceptprobe.indexing.storage.manifest import Manifest
+from conceptprobe.indexing.top_images import ImageLists, TopImages
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 DEAD_SPAN = 1e-3
 TAIL_SPAN = 0.1
 GPU_MOST = 2048  # of k and nprobe that FAISS can take on a GPU
 _VALUES = 1 << 22  # of vectors that are read at once
 PART = "is a shard, a part of an index: join all of them with `conceptprobe index merge`"
-
-
-@dataclass(frozen=True)
-class TopImages:
-    """Images in order, best first.
-
-    Attributes:
-        ids: Image ids.
-        values: float32 [k], what they are ordered by.
-        positions: int32 [k], the patch of each in reading order, or None where the list is not of single patches.
-        origin: The index that they were read from: it knows where the images are. Lists are equal without it.
-    """
-
-    ids: tuple[str, ...]
-    values: np.ndarray
-    positions: np.ndarray | None = None
-    origin: Path | None = field(default=None, compare=False)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{id_} {value:.4g}" for id_, value in zip(self.ids[:5], self.values, strict=False))
-        return f"TopImages({len(self)}: {shown}{', ...' if len(self) > 5 else ''})"
-
-    def _repr_html_(self) -> str:
-        from conceptprobe.report.notebook import top_images_html  # the report is for people who look
-
-        return top_images_html(self)
-
-    def figure(self, columns: int = 5) -> "Figure":
-        """The images as a matplotlib figure, each with its value; needs the extra `plots`."""
-        from conceptprobe.report.figures import top_images_figure
-
-        return top_images_figure(self, columns)
-
-
-@dataclass(frozen=True, eq=False)
-class ImageLists:
-    """A list of images for every feature of a layer.
-
-    Attributes:
-        rows: Rows of `Index.images`, int64 [f,k], of a strip [f,10,8]; -1 past the end of a list.
-        values: What the lists are ordered by, float32 of the same shape; NaN past the end.
-        positions: The patch of each in reading order, int32 of the same shape; None where lists are not of patches.
-    """
-
-    rows: np.ndarray
-    values: np.ndarray
-    positions: np.ndarray | None
-
-
-def layer_folder(root: Path, layer: str) -> Path:
-    """Where an index keeps a layer; names that are no file names are percent-encoded."""
-    return root / "layers" / quote(layer, safe="")
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[Path]:
-    """What goes wrong in reading a file of an index becomes one clear error."""
-    try:
-        yield path
-    except ConceptProbeError:
-        raise
-    except Exception as error:
-        raise IndexingError(f"{path} is damaged ({type(error).__name__}): rebuild the index") from error
 
 
 def at_least_1(k: int) -> int:
@@ -223,14 +154,6 @@ class Index:
         frame["dead"] = ~(span > DEAD_SPAN * span.median()) | never_on
         return frame
 
-    def append(self, images: ImageSource, **settings: Any) -> "Index":
-        """The index with the images of a source that it does not have yet; see `append_index` for what is refused, how
-        the result compares with a fresh build, and the settings.
-        """
-        from conceptprobe.indexing.append import append_index
-
-        return append_index(self.path, images, **settings)
-
     def search(
         self, layer: str, direction: Sequence[float] | np.ndarray, k: int = 20, *, nprobe: int | None = None
     ) -> TopImages:
@@ -287,28 +210,24 @@ class Index:
         rows = np.argsort(-cosines, kind="stable")[: min(at_least_1(k), len(cosines) - 1)]
         return TopImages(self._ids(rows), cosines[rows], origin=self.path)
 
-    def neighbours(self, feature: FeatureId | str, k: int = 10) -> list[tuple[FeatureId, float]]:
+    def neighbours(self, feature: FeatureId | str, k: int = 10) -> pd.DataFrame:
         """The features of the same layer whose activations correlate most with a feature's, over a sample of at most
-        1,024 images, with Pearson's r; none for a feature that does not vary there.
+        1,024 images.
+
+        Returns:
+            One row a feature, best first: layer, feature, correlation (Pearson's r). Empty for a feature that does not
+            vary on the sample.
         """
         feature = FeatureId.parse(feature)
         self._check_feature(feature)
         faiss_index = self._faiss(feature.layer, "features")
         query = faiss_index.reconstruct(feature.index)[None]
-        if not query.any():
-            return []
-        values, rows = faiss_index.search(query, min(at_least_1(k) + 1, faiss_index.ntotal))
-        pairs = zip(rows[0].tolist(), values[0].tolist(), strict=True)
-        return [(FeatureId(feature.layer, row), value) for row, value in pairs if row != feature.index][:k]
-
-    def find(self, text: str, k: int = 10, **options: Any) -> list[tuple[FeatureId, float]]:
-        """The features whose top images show most of what a text says, by a scorer's standardised similarity; see
-        `find_features` for the scorer, and for images and features as queries, and several indices.
-        """
-        from conceptprobe.indexing.find import find_features
-
-        found = find_features(self, text=text, k=k, **options)
-        return [(FeatureId(row.layer, row.feature), row.score) for row in found.itertuples()]
+        k = min(at_least_1(k) + 1, faiss_index.ntotal) if query.any() else 0
+        values, rows = faiss_index.search(query, k) if k else (np.empty((1, 0), np.float32), np.empty((1, 0), np.int64))
+        others = np.flatnonzero(rows[0] != feature.index)[: max(k - 1, 0)]
+        return pd.DataFrame(
+            {"layer": feature.layer, "feature": rows[0][others], "correlation": values[0][others]}
+        )  # fmt: skip
 
     def _list(self, kind: str, longest: int, feature: FeatureId | str, k: int | None, pooling: str | None) -> TopImages:
         feature = FeatureId.parse(feature)

@@ -13,15 +13,16 @@ import torch
 
 from conceptprobe.images.metadata import HASH, take_rows
 from conceptprobe.indexing.build import finish
-from conceptprobe.indexing.checkpoint import State
 from conceptprobe.indexing.errors import IndexingError
-from conceptprobe.indexing.index import Index, layer_folder, open_index
-from conceptprobe.indexing.manifest import Manifest, damaged_files, differences
-from conceptprobe.indexing.part import Part, as_part, joined_runs, read_part
-from conceptprobe.indexing.place import check_place, is_finished, making
-from conceptprobe.indexing.reducer import LayerReducer
-from conceptprobe.indexing.stream import empty_folder, write_tables
-from conceptprobe.indexing.vectors import require_faiss
+from conceptprobe.indexing.index import Index, open_index
+from conceptprobe.indexing.reducers.layer import LayerReducer
+from conceptprobe.indexing.storage.checkpoint import State
+from conceptprobe.indexing.storage.directory import check_place, is_finished, making
+from conceptprobe.indexing.storage.faiss_files import require_faiss
+from conceptprobe.indexing.storage.layout import layer_folder
+from conceptprobe.indexing.storage.manifest import Manifest, damaged_files, differences
+from conceptprobe.indexing.storage.shard import Part, as_part, joined_runs, read_part
+from conceptprobe.indexing.streaming.stream import empty_folder, write_tables
 from conceptprobe.models import Layer
 
 

@@ -27,12 +27,13 @@ from conceptprobe.images import ImageSource
 from conceptprobe.indexing.build import Plan, build_index, plan_build
 from conceptprobe.indexing.errors import BusyError, IndexingError, MissingRayError
 from conceptprobe.indexing.index import Index
-from conceptprobe.indexing.manifest import NAME
 from conceptprobe.indexing.merge import join_shards, merge_indices
-from conceptprobe.indexing.place import locked
-from conceptprobe.indexing.progress import metered
-from conceptprobe.indexing.settings import batch_share, is_changing
+from conceptprobe.indexing.settings import batch_share
+from conceptprobe.indexing.storage.directory import locked
+from conceptprobe.indexing.storage.manifest import NAME
+from conceptprobe.indexing.streaming.progress import metered
 from conceptprobe.models import VisionModel
+from conceptprobe.models.hooks import is_changing
 
 SHARDS = 64
 FAN = 8  # shards that are joined at once

@@ -1,17 +1,11 @@
 """What a build is asked for: checked once, before any image is read, and described in a manifest."""
 
-import importlib.metadata
-from collections.abc import Mapping, Sequence, Sized
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Sequence, Sized
 
-from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing.errors import IndexingError
-from conceptprobe.indexing.loader import fast_decoder
-from conceptprobe.indexing.pooling import check_pooling
-from conceptprobe.models import Layer, VisionModel
+from conceptprobe.indexing.reducers.pooling import check_pooling
+from conceptprobe.models import Layer
 
-PACKAGES = ("conceptprobe", "torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "pyarrow")
 MAX_K = 10_000
 MAX_IMAGES = 2**32 - 1  # a row has 32 bits in a list's keys
 MAX_BATCH = 65_536
@@ -67,54 +61,3 @@ def parse_limit(max_skipped: int | str | None, images: int) -> int | None:
     if not 0 <= limit < float("inf"):
         raise IndexingError(f"max_skipped is {max_skipped!r}: give a number of images, or a share such as 5%")
     return int(limit)
-
-
-def is_hooked(model: VisionModel) -> bool:
-    """Whether something else, such as `VisionModel.intervene`, looks into the model's forward or changes it."""
-    return any(module._forward_hooks or module._forward_pre_hooks for module in model.module.modules())
-
-
-def is_changing(model: VisionModel, layers: Sequence[Layer]) -> bool:
-    """Whether functions of somebody else's, which nothing tells from others, have a part in the layers' activations."""
-    return is_hooked(model) or any(layer.name in model.derived_layers for layer in layers)
-
-
-def describe_model(model: VisionModel) -> dict[str, Any]:
-    """A manifest's entry of a model."""
-    about = {
-        "spec": model.spec,
-        "fingerprint": model.fingerprint,
-        "preprocessing": model.preprocessing,
-        "device": model.device.type,
-        "dtype": str(model.dtype).removeprefix("torch."),
-    }
-    return {**about, "intervened": True} if is_hooked(model) else about
-
-
-def describe_source(images: ImageSource, model: VisionModel | None = None) -> dict[str, Any]:
-    """A manifest's entry of an image source that a model looks at."""
-    about = {"spec": images.spec, "fingerprint": images.fingerprint, "background": images.background}
-    decoder = None if model is None else fast_decoder(images, model.preprocess, model.device)
-    return about if decoder is None else {**about, "fast_decode": decoder}
-
-
-def load_source(about: Mapping[str, Any], spec: str | None = None) -> ImageSource:
-    """The image source that a manifest's entry describes, decoded in the same way.
-
-    Args:
-        spec: Where it is now, if not where the entry says.
-
-    Raises:
-        SourceError: There is none.
-    """
-    return load_images(spec or about["spec"], background=about["background"], fast_decode="fast_decode" in about)
-
-
-def describe_layers(layers: Sequence[Layer]) -> dict[str, dict[str, Any]]:
-    """A manifest's entry of some layers."""
-    return {layer.name: {key: value for key, value in asdict(layer).items() if key != "name"} for layer in layers}
-
-
-def versions() -> dict[str, str]:
-    """A manifest's entry of what decides the bytes of lists and tables."""
-    return {name: importlib.metadata.version(name) for name in PACKAGES}

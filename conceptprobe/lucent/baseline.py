@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from conceptprobe.lucent.activations import INPUT, LABELS, Lazily, Looked, Named
 from conceptprobe.lucent.optvis.transform import Composed, Known, TransformF
-from conceptprobe.visualization.affine import resize
 from conceptprobe.visualization.errors import VisualizeError
-from conceptprobe.visualization.frozen import frozen
+from conceptprobe.visualization.optimization.model_state import frozen
+from conceptprobe.visualization.transforms.affine import resize
 
 
 def real_lucent(part: str) -> Any:

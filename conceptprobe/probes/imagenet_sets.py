@@ -23,17 +23,17 @@ import numpy as np
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.models.layers import suggest
-from conceptprobe.probes.corruption import PROBE as CORRUPTION
-from conceptprobe.probes.corruption import find_corruptions
 from conceptprobe.probes.errors import ProbeError
-from conceptprobe.probes.heads import ClassHead, imagenet_head
-from conceptprobe.probes.imagenet_classes import imagenet_synsets, real_labels, subset_indices
-from conceptprobe.probes.items import Items, choose_items
-from conceptprobe.probes.probe import CLEAN, Findings, Probe, behave, rows_of
-from conceptprobe.probes.result import ProbeResult
+from conceptprobe.probes.framework.heads import ClassHead, imagenet_head
+from conceptprobe.probes.framework.imagenet_classes import imagenet_synsets, real_labels, subset_indices
+from conceptprobe.probes.framework.images import Items, choose_items
+from conceptprobe.probes.framework.probe import CLEAN, Findings, Probe, behave, rows_of
+from conceptprobe.probes.framework.responses import Subject, respond
+from conceptprobe.probes.framework.result import ProbeResult
+from conceptprobe.probes.framework.settings import make_settings
+from conceptprobe.probes.protocols.corruption import PROBE as CORRUPTION
+from conceptprobe.probes.protocols.corruption import find_corruptions
 from conceptprobe.probes.run import assemble, check_needs, make_subject
-from conceptprobe.probes.settings import make_settings
-from conceptprobe.probes.subject import Subject, respond
 
 SETS = ("v2", "sketch", "r", "a", "c", "real")
 SUBSETS = ("r", "a")

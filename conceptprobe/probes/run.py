@@ -9,12 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from conceptprobe.concepts.scores import FeatureScores
+from conceptprobe.concepts.scoring.scores import FeatureScores
 from conceptprobe.images import ImageSource, load_images
-from conceptprobe.indexing.pooling import check_pooling
+from conceptprobe.indexing.reducers.pooling import check_pooling
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.models.layers import suggest
-from conceptprobe.probes import (
+from conceptprobe.probes.classifiers.categories import category_head
+from conceptprobe.probes.classifiers.choose import class_head, common_classes, map_of_classes, names_classes
+from conceptprobe.probes.errors import ProbeError
+from conceptprobe.probes.framework.cache import Memory
+from conceptprobe.probes.framework.heads import ClassHead, class_keys
+from conceptprobe.probes.framework.images import Items, choose_items, class_names
+from conceptprobe.probes.framework.probe import Findings, Probe
+from conceptprobe.probes.framework.responses import Subject
+from conceptprobe.probes.framework.result import ProbeResult, make_curves, make_differences
+from conceptprobe.probes.framework.settings import make_settings
+from conceptprobe.probes.protocols import (
     adversarial,
     attention_distance,
     background,
@@ -34,16 +44,6 @@ from conceptprobe.probes import (
     transfer,
     zero_shot,
 )
-from conceptprobe.probes.categories import category_head
-from conceptprobe.probes.classes import class_head, common_classes, map_of_classes, names_classes
-from conceptprobe.probes.errors import ProbeError
-from conceptprobe.probes.heads import ClassHead, class_keys
-from conceptprobe.probes.items import Items, choose_items, class_names
-from conceptprobe.probes.memory import Memory
-from conceptprobe.probes.probe import Findings, Probe
-from conceptprobe.probes.result import ProbeResult, make_curves, make_differences
-from conceptprobe.probes.settings import make_settings
-from conceptprobe.probes.subject import Subject
 
 PROBES: dict[str, Probe] = {
     module.PROBE.name: module.PROBE

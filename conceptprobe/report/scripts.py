@@ -3,16 +3,15 @@
 import base64
 import json
 import math
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-LONGEST_TEXT = 200
+from conceptprobe.display.text import shorten
+
 LONGEST_ID = 1000
-_SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&"})
 _CODES = {"u1": np.uint8, "u2": np.uint16, "u4": np.uint32, "i4": np.int32, "f4": np.float32}
 
@@ -31,12 +30,6 @@ def write_data(folder: Path, key: str, value: object) -> None:
         f"conceptprobe.data[{json.dumps(key)}] = {text};\n",
         encoding="ascii",
     )
-
-
-def shorten(text: str, longest: int = LONGEST_TEXT) -> str:
-    """One line of at most so many characters."""
-    line = _SPACE.sub(" ", text).strip()
-    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def shorten_id(text: str) -> str:

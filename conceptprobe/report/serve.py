@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptprobe.report.errors import ReportError
-from conceptprobe.report.place import is_report
+from conceptprobe.report.output_folder import is_report
 
 LOOPBACK = "127.0.0.1"
 PORT = 8000

@@ -11,36 +11,36 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.progress import track
 
-from conceptprobe.concepts.concept_set import ConceptSet
-from conceptprobe.concepts.contrast import Contrast
-from conceptprobe.concepts.names import FeatureNames
-from conceptprobe.concepts.scores import FeatureScores
+from conceptprobe.concepts.comparison.contrast import Contrast
+from conceptprobe.concepts.naming.names import FeatureNames
+from conceptprobe.concepts.scoring.scores import FeatureScores
+from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.indexing import Index
-from conceptprobe.report.catalogue import Catalogue, catalogue_data, make_catalogue
-from conceptprobe.report.commands import report_options, run_commands
-from conceptprobe.report.concept_tables import ConceptTable, tabulate_concepts
-from conceptprobe.report.concepts import ReportConcepts, collect_concepts, concept_chunks, concepts_data
-from conceptprobe.report.contrasts import (
+from conceptprobe.report.collect.concept_tables import ConceptTable, tabulate_concepts
+from conceptprobe.report.collect.concepts import ReportConcepts, collect_concepts, concept_chunks, concepts_data
+from conceptprobe.report.collect.models import ReportModel, make_models
+from conceptprobe.report.data.catalogue import Catalogue, catalogue_data, make_catalogue
+from conceptprobe.report.data.commands import report_options, run_commands
+from conceptprobe.report.data.contrasts import (
     ReportContrast,
     contrast_data,
     make_contrasts,
     match_rows,
     match_table,
     matches_data,
-)  # fmt: skip
+)
+from conceptprobe.report.data.features import Extras, feature_chunks
+from conceptprobe.report.data.maps import Maps, write_maps
+from conceptprobe.report.data.overview import Contents, report_data, written_last
+from conceptprobe.report.data.probes import Given as GivenProbe
+from conceptprobe.report.data.probes import load_probes, write_probes
+from conceptprobe.report.data.visualizations import Given, Shown, load_given, write_visualizations
 from conceptprobe.report.errors import ReportError
-from conceptprobe.report.features import Extras, feature_chunks
-from conceptprobe.report.gallery import Gallery, collect_gallery, image_chunks, images_data
-from conceptprobe.report.maps import Maps, write_maps
-from conceptprobe.report.models import ReportModel, make_models
-from conceptprobe.report.overview import Contents, report_data, written_last
-from conceptprobe.report.place import MARKER, putting, refuse_foreign_folder
-from conceptprobe.report.probes import Given as GivenProbe
-from conceptprobe.report.probes import load_probes, write_probes
+from conceptprobe.report.output_folder import MARKER, putting, refuse_foreign_folder
+from conceptprobe.report.pictures.gallery import Gallery, collect_gallery, image_chunks, images_data
+from conceptprobe.report.pictures.thumbnails import open_sources, write_thumbnails
+from conceptprobe.report.pictures.whole_images import bring_whole_images, choose
 from conceptprobe.report.scripts import Json, write_data
-from conceptprobe.report.thumbnails import open_sources, write_thumbnails
-from conceptprobe.report.visualizations import Given, Shown, load_given, write_visualizations
-from conceptprobe.report.whole_images import bring_whole_images, choose
 
 SCHEMA = 2
 STATIC = Path(__file__).parent / "static"

@@ -5,10 +5,10 @@ of an image, s steps.
 """
 
 from conceptprobe.visualization.errors import VisualizeError
-from conceptprobe.visualization.evaluation import Evaluation
-from conceptprobe.visualization.evaluation import evaluate as evaluate_visualizations
-from conceptprobe.visualization.expressions import Objective
-from conceptprobe.visualization.objectives import (
+from conceptprobe.visualization.evaluation.evaluation import Evaluation
+from conceptprobe.visualization.evaluation.evaluation import evaluate as evaluate_visualizations
+from conceptprobe.visualization.objectives.expressions import Objective
+from conceptprobe.visualization.objectives.objectives import (
     SAE,
     caricature,
     cls,
@@ -24,10 +24,10 @@ from conceptprobe.visualization.objectives import (
     text,
     token,
 )
-from conceptprobe.visualization.parametrizations import Fourier, Phase, Pixels
-from conceptprobe.visualization.presets import PRESETS, Near, Preset, get_preset
-from conceptprobe.visualization.record import VisualizationRecord
-from conceptprobe.visualization.visualizations import (
+from conceptprobe.visualization.optimization.presets import PRESETS, Near, Preset, get_preset
+from conceptprobe.visualization.parametrizations.parametrizations import Fourier, Phase, Pixels
+from conceptprobe.visualization.results.record import VisualizationRecord
+from conceptprobe.visualization.results.visualizations import (
     Visualization,
     Visualizations,
     join_visualizations,

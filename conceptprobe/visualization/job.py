@@ -14,20 +14,26 @@ import torch
 from torch import Tensor
 
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.settings import is_hooked, versions
+from conceptprobe.indexing.describe import versions
 from conceptprobe.models import VisionModel
-from conceptprobe.visualization.asked import single_feature
-from conceptprobe.visualization.checkpoint import Checkpoint
-from conceptprobe.visualization.chunks import Chunks, default_units
-from conceptprobe.visualization.claim import CHECKPOINT, claimed
-from conceptprobe.visualization.engine import Optimised, optimise
-from conceptprobe.visualization.expressions import Objective
-from conceptprobe.visualization.meter import Meter
-from conceptprobe.visualization.natural import compare, measure
-from conceptprobe.visualization.presets import Preset
-from conceptprobe.visualization.record import Natural, VisualizationRecord
-from conceptprobe.visualization.rivals import plain_feature
-from conceptprobe.visualization.visualizations import NAME, Visualizations, join_visualizations, load_visualizations
+from conceptprobe.models.hooks import is_hooked
+from conceptprobe.visualization.objectives.expressions import Objective
+from conceptprobe.visualization.objectives.specific import plain_feature
+from conceptprobe.visualization.optimization.batching import Chunks, default_units
+from conceptprobe.visualization.optimization.checkpoint import Checkpoint
+from conceptprobe.visualization.optimization.engine import Optimised, optimise
+from conceptprobe.visualization.optimization.presets import Preset
+from conceptprobe.visualization.output_folder import CHECKPOINT, claimed
+from conceptprobe.visualization.progress import Meter
+from conceptprobe.visualization.requests import single_feature
+from conceptprobe.visualization.results.natural import compare, measure
+from conceptprobe.visualization.results.record import Natural, VisualizationRecord
+from conceptprobe.visualization.results.visualizations import (
+    NAME,
+    Visualizations,
+    join_visualizations,
+    load_visualizations,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

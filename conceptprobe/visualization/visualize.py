@@ -7,13 +7,13 @@ from typing import Literal
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing import Index, open_index
 from conceptprobe.models import VisionModel
-from conceptprobe.visualization.asked import What, check_numbers, read_objectives, read_recipe, single_feature
 from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.job import Job, Unit
-from conceptprobe.visualization.natural import check_index
-from conceptprobe.visualization.presets import Preset, get_preset
-from conceptprobe.visualization.starts import Start, describe_start, load_starts
-from conceptprobe.visualization.visualizations import Visualizations
+from conceptprobe.visualization.optimization.presets import Preset, get_preset
+from conceptprobe.visualization.parametrizations.start_images import Start, describe_start, load_starts
+from conceptprobe.visualization.requests import What, check_numbers, read_objectives, read_recipe, single_feature
+from conceptprobe.visualization.results.natural import check_index
+from conceptprobe.visualization.results.visualizations import Visualizations
 
 
 def visualize(

@@ -26,14 +26,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from conceptprobe.concepts.clusters import redundancy_clusters
-from conceptprobe.concepts.concept_set import ConceptSet
-from conceptprobe.concepts.enrichment import Enrichment
-from conceptprobe.concepts.given_sets import read_sets, sets_of
-from conceptprobe.concepts.localisation import localise
-from conceptprobe.concepts.pairing import feature_vectors
-from conceptprobe.concepts.scores import score_features
-from conceptprobe.concepts.strata import matched_difference, strata_of
+from conceptprobe.concepts.comparison.clusters import redundancy_clusters
+from conceptprobe.concepts.comparison.layer_pairs import feature_vectors
+from conceptprobe.concepts.comparison.matched_difference import matched_difference, strata_of
+from conceptprobe.concepts.scoring.localisation import localise
+from conceptprobe.concepts.scoring.scores import score_features
+from conceptprobe.concepts.sets.concept_set import ConceptSet
+from conceptprobe.concepts.sets.user_sets import read_sets, sets_of
+from conceptprobe.concepts.statistics.enrichment import Enrichment
 from conceptprobe.indexing import Index, open_index
 
 THEMES = Path(__file__).parent / "themes.json"

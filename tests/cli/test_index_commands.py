@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from conceptprobe.cli import main
-from conceptprobe.indexing import place
-from tests.indexing.test_build import same_files
+from conceptprobe.indexing.storage import directory as place
+from tests.indexing.index_files import same_files
 
 LAYERS = ("--model", "mini:supervised@random", "--layers", "final", "--batch-size", "8", "--workers", "0", "--k", "5")
 

@@ -6,11 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from conceptprobe.cli.main import app
-from conceptprobe.concepts.names import label_features, load_names
+from conceptprobe.concepts.naming.names import label_features, load_names
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index
-from conceptprobe.indexing.find import find_features
 from conceptprobe.models import load_model
+from conceptprobe.search.features import find_features
 
 LAYER = "blocks.5.mlp.out"
 

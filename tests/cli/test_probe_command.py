@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from conceptprobe.cli.main import app
 from conceptprobe.cli.probe import parse_setting
-from conceptprobe.concepts.scores import FeatureScores
+from conceptprobe.concepts.scoring.scores import FeatureScores
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.models import load_model
 from conceptprobe.probes import PROBES, load_probe

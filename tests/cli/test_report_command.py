@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conceptprobe.concepts.scores import score_features
+from conceptprobe.concepts.scoring.scores import score_features
 from conceptprobe.images import load_images
 from conceptprobe.indexing import index_activations
-from conceptprobe.probes.probe import rows_of
-from conceptprobe.probes.result import ProbeResult, make_curves, make_differences
-from conceptprobe.probes.subject import Condition
+from conceptprobe.probes.framework.probe import rows_of
+from conceptprobe.probes.framework.responses import Condition
+from conceptprobe.probes.framework.result import ProbeResult, make_curves, make_differences
 
 CODE = "from conceptprobe.cli import main; main()"
 

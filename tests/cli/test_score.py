@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from conceptprobe.cli.main import app
 from conceptprobe.concepts.errors import ConceptError
-from conceptprobe.concepts.scores import load_scores
+from conceptprobe.concepts.scoring.scores import load_scores
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index
 from conceptprobe.models import load_model

@@ -9,12 +9,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from conceptprobe.cli.main import app
-from conceptprobe.concepts.scores import FeatureScores
+from conceptprobe.concepts.scoring.scores import FeatureScores
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index
 from conceptprobe.models import load_model
-from conceptprobe.visualization.visualizations import load_visualizations
+from conceptprobe.visualization.results.visualizations import load_visualizations
 
 LAYER = "blocks.1.mlp.hidden"
 QUICK = ("--steps", "2", "--views", "1", "--device", "cpu")

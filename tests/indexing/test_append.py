@@ -12,19 +12,16 @@ import pytest
 import torch
 
 from conceptprobe.images import ImageSource, load_images
-from conceptprobe.indexing import Index, IndexingError, append_index, build_index, checkpoint, open_index, place
+from conceptprobe.indexing import Index, IndexingError, append_index, build_index, open_index
 from conceptprobe.indexing import append as appending
-from conceptprobe.indexing import sample as sampling
+from conceptprobe.indexing.reducers import sample as sampling
+from conceptprobe.indexing.storage import checkpoint
+from conceptprobe.indexing.storage import directory as place
 from conceptprobe.models import VisionModel, load_model
-from tests.indexing.test_build import picture, same_files
+from tests.indexing.index_files import picture, same_files
 
 SETTINGS: dict[str, Any] = {"k": 7, "bottom": 3, "batch_size": 4, "workers": 0, "growable": True}
 LAYERS = ["blocks[-1:].mlp.hidden", "final"]
-
-
-@pytest.fixture(scope="module")
-def mini() -> VisionModel:
-    return load_model("mini:supervised@random", device="cpu")
 
 
 def add_images(root: Path, names: list[str]) -> ImageSource:
@@ -52,12 +49,12 @@ def test_new_ids_after_full_batches_give_the_bytes_of_a_fresh_build(
     monkeypatch.setattr(sampling.sampled_rows, "__defaults__", (sampled,))
     build(mini, add_images(tmp_path / "images", [*names(0, 15), "007bad.png"]), tmp_path / "i")
     images = add_images(tmp_path / "images", [*names(15, 31), "030bad.png"])
-    grown = open_index(tmp_path / "i").append(images, workers=0)
+    grown = append_index(tmp_path / "i", images, workers=0)
     assert grown.manifest.counts == {"listed": 33, "indexed": 31, "skipped": 2}
     assert grown.manifest.appended == ()
     build(mini, images, tmp_path / "fresh")
     same_files(tmp_path / "i", tmp_path / "fresh")
-    again = open_index(tmp_path / "i").append(add_images(tmp_path / "images", []), workers=0)  # nothing new
+    again = append_index(tmp_path / "i", add_images(tmp_path / "images", []), workers=0)  # nothing new
     same_files(again.path, tmp_path / "fresh")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "i", "images"]
 
@@ -75,7 +72,7 @@ def test_otherwise_the_manifest_says_why_and_the_lists_are_those_of_a_fresh_buil
 ) -> None:
     build(mini, add_images(tmp_path / "images", old), tmp_path / "i")
     images = add_images(tmp_path / "images", new)
-    grown = open_index(tmp_path / "i").append(images, model=mini, workers=0)
+    grown = append_index(tmp_path / "i", images, model=mini, workers=0)
     (note,) = grown.manifest.appended
     assert why in note["why"]
     assert note["images"] == len(new)
@@ -91,7 +88,7 @@ def test_otherwise_the_manifest_says_why_and_the_lists_are_those_of_a_fresh_buil
         stats, expected = grown.stats("final", pooling), fresh.stats("final", pooling)
         np.testing.assert_array_equal(stats["count"], expected["count"])
         np.testing.assert_allclose(stats.to_numpy(float), expected.to_numpy(float), rtol=1e-3, atol=1e-5)
-    more = grown.append(add_images(tmp_path / "images", names(50, 53)), workers=0)
+    more = append_index(grown.path, add_images(tmp_path / "images", names(50, 53)), workers=0)
     assert more.manifest.counts["indexed"] == fresh.manifest.counts["indexed"] + 3
     assert len(more.manifest.appended) == 2
 

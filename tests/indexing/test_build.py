@@ -6,42 +6,18 @@ import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
 from torch import nn
 
 from conceptprobe import indexing
+from conceptprobe.errors import FeatureNameError
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing import Index, IndexingError, build_index, open_index
 from conceptprobe.indexing import build as building
-from conceptprobe.indexing.manifest import Manifest
-from conceptprobe.indexing.sample import QUANTILES
+from conceptprobe.indexing.reducers.sample import QUANTILES
 from conceptprobe.indexing.settings import check_settings
+from conceptprobe.indexing.storage.manifest import Manifest
 from conceptprobe.models import Layer, Tokens, VisionModel, load_model
-
-
-def picture(seed: int, size: int = 40) -> Image.Image:
-    rng = np.random.default_rng(seed)
-    return Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize(
-        (size, size), Image.Resampling.BICUBIC
-    )
-
-
-def make_folder(root: Path, n: int) -> Path:
-    for i in range(n):
-        path = root / f"class{i % 3}" / f"{i:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture(i).save(path)
-    return root
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> ImageSource:
-    return load_images(f"folder:{make_folder(tmp_path_factory.mktemp('images'), 90)}")
-
-
-@pytest.fixture(scope="module")
-def mini() -> VisionModel:
-    return load_model("mini:supervised@random", device="cpu")
+from tests.indexing.index_files import full_sort, make_folder, same_files
 
 
 def hooked(module: nn.Module, run: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
@@ -52,12 +28,6 @@ def hooked(module: nn.Module, run: nn.Module, pixels: torch.Tensor) -> torch.Ten
         run(pixels)
     handle.remove()
     return kept[0]
-
-
-def full_sort(values_nf: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    exact = values_nf.astype(np.float64)
-    rows = np.stack([np.lexsort((np.arange(len(exact)), -exact[:, f]))[:k] for f in range(exact.shape[1])])
-    return rows, np.take_along_axis(values_nf.T, rows, 1)
 
 
 def pooled(acts: torch.Tensor, layer: Layer, pooling: str) -> torch.Tensor:
@@ -200,13 +170,6 @@ def test_planted_features(folder: ImageSource, tmp_path: Path) -> None:
     assert stats["firing_rate"][2] == 0
 
 
-def same_files(a: Path, b: Path) -> None:
-    files = sorted(p.relative_to(a) for p in a.rglob("*") if p.is_file())
-    assert files == sorted(p.relative_to(b) for p in b.rglob("*") if p.is_file())
-    for name in files:
-        assert (a / name).read_bytes() == (b / name).read_bytes(), name
-
-
 def test_same_bytes_for_any_number_of_workers(folder: ImageSource, mini: VisionModel, tmp_path: Path) -> None:
     for workers in (0, 1, 3):
         build_index(mini, folder, "blocks[-2:].mlp.hidden", tmp_path / str(workers), batch_size=16, workers=workers)
@@ -254,8 +217,9 @@ def test_search_similar_and_neighbours_against_numpy(folder: ImageSource, mini: 
     correlation = np.corrcoef(acts.T)[7]
     order = [f for f in np.argsort(-correlation) if f != 7][:5]
     neighbours = index.neighbours(f"{name}:7", 5)
-    assert [feature.index for feature, _ in neighbours] == order
-    np.testing.assert_allclose([value for _, value in neighbours], correlation[order], rtol=1e-4)
+    assert neighbours["feature"].tolist() == order
+    assert set(neighbours["layer"]) == {name}
+    np.testing.assert_allclose(neighbours["correlation"], correlation[order], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +304,7 @@ def test_a_feature_that_is_not_finite_spoils_no_search(folder: ImageSource, tmp_
     assert "class0/0000.png" not in similar.ids
     assert np.isfinite(similar.values).all()
     assert index.search("module:features", [0, 1, 0, 0, 0], 5).ids == tuple(sorted(index.images["id"])[:5])
-    assert index.neighbours("module:features:1") == []  # never varies
+    assert index.neighbours("module:features:1").empty  # never varies
 
 
 def test_names_that_look_like_addresses(
@@ -360,13 +324,14 @@ def test_questions_that_an_index_cannot_answer(folder: ImageSource, mini: Vision
         (lambda: index.top("final:0", 5), "lists of 4"),
         (lambda: index.top("final:0", 4, "cls"), "no pooling 'cls'"),
         (lambda: index.top("blocks.0.resid:0", 4), "no layer"),
-        (lambda: index.top("final", 4), "LAYER:NUMBER"),
         (lambda: index.search("final", np.zeros(192), 4), "build the index with vectors"),
         (lambda: index.search("final", np.zeros(3), 4), "192 numbers, not shape"),
         (lambda: index.similar_images("nobody.png"), "not an image"),
     ]:
         with pytest.raises(IndexingError, match=message):
             question()
+    with pytest.raises(FeatureNameError, match="LAYER:NUMBER"):
+        index.top("final", 4)
 
 
 def test_a_damaged_or_foreign_index_is_refused(folder: ImageSource, mini: VisionModel, tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from conceptprobe.indexing.moments import Moments
-from conceptprobe.indexing.pooling import pool
-from conceptprobe.indexing.sample import DECILES, STRIP_IMAGES, summarise
-from conceptprobe.indexing.topk import TopK
+from conceptprobe.indexing.reducers.moments import Moments
+from conceptprobe.indexing.reducers.pooling import pool
+from conceptprobe.indexing.reducers.sample import DECILES, STRIP_IMAGES, summarise
+from conceptprobe.indexing.reducers.topk import TopK
 from conceptprobe.models import Layer, load_model
 
 

@@ -16,19 +16,16 @@ import pytest
 import torch
 
 from conceptprobe.images import ImageSource, load_images
-from conceptprobe.indexing import Index, IndexingError, build_index, checkpoint, merge_indices, open_index, place
+from conceptprobe.indexing import Index, IndexingError, build_index, merge_indices, open_index
 from conceptprobe.indexing import merge as merging
-from conceptprobe.indexing import sample as sampling
 from conceptprobe.indexing.merge import join_shards
+from conceptprobe.indexing.reducers import sample as sampling
+from conceptprobe.indexing.storage import checkpoint
+from conceptprobe.indexing.storage import directory as place
 from conceptprobe.models import VisionModel, load_model
-from tests.indexing.test_build import make_folder, same_files
+from tests.indexing.index_files import make_folder, same_files
 
 SETTINGS: dict[str, Any] = {"k": 7, "bottom": 5, "batch_size": 4, "workers": 0, "pooling": ("mean", "max")}
-
-
-@pytest.fixture(scope="module")
-def mini() -> VisionModel:
-    return load_model("mini:supervised@random", device="cpu")
 
 
 @pytest.fixture(scope="module")

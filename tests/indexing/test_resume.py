@@ -11,13 +11,15 @@ import pytest
 import torch
 
 from conceptprobe.images import load_images
-from conceptprobe.indexing import IndexingError, build_index, checkpoint, open_index, place
+from conceptprobe.indexing import IndexingError, build_index, open_index
 from conceptprobe.indexing import build as building
-from conceptprobe.indexing import stream as streaming
 from conceptprobe.indexing.errors import BusyError
-from conceptprobe.indexing.manifest import NAME
+from conceptprobe.indexing.storage import checkpoint
+from conceptprobe.indexing.storage import directory as place
+from conceptprobe.indexing.storage.manifest import NAME
+from conceptprobe.indexing.streaming import stream as streaming
 from conceptprobe.models import load_model
-from tests.indexing.test_build import make_folder, picture, same_files
+from tests.indexing.index_files import make_folder, picture, same_files
 
 LAYERS = ("blocks[-1:].mlp.hidden", "embedding")
 

@@ -9,8 +9,7 @@ from torch import nn
 from conceptprobe.images import load_images
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import ProbeError, run_probe
-from conceptprobe.probes.corruptions import CORRUPTIONS
-from conceptprobe.probes.heads import class_keys
+from conceptprobe.probes.framework.heads import class_keys
 from conceptprobe.probes.imagenet_sets import (
     imagenet_synsets,
     label_items,
@@ -21,6 +20,7 @@ from conceptprobe.probes.imagenet_sets import (
     subset_indices,
     validation_numbers,
 )
+from conceptprobe.probes.stimuli.corruptions import CORRUPTIONS
 
 
 class Lit(nn.Module):

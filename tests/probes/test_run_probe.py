@@ -9,9 +9,9 @@ from conceptprobe.images import load_images
 from conceptprobe.indexing import IndexingError
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import PROBES, ProbeError, load_probe, run_probe
-from conceptprobe.probes.heads import head_of, native_head, zero_shot_head
-from conceptprobe.probes.items import choose_items
-from conceptprobe.probes.result import make_curves, make_differences
+from conceptprobe.probes.framework.heads import head_of, native_head, zero_shot_head
+from conceptprobe.probes.framework.images import choose_items
+from conceptprobe.probes.framework.result import make_curves, make_differences
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 import spectrum
-from conceptprobe.visualization.spectrum import radii
+from conceptprobe.visualization.parametrizations.spectrum import radii
 
 
 def test_a_qt_resource_file_is_read_with_its_folders_and_compressed_files() -> None:

@@ -8,7 +8,7 @@ from timm.data import ImageNetInfo
 
 import imagenet_taxonomy
 import words
-from conceptprobe.concepts.taxonomy import read_taxonomy
+from conceptprobe.concepts.sets.taxonomy import read_taxonomy
 from wordnet import PARTS, WORDNET, Synset, read_counts, read_exceptions, read_senses, read_synsets
 
 NOUNS = """\

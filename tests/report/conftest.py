@@ -17,12 +17,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
-from conceptprobe.concepts.concept_set import ConceptSet
-from conceptprobe.concepts.contrast import Contrast, contrast
-from conceptprobe.concepts.scores import FeatureScores, score_features
+from conceptprobe.concepts.comparison.contrast import Contrast, contrast
+from conceptprobe.concepts.scoring.scores import FeatureScores, score_features
+from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing import Index, index_activations, open_index
-from conceptprobe.probes.result import ProbeResult, make_curves, make_differences
+from conceptprobe.probes.framework.result import ProbeResult, make_curves, make_differences
 from conceptprobe.report import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
-from conceptprobe.concepts.names import FeatureNames
-from conceptprobe.concepts.scores import score_features
+from conceptprobe.concepts.naming.names import FeatureNames
+from conceptprobe.concepts.scoring.scores import score_features
 from conceptprobe.report import write_report
-from conceptprobe.report.features import NAME_COLUMNS
+from conceptprobe.report.data.features import NAME_COLUMNS
 
 pytestmark = pytest.mark.browser
 

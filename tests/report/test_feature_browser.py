@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
-from conceptprobe.concepts.contrast import contrast
-from conceptprobe.concepts.names import FeatureNames
-from conceptprobe.concepts.scores import score_features
+from conceptprobe.concepts.comparison.contrast import contrast
+from conceptprobe.concepts.naming.names import FeatureNames
+from conceptprobe.concepts.scoring.scores import score_features
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index
 from conceptprobe.models import load_model
 from conceptprobe.report import write_report
-from conceptprobe.report.features import NAME_COLUMNS
-from conceptprobe.visualization.record import Natural, VisualizationRecord
-from conceptprobe.visualization.visualizations import Visualizations
+from conceptprobe.report.data.features import NAME_COLUMNS
+from conceptprobe.visualization.results.record import Natural, VisualizationRecord
+from conceptprobe.visualization.results.visualizations import Visualizations
 
 pytestmark = pytest.mark.browser
 
@@ -263,11 +263,12 @@ def test_nothing_moves_by_itself_where_motion_is_not_wanted(browser, report, key
 def test_neighbours_lead_on(feature, index, key):
     page = feature()
     rows = panel(page, "Neighbours in this layer").locator("li")
-    expected = index.neighbours(f"{LAYER}:{SHOWN}", 10)
-    assert rows.locator("a").all_inner_texts() == [str(one) for one, _ in expected]
+    frame = index.neighbours(f"{LAYER}:{SHOWN}", 10)
+    expected = [(f"{row.layer}:{row.feature}", row.correlation) for row in frame.itertuples()]
+    assert rows.locator("a").all_inner_texts() == [one for one, _ in expected]
     assert rows.locator("b.number").all_inner_texts() == [say(r, 2) for _, r in expected]
     rows.locator("a").nth(2).click()
-    expect(page.locator(".feature-key")).to_have_text(str(expected[2][0]))
+    expect(page.locator(".feature-key")).to_have_text(expected[2][0])
     assert page.evaluate("location.hash") == f"#{key}/{expected[2][0]}"
     page.go_back()
     expect(page.locator(".feature-key")).to_have_text(f"{LAYER}:{SHOWN}")

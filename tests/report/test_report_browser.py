@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from conceptprobe.concepts.contrast import contrast
-from conceptprobe.concepts.scores import score_features
+from conceptprobe.concepts.comparison.contrast import contrast
+from conceptprobe.concepts.scoring.scores import score_features
 from conceptprobe.images import load_images
 from conceptprobe.report import write_report
 

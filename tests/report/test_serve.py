@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from conceptprobe.report import ReportError
-from conceptprobe.report.place import MARKER
+from conceptprobe.report.output_folder import MARKER
 from conceptprobe.report.serve import ReportServer
 
 

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from conceptprobe.report import ReportError, write_report
+from conceptprobe.report.pictures.thumbnails import LARGE_TILE, shrink, write_sheet
 from conceptprobe.report.scripts import write_data
-from conceptprobe.report.thumbnails import LARGE_TILE, shrink, write_sheet
 
 RANDOM = np.random.default_rng(2).normal(size=(18, 8))
 

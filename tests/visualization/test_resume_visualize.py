@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from conceptprobe.models import load_model
-from conceptprobe.visualization import checkpoint
-from conceptprobe.visualization.engine import optimise
-from conceptprobe.visualization.visualizations import load_visualizations
+from conceptprobe.visualization.optimization import checkpoint
+from conceptprobe.visualization.optimization.engine import optimise
+from conceptprobe.visualization.results.visualizations import load_visualizations
 from conceptprobe.visualization.visualize import visualize
 
 WHAT = [f"blocks.0.mlp.hidden:{number}" for number in range(4)]

@@ -13,16 +13,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from conceptprobe.errors import ConceptProbeError
+from conceptprobe.feature import FeatureId
 from conceptprobe.images import load_images
-from conceptprobe.indexing import FeatureId, Index, build_index
+from conceptprobe.indexing import Index, build_index
 from conceptprobe.models import UnknownLayerError, VisionModel, load_model
 from conceptprobe.visualization import job
-from conceptprobe.visualization.engine import Optimised, optimise
 from conceptprobe.visualization.errors import VisualizeError
-from conceptprobe.visualization.expressions import Objective
-from conceptprobe.visualization.objectives import diversity, feature
-from conceptprobe.visualization.presets import get_preset
-from conceptprobe.visualization.visualizations import load_visualizations
+from conceptprobe.visualization.objectives.expressions import Objective
+from conceptprobe.visualization.objectives.objectives import diversity, feature
+from conceptprobe.visualization.optimization.engine import Optimised, optimise
+from conceptprobe.visualization.optimization.presets import get_preset
+from conceptprobe.visualization.results.visualizations import load_visualizations
 from conceptprobe.visualization.visualize import visualize
 
 SHORT = replace(get_preset("fourier"), steps=5, views=2)
@@ -358,7 +359,7 @@ def test_compiled_blocks_change_nothing_and_are_put_back() -> None:
 
 
 def test_only_whole_blocks_before_the_target_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    from conceptprobe.visualization.compilation import blocks_before, compiled_blocks
+    from conceptprobe.visualization.optimization.model_state import blocks_before, compiled_blocks
 
     model = load_model("mini:distilled@random", device="cpu")
     blocks = list(model.module.blocks)

@@ -17,12 +17,12 @@ from conceptprobe.lucent.misc.io import show
 from conceptprobe.lucent.optvis import objectives, param, transform
 from conceptprobe.lucent.optvis.param.device import made_on
 from conceptprobe.models import VisionModel
-from conceptprobe.visualization.engine import optimise_bound
 from conceptprobe.visualization.errors import VisualizeError
-from conceptprobe.visualization.meter import Meter
-from conceptprobe.visualization.presets import Preset
-from conceptprobe.visualization.transforms import Pad, Transform
-from conceptprobe.visualization.views import make_views
+from conceptprobe.visualization.optimization.engine import optimise_bound
+from conceptprobe.visualization.optimization.presets import Preset
+from conceptprobe.visualization.progress import Meter
+from conceptprobe.visualization.transforms.transforms import Pad, Transform
+from conceptprobe.visualization.transforms.views import make_views
 
 SMALLEST = 224  # smaller images are shown to a plain module at this size
 

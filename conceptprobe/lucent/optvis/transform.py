@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptprobe.visualization.affine import Affine, Size, about, resize
 from conceptprobe.visualization.errors import VisualizeError
-from conceptprobe.visualization.transforms import Jitter, Pad, Transform
-from conceptprobe.visualization.views import make_views
+from conceptprobe.visualization.transforms.affine import Affine, Size, about, resize
+from conceptprobe.visualization.transforms.transforms import Jitter, Pad, Transform
+from conceptprobe.visualization.transforms.views import make_views
 
 TransformF = Callable[[Tensor], Tensor]
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptprobe.visualization.colour import BASIS, LONGEST, correlate
+from conceptprobe.visualization.parametrizations.colour import BASIS, LONGEST, correlate
 
 color_correlation_svd_sqrt = np.asarray(BASIS, dtype=np.float32)
 max_norm_svd_sqrt = np.float32(LONGEST)

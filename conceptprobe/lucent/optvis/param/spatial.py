@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from conceptprobe.lucent.optvis.param.device import device
-from conceptprobe.visualization.parametrizations import LUCID
+from conceptprobe.visualization.parametrizations.parametrizations import LUCID
 
 Parameters = tuple[list[Tensor], Callable[[], Tensor]]
 

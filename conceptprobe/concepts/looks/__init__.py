@@ -1,0 +1,1 @@
+"""What images show without meaning, and whether that explains a feature."""

@@ -1,0 +1,1 @@
+"""Scores and verdicts of features."""

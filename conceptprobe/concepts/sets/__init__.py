@@ -1,0 +1,1 @@
+"""Concepts as named sets of images, and where they come from."""

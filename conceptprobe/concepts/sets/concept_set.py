@@ -1,0 +1,215 @@
+"""A family of concepts: named sets of images that may overlap, some of which are leaves."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+from scipy import sparse
+
+from conceptprobe.concepts.errors import ConceptError
+from conceptprobe.concepts.sets.taxonomy import refuse_cycle
+
+MIN_IMAGES = 2
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ConceptSet:
+    """Concepts over the images of an index, in its order; made by `ConceptSet.from_sets` or `concepts_of`.
+
+    Attributes:
+        names: Name of each concept, unique.
+        members_nc: Which image is in which concept, CSR of 0 and 1 (float32) [n,c].
+        is_leaf: Declared leaves, bool [c]: the finest names there are, such as classes.
+        edges: Pairs of positions (broader, narrower), int64 [e,2]; only for showing paths.
+        kinds: What each concept is: label, taxonomy, folder, tag, caption, mask or set, or the column it is a value of.
+        aliases: Other names of a concept, among them those of concepts of the very same images, by its name.
+        dropped: Why a concept that was given cannot be tested, by its name.
+        unplaced: Labels that the taxonomy does not know.
+        options: What `conceptprobe score` takes to make it again; empty for all that a source knows.
+    """
+
+    names: tuple[str, ...]
+    members_nc: sparse.csr_array
+    is_leaf: np.ndarray
+    edges: np.ndarray
+    kinds: tuple[str, ...]
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    unplaced: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        said = f"{len(self)} concepts over {self.members_nc.shape[0]} images, {int(self.is_leaf.sum())} leaves"
+        if self.dropped:
+            said += f", {len(self.dropped)} dropped"
+        if self.unplaced:
+            said += f", {len(self.unplaced)} labels not in the taxonomy, such as {', '.join(self.unplaced[:3])}"
+        return f"ConceptSet({said})"
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """Images of each concept, int64 [c]."""
+        return np.asarray(self.members_nc.sum(0)).ravel().astype(np.int64)
+
+    @cached_property
+    def information(self) -> np.ndarray:
+        """Information content -log(n_c / N) in nats, float64 [c] (Resnik 1995)."""
+        return -np.log(self.sizes / self.members_nc.shape[0])
+
+    @cached_property
+    def leaf_columns(self) -> np.ndarray:
+        """Positions of the leaves, int64 [l]."""
+        return np.flatnonzero(self.is_leaf)
+
+    @cached_property
+    def at_leaf_level(self) -> np.ndarray:
+        """Leaves, and every concept whose images all lie in one leaf; bool [c]."""
+        leaves = self.members_nc[:, self.leaf_columns]
+        shared = (self.members_nc.T @ leaves).tocsr() if len(self.leaf_columns) else sparse.csr_array((len(self), 0))
+        largest = shared.max(axis=1).toarray().ravel() if shared.shape[1] else np.zeros(len(self))
+        return self.is_leaf | (largest >= self.sizes)
+
+    def position(self, name: str) -> int:
+        """The position of a concept by its name or alias.
+
+        Raises:
+            ConceptError: There is none.
+        """
+        if (at := self._positions.get(name)) is not None:
+            return at
+        why = f": {self.dropped[name]}" if name in self.dropped else ""
+        raise ConceptError(f"no concept {name!r}{why}; there are {len(self)}, such as {', '.join(self.names[:5])}")
+
+    @cached_property
+    def _positions(self) -> Mapping[str, int]:
+        aliases = {alias: at for at, name in enumerate(self.names) for alias in self.aliases.get(name, ())}
+        return aliases | {name: at for at, name in enumerate(self.names)}
+
+    def rows(self, name: str) -> np.ndarray:
+        """Rows of a concept's images, ascending."""
+        return np.flatnonzero(self.members_nc[:, [self.position(name)]].toarray().ravel())
+
+    @classmethod
+    def from_sets(
+        cls,
+        sets: Mapping[str, Iterable[str]],
+        images: Sequence[str],
+        *,
+        leaves: Collection[str] | None = None,
+        edges: Iterable[tuple[str, str]] = (),
+        kinds: Mapping[str, str] | None = None,
+        min_images: int = MIN_IMAGES,
+    ) -> "ConceptSet":
+        """Make concepts of named sets of image ids.
+
+        Args:
+            sets: Ids of each concept's images; ids that are not among `images` do not count.
+            images: Ids of the index's images, in its order.
+            leaves: Names of the leaves; by default, or where none is kept, the concepts that contain no other one.
+            edges: Pairs (broader, narrower) of names.
+            kinds: What each concept is, by name; `set` where it is not said.
+            min_images: Concepts of fewer images are dropped.
+
+        Raises:
+            ConceptError: No concept is left that holds enough images and not all of them; a leaf or an edge names no
+                concept; or the edges have a cycle.
+        """
+        row_of = {id_: row for row, id_ in enumerate(images)}
+        columns = [
+            np.unique(np.fromiter((row_of[id_] for id_ in ids if id_ in row_of), np.int64)) for ids in sets.values()
+        ]
+        indices = np.concatenate([np.empty(0, np.int64), *columns])
+        if sets and not len(indices):
+            some = ", ".join(map(repr, list(images)[:3]))
+            raise ConceptError(f"no id of the {len(sets)} sets is one of the {len(images)} images, such as {some}")
+        starts = np.concatenate([[0], np.cumsum([len(rows) for rows in columns])]).astype(np.int64)
+        shape = (len(images), len(columns))
+        members_nc = sparse.csc_array((np.ones(len(indices), np.float32), indices, starts), shape=shape)
+        made = cls.from_members(
+            list(sets),
+            members_nc,
+            leaves=leaves,
+            edges=edges,
+            kinds=[(kinds or {}).get(name, "set") for name in sets],
+            min_images=min_images,
+        )
+        return replace(made, options=("--concepts", "CONCEPTS"))
+
+    @classmethod
+    def from_members(
+        cls,
+        names: Sequence[str],
+        members_nc: sparse.sparray,
+        *,
+        leaves: Collection[str] | None = None,
+        edges: Iterable[tuple[str, str]] = (),
+        kinds: Sequence[str] | None = None,
+        aliases: Mapping[str, Collection[str]] | None = None,
+        unplaced: Sequence[str] = (),
+        min_images: int = MIN_IMAGES,
+    ) -> "ConceptSet":
+        """Make concepts of a matrix of 0 and 1 [n,c]; see `from_sets`. Of equal sets a leaf is kept, else the first."""
+        if min_images < 1:
+            raise ConceptError(f"min_images is {min_images}: it must be at least 1")
+        edges, known, leaf_names = list(edges), set(names), frozenset(leaves or ())
+        if len(known) < len(names):
+            twice = sorted(name for name, times in Counter(names).items() if times > 1)
+            raise ConceptError(f"{len(twice)} names are given to several concepts, such as {', '.join(twice[:3])}")
+        if unknown := sorted({*leaf_names, *(name for edge in edges for name in edge)} - known):
+            raise ConceptError(
+                f"{len(unknown)} leaves or ends of edges are no concept, such as {', '.join(unknown[:3])}"
+            )
+        refuse_cycle(edges)
+        columns = sparse.csc_array(members_nc, dtype=np.float32)
+        columns.sort_indices()
+        images = columns.shape[0]
+        declared = np.array([name in leaf_names for name in names], bool)
+        kept: dict[bytes, int] = {}
+        others = {at: list((aliases or {}).get(name, ())) for at, name in enumerate(names)}
+        dropped: dict[str, str] = {}
+        for at in np.argsort(~declared, kind="stable").tolist():
+            rows = columns.indices[columns.indptr[at] : columns.indptr[at + 1]]
+            if len(rows) < min_images:
+                dropped[names[at]] = f"it has {len(rows)} image{'s' if len(rows) != 1 else ''} here"
+            elif len(rows) == images:
+                dropped[names[at]] = f"all {images} images are in it"
+            elif (first := kept.setdefault(sha256(rows).digest(), at)) != at:
+                others[first] += [names[at], *others[at]]
+        if not kept:
+            some = "; ".join(f"{name}: {why}" for name, why in list(dropped.items())[:3])
+            raise ConceptError(
+                f"none of {len(names)} concepts over {images} images can be tested ({some or 'none given'}): a concept "
+                f"needs {min_images} images, and images outside it. Give labels, tags, a taxonomy, or sets of image ids"
+            )
+        order = np.array(sorted(kept.values()))
+        members = sparse.csr_array(columns[:, order])
+        is_leaf = declared[order] if declared[order].any() else minimal(members)
+        where = {alias: at for at, column in enumerate(order) for alias in (*others[column], names[column])}
+        pairs = sorted({(where[a], where[b]) for a, b in edges if a in where and b in where and where[a] != where[b]})
+        return cls(
+            tuple(names[at] for at in order),
+            members,
+            is_leaf,
+            np.array(pairs, np.int64).reshape(-1, 2),
+            tuple(kinds[at] if kinds else "set" for at in order),
+            {names[at]: tuple(others[at]) for at in order if others[at]},
+            dropped,
+            tuple(unplaced),
+        )
+
+
+def minimal(members_nc: sparse.csr_array) -> np.ndarray:
+    """Which concepts contain no other one, bool [c]."""
+    shared = sparse.coo_array(members_nc.T @ members_nc)
+    sizes = np.asarray(members_nc.sum(0)).ravel()
+    rows, columns = shared.coords
+    contains = (shared.data >= sizes[columns]) & (rows != columns)
+    result = np.ones(members_nc.shape[1], bool)
+    result[rows[contains]] = False
+    return result

@@ -1,0 +1,1 @@
+"""Enrichment of top lists in concepts, and null distributions."""

@@ -1,0 +1,174 @@
+"""Results as matplotlib figures for papers. A result's `figure` calls these functions; the extra is `plots`.
+
+Figures are made without pyplot, so that neither its state nor a backend is touched: `figure.savefig("scores.pdf")`
+works anywhere, and a notebook shows a figure after `%matplotlib inline`. Texts are never read as mathematics.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from conceptprobe.display.text import shorten
+from conceptprobe.errors import DisplayError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# The report's colours of models, in their order.
+COLOURS = ("#2160c4", "#b94a0b", "#0a7484", "#6d6500", "#7a5444", "#55617a")
+MUTED, LINE = "#5c5953", "#dfdcd5"
+ALL = "all"
+COLUMNS = 5
+LONGEST = 36
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure, in inches.
+
+    Raises:
+        DisplayError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DisplayError(
+            "figures need matplotlib, which is not installed: python -m pip install 'conceptprobe[plots]'"
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def shares_figure(tables: Sequence[tuple[str, pd.DataFrame]], verdicts: Sequence[str]) -> "Figure":
+    """The share of tested features with each verdict by layer, with 95 % intervals; models side by side.
+
+    Args:
+        tables: A model's name and its shares: layer, verdict, share, low, high.
+        verdicts: Which to show, a panel each.
+
+    Raises:
+        DisplayError: matplotlib is not installed.
+    """
+    layers = list(dict.fromkeys(layer for _, table in tables for layer in table["layer"]))
+    figure = new_figure(3.2 * len(verdicts), 3.0)
+    width = 0.8 / len(tables)
+    panels = figure.subplots(1, len(verdicts), sharey=True, squeeze=False)[0]
+    for axes, verdict in zip(panels, verdicts, strict=True):
+        for at, (name, table) in enumerate(tables):
+            part = table[table["verdict"] == verdict].set_index("layer")
+            places = np.array([layers.index(layer) for layer in part.index]) - 0.4 + width * (at + 0.5)
+            share, low, high = (100 * part[column].to_numpy(np.float64) for column in ("share", "low", "high"))
+            label = shorten(name)
+            colour = COLOURS[at % len(COLOURS)]
+            axes.bar(places, np.nan_to_num(share), 0.9 * width, color=colour, alpha=0.8, label=label)
+            axes.vlines(places, low, high, color="black", linewidth=1)
+        axes.set_title(verdict, parse_math=False)
+        _name_ticks(axes, layers)
+        _tidy(axes, "y")
+    panels[0].set_ylabel("tested features, %")
+    if len(tables) > 1:
+        _legend(figure, panels[0])
+    return figure
+
+
+def differences_figure(differences: pd.DataFrame, first: str, measures: Sequence[str]) -> "Figure":
+    """Differences between the first model and each other with their 95 % intervals, by layer: shares of verdicts in
+    percentage points, and mean abstraction. Filled where the interval leaves out zero.
+
+    Args:
+        differences: place, model_b, measure, difference, low, high.
+        first: Name of the first model.
+        measures: Which to show, a panel each.
+
+    Raises:
+        DisplayError: matplotlib is not installed.
+    """
+    places = list(dict.fromkeys(differences["place"]))
+    places.sort(key=lambda place: place != ALL)
+    others = list(dict.fromkeys(differences["model_b"]))
+    figure = new_figure(2.8 * len(measures), 0.28 * len(places) * max(1, len(others)) + 1.4)
+    panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+    step = 0.6 / len(others)
+    for axes, measure in zip(panels, measures, strict=True):
+        unit = 1 if measure == "abstraction" else 100
+        axes.axvline(0, color="black", linewidth=0.8)
+        for at, other in enumerate(others):
+            chosen = (differences["measure"] == measure) & (differences["model_b"] == other)
+            rows = differences[chosen].set_index("place").reindex(places)
+            value, low, high = (unit * rows[name].to_numpy(np.float64) for name in ("difference", "low", "high"))
+            heights = np.arange(len(places)) + step * (at - (len(others) - 1) / 2)
+            colour = COLOURS[(at + 1) % len(COLOURS)]
+            clear = (low > 0) | (high < 0)
+            axes.hlines(heights, low, high, color=colour, linewidth=1.6)
+            axes.scatter(value, heights, s=28, zorder=3, edgecolors=colour, facecolors=np.where(clear, colour, "white"))
+            axes.scatter([], [], color=colour, label=shorten(str(other)))
+        axes.set_title(measure if unit == 1 else f"{measure}, points", parse_math=False)
+        _tidy(axes, "x")
+    panels[0].set_yticks(range(len(places)))
+    panels[0].set_yticklabels(["all layers" if place == ALL else _cut(place) for place in places], parse_math=False)
+    panels[0].set_ylim(len(places) - 0.4, -0.6)
+    named = (
+        f"{_cut(first)} minus {_cut(str(others[0]))}" if len(others) == 1 else f"{_cut(first)} minus each other model"
+    )
+    figure.supxlabel(named, fontsize="medium", parse_math=False)
+    if len(others) > 1:
+        _legend(figure, panels[0])
+    return figure
+
+
+def images_figure(pictures: Sequence[np.ndarray | None], captions: Sequence[str], columns: int = COLUMNS) -> "Figure":
+    """Images in rows, each under its caption.
+
+    Args:
+        pictures: uint8 [h,w,3] each; None where the image is missing.
+        captions: Texts above the images, of one or more lines.
+        columns: Images in a row.
+
+    Raises:
+        DisplayError: matplotlib is not installed, there is no image, or columns is below 1.
+    """
+    captions = ["\n".join(_cut(line) for line in caption.split("\n")) for caption in captions]
+    if columns < 1:
+        raise DisplayError(f"columns is {columns}: it must be at least 1")
+    if not pictures:
+        raise DisplayError("there is no image to show: the list is empty")
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    lines = max(caption.count("\n") for caption in captions) + 1
+    figure = new_figure(1.5 * columns, (1.5 + 0.16 * lines) * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, picture, caption in zip(panels, pictures, captions, strict=False):
+        if picture is None:
+            axes.text(0.5, 0.5, "no image", ha="center", va="center", color=MUTED, transform=axes.transAxes)
+        else:
+            axes.imshow(picture)
+        axes.set_title(caption, fontsize=7, parse_math=False)
+    return figure
+
+
+def _name_ticks(axes: "Axes", names: Sequence[str]) -> None:
+    axes.set_xticks(range(len(names)))
+    axes.set_xticklabels([_cut(name) for name in names], rotation=35, ha="right", fontsize=8, parse_math=False)
+
+
+def _tidy(axes: "Axes", values: Any) -> None:
+    """Lines only where values are read."""
+    axes.grid(axis=values, color=LINE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: "Figure", axes: "Axes") -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _cut(text: str) -> str:
+    """Names of layers and features differ at their end, which therefore stays."""
+    line = shorten(text)
+    return line if len(line) <= LONGEST else f"…{line[1 - LONGEST :]}"

@@ -1,0 +1,1 @@
+"""Running reductions over images: top lists, moments, samples."""

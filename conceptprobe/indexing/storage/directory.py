@@ -1,0 +1,148 @@
+"""Where an index comes to lie: claimed by one process, replaced only by its like, there only when complete."""
+
+import contextlib
+import glob
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from conceptprobe.indexing.errors import BusyError, IndexingError
+from conceptprobe.indexing.storage.manifest import MARK, NAME, Manifest
+
+
+def check_place(out: Path, overwrite: bool) -> None:
+    """Refuse to replace anything but an index, and that only when asked to."""
+    if not out.exists():
+        return
+    if not overwrite:
+        raise IndexingError(f"{out} is already there: open it, choose another directory, or overwrite it")
+    if foreign := Manifest.foreign(out):
+        raise IndexingError(
+            f"{out} holds files that are not the index's, such as {foreign[0]}: move them, or choose another directory"
+        )
+
+
+@contextmanager
+def making(out: Path, manifest: Manifest, *, overwrite: bool) -> Iterator[Path]:
+    """The directory beside `out`, claimed for this process, in which to make what the manifest describes. When it is
+    complete, with its manifest, it takes its place at `out`; after an error it stays for the next try.
+
+    Raises:
+        IndexingError: See `claimed` and `check_place`.
+    """
+    with claimed(out) as partial:
+        check_place(out, overwrite)  # another process may have finished it before this one got its claim
+        partial.mkdir(exist_ok=True)
+        if not is_finished(partial, manifest):
+            (partial / MARK).touch()
+        yield partial
+        check_place(out, overwrite)  # or something else may have come there meanwhile
+        clear(partial)
+        publish(partial, out)
+
+
+def beside(out: Path) -> Path:
+    """Where what is to lie at `out` is made."""
+    return out.with_name(f"{out.name}.partial")
+
+
+@contextmanager
+def claimed(out: Path) -> Iterator[Path]:
+    """The directory beside `out`, there or not, for this process alone.
+
+    Raises:
+        IndexingError: Another process builds there, or the directory is not of a build.
+    """
+    partial = beside(out)
+    with locked(partial, f"another process is building {out}; wait for it, or choose another directory"):
+        if partial.exists() and not _is_ours(partial):
+            raise IndexingError(
+                f"{partial} is in the way and no build left it there: move it, or choose another directory"
+            )
+        yield partial
+
+
+@contextmanager
+def locked(path: Path, busy: str) -> Iterator[None]:
+    """Hold what other processes cannot hold meanwhile, a file beside a path, whose parent is made where there is none.
+
+    Raises:
+        BusyError: Another process holds it; with the message `busy`.
+        IndexingError: The file cannot be made.
+    """
+    file = path.with_name(f"{path.name}.lock")
+    lock = FileLock(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BusyError(busy) from error
+    except OSError as error:
+        raise IndexingError(f"cannot make {file}: {error.strerror}; choose another directory") from error
+    if not file.exists():  # whoever held it removed it between its being opened here and locked
+        lock.release()
+        raise BusyError(busy)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # where a file that is open cannot be removed
+            file.unlink()
+        lock.release()
+
+
+def is_finished(partial: Path, manifest: Manifest) -> bool:
+    """Whether a build of this plan was killed when only clearing up and renaming was left."""
+    try:
+        stored = replace(Manifest.read(partial), counts={}, files={})
+    except IndexingError:
+        return False
+    return json.dumps(asdict(stored)) == json.dumps(asdict(manifest))
+
+
+def _is_ours(partial: Path) -> bool:
+    """Whether a build left a directory: it is marked, or an index, or empty."""
+    if not partial.is_dir():
+        return False
+    if (partial / MARK).is_file() or not any(partial.iterdir()):
+        return True
+    try:
+        return not Manifest.foreign(partial)
+    except IndexingError:
+        return False
+
+
+def clear(partial: Path) -> None:
+    """Remove what only the making of an index needed: every file that its manifest does not list, the mark last."""
+    own = {NAME, MARK, *Manifest.read(partial).files}
+    for path in sorted(partial.rglob("*"), reverse=True):  # what is in a folder before the folder
+        if path.is_file() and path.relative_to(partial).as_posix() not in own:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    (partial / MARK).unlink(missing_ok=True)
+
+
+def publish(partial: Path, out: Path) -> None:
+    """Put a finished index in its place; an older one is removed only when the new one is there."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-replaced-", dir=out.parent))
+    if out.exists():
+        out.rename(aside / out.name)
+    partial.rename(out)
+    for old in out.parent.glob(f"{glob.escape(f'.{out.name}')}-replaced-*"):  # a kill may have left another
+        shutil.rmtree(old)
+
+
+def recover(out: Path) -> None:
+    """Put an index in its place that was killed there between the old one's going and its coming."""
+    if out.exists() or not (beside(out) / NAME).is_file():
+        return
+    with claimed(out) as partial:
+        if not out.exists():
+            clear(partial)
+            publish(partial, out)

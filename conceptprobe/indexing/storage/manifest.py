@@ -1,0 +1,167 @@
+"""`manifest.json`: what an index is of, how it was made, and the hash of every file. Written last."""
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conceptprobe.indexing.errors import IndexingError
+from conceptprobe.output.atomic import TEMPORARY, replace_file
+
+SCHEMA_VERSION = 2
+NAME = "manifest.json"
+MARK = "unfinished"  # a file that says of a folder that an index is being made there
+_DECISIVE = (
+    *("model", "source", "layers", "pooling", "k", "bottom", "batch_size"),
+    *("vectors", "faiss", "growable", "versions"),
+)
+_SHOWN = 40  # characters of a value that is not the same
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What can be read of an index without opening its arrays.
+
+    Attributes:
+        model: spec, fingerprint, preprocessing, device, dtype; and where they say so intervened: that something changed
+            its layers meanwhile; external: that the activations came from elsewhere.
+        source: spec, fingerprint, background; and where images were decoded fast, how: fast_decode.
+        layers: For each layer name width, kind, prefix, cls, grid.
+        vectors: Whether there are FAISS files.
+        faiss: The index-factory string of `images.faiss`.
+        bottom: Length of the lists of lowest images; 0 where there are none.
+        growable: Whether the state that `append` goes on from is kept.
+        part: Of a shard, which batches it holds, as runs from a first number up to but without a last, and of how many
+            images in all; None for a whole index.
+        appended: For each append whose result may differ from a fresh build, what may and why.
+        counts: listed, indexed and skipped images; listed = indexed + skipped.
+        files: sha256 of every other file, by its path inside the index.
+    """
+
+    model: dict[str, Any]
+    source: dict[str, Any]
+    layers: dict[str, dict[str, Any]]
+    pooling: tuple[str, ...]
+    k: int
+    batch_size: int
+    vectors: bool
+    versions: dict[str, str]
+    faiss: str = "Flat"
+    bottom: int = 0
+    growable: bool = False
+    part: dict[str, Any] | None = None
+    appended: tuple[dict[str, Any], ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def listed(self) -> int:
+        """Number of images in the listing, of which a shard may hold a part."""
+        return self.counts["listed"] if self.part is None else self.part["images"]
+
+    def write(self, folder: Path) -> None:
+        replace_file(folder / NAME, json.dumps(asdict(self), indent=1, ensure_ascii=False).encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read the manifest of a finished index.
+
+        Raises:
+            IndexingError: The folder is missing, is not a finished index, or is of another schema version.
+        """
+        path = folder / NAME
+        if not path.is_file():
+            what = "does not exist" if not folder.exists() else f"holds no {NAME}, so it is not a finished index"
+            raise IndexingError(f"{folder} {what}. Make one with `conceptprobe index build`.")
+        stored = _stored(path)
+        version = stored["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise IndexingError(
+                f"{folder} has schema version {version}, this conceptprobe reads {SCHEMA_VERSION}; rebuild it"
+            )
+        try:
+            lists = {name: tuple(stored[name]) for name in ("pooling", "appended")}
+            return cls(**{**stored, **lists})
+        except (KeyError, TypeError) as error:
+            raise IndexingError(f"{path} lacks or has too many entries ({error}); rebuild the index") from error
+
+    @classmethod
+    def foreign(cls, folder: Path) -> list[str]:
+        """Files below an index, of any schema version, that are not its own.
+
+        Raises:
+            IndexingError: The folder holds no manifest, or one that nothing can be told from.
+        """
+        if not (folder / NAME).is_file():
+            raise IndexingError(f"{folder} holds no {NAME}, so it is not a finished index: choose another directory")
+        files = _stored(folder / NAME).get("files")
+        if not isinstance(files, dict):
+            raise IndexingError(f"{folder / NAME} does not list the index's files: remove {folder} by hand")
+        own = {NAME, *files}
+        names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        return sorted(name for name in names if name not in own)
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise IndexingError(
+            f"{path} is not readable as a manifest ({error}): remove {path.parent} and build the index again"
+        ) from error
+    return stored
+
+
+def differences(a: Manifest, b: Manifest) -> list[str]:
+    """What decides a result and is not the same in two manifests, each as `name: one / other`."""
+    return [text for key in _DECISIVE for text in entry_differences(key, getattr(a, key), getattr(b, key))]
+
+
+def entry_differences(name: str, one: Any, other: Any) -> list[str]:
+    """`differences` of one entry."""
+    return [f"{key}: {_shown(a)} / {_shown(b)}" for key, a, b in _different(name, one, other)]
+
+
+def _different(name: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {**one, **other}:
+            yield from _different(f"{name}.{key}", one.get(key), other.get(key))
+    elif json.dumps(one) != json.dumps(other):
+        yield name, one, other
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def hash_files(folder: Path, leave: Collection[Path] = ()) -> dict[str, str]:
+    """sha256 of every file below a folder but the manifest, those to leave out, and what a kill left half-written; each
+    flushed to disk; keys are POSIX paths, sorted."""
+    hashes = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (NAME, MARK)):
+        if path not in leave and path.suffix != TEMPORARY:
+            hashes[path.relative_to(folder).as_posix()] = _hash_file(path)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    return hashes
+
+
+def damaged_files(folder: Path, manifest: Manifest) -> list[str]:
+    """What is not as its hash says, each as `name is missing` or `name has changed`."""
+    states = {name: folder / name for name in manifest.files}
+    return [
+        f"{name} {'has changed' if path.is_file() else 'is missing'}"
+        for name, path in states.items()
+        if not path.is_file() or _hash_file(path) != manifest.files[name]
+    ]
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

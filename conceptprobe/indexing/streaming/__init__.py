@@ -1,0 +1,1 @@
+"""Images through the model: decoded, batched, pooled, reduced, with progress."""

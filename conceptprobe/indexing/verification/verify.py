@@ -1,0 +1,189 @@
+"""Check an index: every hash, every invariant, and some images run through the model again."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from conceptprobe.images import ImageSource
+from conceptprobe.indexing.index import Index
+from conceptprobe.indexing.reducers.topk import TopK
+from conceptprobe.indexing.storage.checkpoint import STATE, load_state
+from conceptprobe.indexing.storage.faiss_files import EXACT, has_faiss, read_faiss
+from conceptprobe.indexing.storage.layout import layer_folder
+from conceptprobe.indexing.storage.manifest import Manifest, damaged_files
+from conceptprobe.indexing.storage.rowfile import mapped
+from conceptprobe.indexing.verification.invariants import list_problems, problem, stats_problems, strip_problems
+from conceptprobe.indexing.verification.rerun import ReadArrays, rerun
+from conceptprobe.models import VisionModel
+
+RERUN = 16
+_VALUES = 1 << 22  # of vectors that are read at once
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of checking an index.
+
+    Attributes:
+        path: The index.
+        problems: What is wrong, a sentence each; empty where nothing was found.
+        checked: What was looked at, a phrase each.
+    """
+
+    path: Path
+    problems: tuple[str, ...]
+    checked: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify_index(
+    path: str | os.PathLike[str], *, model: VisionModel | None = None, images: ImageSource | None = None,
+    images_again: int = RERUN,
+) -> Verification:  # fmt: skip
+    """Check the hash of every file; that counts, orders, ranges and statistics agree with each other, and lists with
+    the image vectors where those are kept as they are; and that images give the listed values when they are run again.
+
+    Args:
+        path: An index.
+        model: The model to run images through; by default what the manifest names.
+        images: Where to find the images; by default where the manifest says.
+        images_again: How many images to run; 0 for none.
+
+    Raises:
+        IndexingError: There is no index, or one of another version.
+    """
+    path = Path(path).resolve()
+    index = Index(path, Manifest.read(path))
+    problems = list(_file_problems(index))
+    checked = [f"{len(index.manifest.files)} files"]
+    if problems or index.manifest.part is not None:  # what is damaged cannot be read, and a shard holds no lists
+        return Verification(path, tuple(problems), tuple(checked))
+    arrays = cache(lambda layer, kind: load_file(layer_folder(path, layer) / f"{kind}.safetensors"))
+    problems += _readable("images", _image_problems(index))
+    vectors = index.manifest.vectors and has_faiss()
+    for layer in index.layers:
+        problems += _readable(layer, _layer_problems(index, layer, arrays, vectors=vectors))
+    features = sum(about["width"] for about in index.manifest.layers.values())
+    checked.append(f"lists and statistics of {features} features, pooled by {' and '.join(index.manifest.pooling)}")
+    if index.manifest.vectors and not vectors:
+        checked.append("vectors only by their hashes: FAISS is not installed")
+    if problems:
+        return Verification(path, tuple(problems), tuple(checked))
+    again = rerun(index, arrays, images_again, model=model, images=images)
+    ran = f"{again.images} images run again, {again.values} values"
+    checked.append(f"no image run again: {again.note}" if again.note else ran)
+    return Verification(path, again.problems, tuple(checked))
+
+
+def _readable(what: str, problems: Iterator[str]) -> Iterator[str]:
+    """Problems; what cannot be read although its hash is right, or lacks an array, is one too."""
+    try:
+        yield from problems
+    except Exception as error:  # whatever the readers of the formats raise
+        yield f"{what}: cannot be read ({type(error).__name__}: {error})"
+
+
+def _file_problems(index: Index) -> Iterator[str]:
+    yield from damaged_files(index.path, index.manifest)
+    for name in Manifest.foreign(index.path):
+        yield f"{name} is not a file of the index"
+
+
+def _image_problems(index: Index) -> Iterator[str]:
+    counts, images, skipped = index.manifest.counts, index.images, index.skipped
+    if counts["listed"] != counts["indexed"] + counts["skipped"]:
+        yield f"counts do not add up: {counts}"
+    for name, table, count in (("images", images, "indexed"), ("skipped", skipped, "skipped")):
+        if len(table) != counts[count]:
+            yield f"{name}.parquet has {len(table)} rows, the manifest counts {counts[count]}"
+        ids = table["id"].to_numpy(object)
+        if (ids[1:] <= ids[:-1]).any():
+            yield f"{name}.parquet: ids are out of order, or one is there twice"
+    if both := set(images["id"]) & set(skipped["id"]):
+        yield f"{len(both)} images are both indexed and skipped, such as {min(both)!r}"
+    if not index.manifest.model.get("external") and not images["content_hash"].str.fullmatch("[0-9a-f]{64}").all():
+        yield "images.parquet: a content hash is none"
+    if not skipped["reason"].str.len().all():
+        yield "skipped.parquet: a reason is missing"
+
+
+def _layer_problems(index: Index, layer: str, arrays: ReadArrays, *, vectors: bool) -> Iterator[str]:
+    manifest, images = index.manifest, index.manifest.counts["indexed"]
+    grid, width = manifest.layers[layer]["grid"], manifest.layers[layer]["width"]
+    patches = None if grid is None else int(np.prod(grid))
+    kinds = {"top": manifest.k, **({"bottom": manifest.bottom} if manifest.bottom else {})}
+    for pooling in manifest.pooling:
+        what = f"{layer}, {pooling}"
+        stats, strips, *lists = (_of(arrays(layer, kind), pooling) for kind in ("stats", "strips", *kinds))
+        if stats["mean"].shape != (width,) or any(
+            own["rows"].shape != (width, k) for own, k in zip(lists, kinds.values(), strict=True)
+        ):
+            yield f"{what}: arrays are of another shape than the manifest says"
+            continue
+        for kind, own in zip(kinds, lists, strict=True):
+            yield from list_problems(
+                f"{what}, {kind}", own, count_f=stats["count"], images=images, patches=patches, lowest=kind == "bottom"
+            )
+        bottom = lists[1] if manifest.bottom else None
+        yield from stats_problems(f"{what}, statistics", stats, lists[0], bottom, images=images)
+        yield from strip_problems(f"{what}, strips", strips, stats, images=images, patches=patches)
+    if vectors:
+        yield from _vector_problems(index, layer, arrays)
+    if manifest.growable:
+        yield from _state_problems(index, layer, arrays)
+
+
+def _of(arrays: dict[str, np.ndarray], pooling: str) -> dict[str, np.ndarray]:
+    prefix = f"{pooling}."
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+
+
+def _vector_problems(index: Index, layer: str, arrays: ReadArrays) -> Iterator[str]:
+    """FAISS files, and top lists against the vectors that they were made with."""
+    folder, pooling = layer_folder(index.path, layer), index.manifest.pooling[0]
+    width, images = index.manifest.layers[layer]["width"], index.manifest.counts["indexed"]
+    for name, rows, wide in (("images", images, width), ("features", width, None)):
+        found = read_faiss(folder / f"{name}.faiss")
+        if found.ntotal != rows or (wide is not None and found.d != wide):
+            yield f"{layer}, {name}.faiss: {found.ntotal} vectors of {found.d} numbers, where {rows} of {wide} belong"
+            return
+    if index.manifest.faiss != EXACT:
+        return
+    stats, top = _of(arrays(layer, "stats"), pooling), _of(arrays(layer, "top"), pooling)
+    vectors = mapped(folder / "images.faiss", width, np.float32, images)
+    best = TopK(width, index.manifest.k)
+    total_f = np.zeros(width)
+    step = max(1, _VALUES // width)
+    for start in range(0, images, step):
+        block = np.array(vectors[start : start + step])
+        best.add(torch.from_numpy(block), torch.arange(start, start + len(block)))
+        total_f += block.sum(0, dtype=np.float64)
+    whole = stats["nonfinite"] == 0  # what is not finite is 0 among the vectors
+    again = best.result()
+    differ = (again.rows_fk.numpy() != top["rows"]) | ~np.isclose(again.values_fk.numpy(), top["values"], 0, 0, True)
+    yield from problem(f"{layer}, {pooling}", whole & differ.any(1), "the top list is not that of the image vectors")
+    near = np.isclose(total_f / images, stats["mean"], 1e-6, 1e-9 + 1e-6 * stats["std"])
+    yield from problem(f"{layer}, {pooling}", whole & ~near, "the mean is not that of the image vectors")
+
+
+def _state_problems(index: Index, layer: str, arrays: ReadArrays) -> Iterator[str]:
+    state = load_state(index.path / STATE)
+    if state is None or layer not in state.layers:
+        yield f"{STATE} cannot be read"
+        return
+    if len(state.bad) != index.manifest.counts["skipped"]:
+        yield f"{STATE} knows of {len(state.bad)} skipped images, the manifest of {index.manifest.counts['skipped']}"
+    for pooling in index.manifest.pooling:
+        best = TopK(index.manifest.layers[layer]["width"], index.manifest.k)
+        best.load_state_dict({"keys": state.layers[layer][f"{pooling}.top.keys"]})
+        same = np.isclose(best.result().values_fk.numpy(), _of(arrays(layer, "top"), pooling)["values"], 0, 0, True)
+        yield from problem(f"{layer}, {pooling}, {STATE}", ~same.all(1), "the top list is another")

@@ -1,0 +1,1 @@
+"""How a model names classes, and classifiers that are trained on its features."""

@@ -1,0 +1,153 @@
+"""What does a model lose without a block, a branch, or some of its features? (Bhojanapalli et al. 2021, arXiv
+2103.14586, section 6; the lesions of single features are ours.)"""
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from conceptprobe.models import Layer, VisionModel
+from conceptprobe.probes.errors import ProbeError
+from conceptprobe.probes.framework.images import Items
+from conceptprobe.probes.framework.probe import Findings, Probe, behave
+from conceptprobe.probes.framework.responses import Condition, Subject, find_feature
+
+BRANCHES = {"attention": ("attn.out",), "mlp": ("mlp.out",), "block": ("attn.out", "mlp.out")}
+BLOCK = re.compile(r"blocks\.(\d+)\.(?:attn|mlp)\.out")
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """Settings.
+
+    Attributes:
+        parts: What is taken away, of "attention", "mlp" and "block".
+        together: How many blocks at once, at random, beside each alone; as shares of the depth.
+        features: Features to silence: their printed names, or a verdict such as "conceptual", which takes all of that
+            verdict in the layers followed. Empty silences none.
+        draws: Random choices of blocks, and of as many other features for comparison; the paper has ten.
+    """
+
+    parts: tuple[str, ...] = ("attention", "mlp", "block")
+    together: tuple[float, ...] = (0.5,)
+    features: tuple[str, ...] = ()
+    draws: int = 4
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.parts) - set(BRANCHES)):
+            raise ProbeError(f"part {unknown[0]!r} is unknown: choose from {', '.join(BRANCHES)}")
+        if not all(0 < share < 1 for share in self.together) or self.draws < 1:
+            raise ProbeError(
+                f"together are shares between 0 and 1, draws at least 1; got {self.together}, {self.draws}"
+            )
+
+
+def check(subject: Subject, items: Items, settings: Lesion) -> None:
+    """Refuse a model without blocks to take away, and features that it does not have."""
+    list(block_lesions(subject.model, settings, 0))
+    named_features(subject, settings.features)
+
+
+def run(subject: Subject, items: Items, settings: Lesion, seed: int) -> Findings:
+    """Take each block's parts away alone and some together, then the features; the residual stream stays."""
+    conditions = [*block_lesions(subject.model, settings, seed), *feature_lesions(subject, settings, seed)]
+    return behave(subject, items, conditions, seed)
+
+
+def block_lesions(model: VisionModel, settings: Lesion, seed: int) -> Iterator[Condition]:
+    """A branch is taken away by making its output zero before it is added to the residual stream."""
+    blocks = sorted({int(match[1]) for layer in model.layers if (match := BLOCK.fullmatch(layer.name))})
+    if not blocks and settings.parts:
+        raise ProbeError(f"{model.spec} has no transformer blocks to take away: set parts=() to silence features only")
+    rng = np.random.default_rng(seed)
+    for part in settings.parts:
+        for block in blocks:
+            yield Condition(part, block, context=functools.partial(without, part=part, blocks=(block,)))
+    for part in settings.parts:
+        for share in settings.together:
+            n = max(1, round(share * len(blocks)))
+            for draw in range(settings.draws):
+                chosen = tuple(rng.choice(blocks, n, replace=False).tolist())
+                context = functools.partial(without, part=part, blocks=chosen)
+                yield Condition(f"{n} x {part}", share, draw, context=context)
+
+
+def without(model: VisionModel, *, part: str, blocks: Sequence[int]) -> AbstractContextManager[object]:
+    """The model as long as it lacks a part of some blocks."""
+    return model.intervene(
+        {f"blocks.{block}.{branch}": torch.zeros_like for block in blocks for branch in BRANCHES[part]}
+    )
+
+
+def feature_lesions(subject: Subject, settings: Lesion, seed: int) -> Iterator[Condition]:
+    """Silence features, and as many others of the same layers."""
+    if not settings.features:
+        return
+    chosen = named_features(subject, settings.features)
+    yield Condition("features", 0, context=functools.partial(silenced, features=chosen))
+    rng = np.random.default_rng(seed)
+    for draw in range(settings.draws):
+        others: dict[str, tuple[int, ...]] = {}
+        for name, indices in chosen.items():
+            rest = np.setdiff1d(np.arange(_width(subject.model, name)), indices)
+            others[name] = tuple(rng.choice(rest, min(len(indices), len(rest)), replace=False).tolist())
+        yield Condition("as many others", 0, draw, context=functools.partial(silenced, features=others))
+
+
+def named_features(subject: Subject, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Numbers of the features by layer.
+
+    Raises:
+        ProbeError: A name is neither a feature of the model nor a verdict that some followed feature has.
+    """
+    found: dict[str, set[int]] = {}
+    for name in names:
+        if ":" in name:
+            layer, index = find_feature(subject.model, name)
+            found.setdefault(layer.name, set()).add(index)
+            continue
+        matches = {followed: np.flatnonzero(verdicts == name) for followed, verdicts in subject.verdicts.items()}
+        if not any(len(indices) for indices in matches.values()):
+            raise ProbeError(
+                f"no feature of the layers followed has the verdict {name!r}: give scores, or LAYER:NUMBER"
+            )
+        for followed, indices in matches.items():
+            found.setdefault(followed, set()).update(indices.tolist())
+    return {name: tuple(sorted(indices)) for name, indices in found.items() if indices}
+
+
+def silenced(model: VisionModel, *, features: dict[str, tuple[int, ...]]) -> AbstractContextManager[object]:
+    """The model as long as some features are 0."""
+    return model.intervene(
+        {
+            name: functools.partial(_silence, layer=model.resolve(name)[0], indices=indices)
+            for name, indices in features.items()
+        }
+    )
+
+
+def _silence(acts: Tensor, *, layer: Layer, indices: tuple[int, ...]) -> Tensor:
+    axis = 1 if layer.kind == "map" else -1
+    return acts.index_fill(axis, torch.tensor(indices, device=acts.device), 0)
+
+
+def _width(model: VisionModel, layer: str) -> int:
+    return model.resolve(layer)[0].width
+
+
+PROBE = Probe(
+    name="lesion",
+    question="What does the model lose without a block, a branch of one, or some of its features?",
+    source="Bhojanapalli et al. 2021, arXiv 2103.14586, section 6",
+    settings=Lesion,
+    run=run,
+    axes={"attention": "block", "mlp": "block", "block": "block", "": "share of blocks"},
+    check=check,
+    needs=frozenset({"answers"}),
+    follows=True,
+)

@@ -1,0 +1,116 @@
+"""How often is a model right, and what do the words around a class name change? (Zero-shot classification and prompt
+ensembling of Radford et al. 2021, arXiv 2103.00020, section 3.1.)"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from conceptprobe.probes.errors import ProbeError
+from conceptprobe.probes.framework.heads import ClassHead, ensemble_head, template_heads, template_texts
+from conceptprobe.probes.framework.images import Items
+from conceptprobe.probes.framework.probe import CLEAN, Findings, Probe, answers, clean_response, rows_of
+from conceptprobe.probes.framework.responses import Condition, Subject
+
+TOP = 5
+PROMPTS = ("{}", "a photo of a {}", "a photo of the small {}", "art of the {}", "itap of a {}")
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """Settings.
+
+    Attributes:
+        prompts: Texts with `{}` for the class name that are asked one by one and all together, or lists of them:
+            "openai" (80) and "simple" (7). Empty asks only what other probes ask. Models with a classifier of their own
+            have no prompts.
+    """
+
+    prompts: tuple[str, ...] = PROMPTS
+
+    def __post_init__(self) -> None:
+        if self.prompts:
+            template_texts(self.prompts)
+        if len({*self.prompts}) != len(self.prompts):
+            raise ProbeError(f"a prompt is given twice: {list(self.prompts)}")
+
+
+def check(subject: Subject, items: Items, settings: ZeroShot) -> None:
+    """Refuse prompts that the text tower cannot read with some class name."""
+    prompt_heads(subject, items, settings)
+
+
+def run(subject: Subject, items: Items, settings: ZeroShot, seed: int) -> Findings:
+    """The model's answers to the images as they are: by the head that all probes use, and by each prompt."""
+    assert subject.head is not None, subject
+    model, targets_n = subject.model, subject.head.targets(items.classes or ())
+    response = clean_response(subject, items)
+    assert response.scores_nc is not None, subject
+    frames = metrics(CLEAN, response.scores_nc, targets_n, items.ids)
+    heads = prompt_heads(subject, items, settings)
+    if not heads:
+        return Findings(pd.concat(frames, ignore_index=True))
+    embeddings_nd = torch.from_numpy(response.gist_nd).to(model.device)
+
+    def ask(head: ClassHead) -> np.ndarray:
+        return head(embeddings_nd).cpu().numpy()
+
+    together_nc = ask(ensemble_head(heads))
+    frames += metrics(Condition(f"all {len(heads)} prompts", 0), together_nc, targets_n, items.ids)
+    together_n = answers(together_nc, targets_n)["correct"]
+    for text, head in zip(template_texts(settings.prompts), heads, strict=True):
+        prompt, scores_nc = Condition(text, 0), ask(head)
+        frames += metrics(prompt, scores_nc, targets_n, items.ids)
+        gained_n = together_n - answers(scores_nc, targets_n)["correct"]
+        frames.append(rows_of("gain by all prompts", prompt, items.ids, gained_n))
+    return Findings(pd.concat(frames, ignore_index=True))
+
+
+def prompt_heads(subject: Subject, items: Items, settings: ZeroShot) -> list[ClassHead]:
+    """A head for each prompt; none for a model with a classifier of its own. Kept for the next time."""
+    head = subject.head
+    if head is None or head.kind != "zero-shot" or not settings.prompts:
+        return []
+    return items.memory.get(
+        ("prompts", subject.model, head.classes, settings.prompts),
+        lambda: template_heads(subject.model, head.classes, settings.prompts),
+        lambda heads: sum(each.weights_dc.nbytes for each in heads if each.weights_dc is not None),
+    )
+
+
+def metrics(
+    condition: Condition, scores_nc: np.ndarray, targets_n: np.ndarray, ids: tuple[str, ...]
+) -> list[pd.DataFrame]:
+    """Rows of `correct`, `probability` and, of more than five classes, `top-5`."""
+    values = answers(scores_nc, targets_n)
+    if scores_nc.shape[1] > TOP:
+        values[f"top-{TOP}"] = (ranks(scores_nc, targets_n) < TOP).astype(float)
+    return [rows_of(name, condition, ids, values_n) for name, values_n in values.items()]
+
+
+def ranks(scores_nc: np.ndarray, targets_n: np.ndarray) -> np.ndarray:
+    """How many classes come before the right one, int64 [n]; of equal scores the first class comes first."""
+    own_n1 = scores_nc[np.arange(len(targets_n)), targets_n][:, None]
+    earlier_nc = np.arange(scores_nc.shape[1]) < targets_n[:, None]
+    return ((scores_nc > own_n1) | (scores_nc == own_n1) & earlier_nc).sum(1)
+
+
+PROBE = Probe(
+    name="zero_shot",
+    question="How often does the model name an image rightly, and by which words?",
+    source="Radford et al. 2021, arXiv 2103.00020, section 3.1",
+    settings=ZeroShot,
+    run=run,
+    check=check,
+    axes={"": "nothing: series are prompts"},
+    needs=frozenset({"classes"}),
+    context=tuple(
+        {"name": f"{model}, ImageNet{name}", "value": f"{value} %", "source": "Radford et al. 2021", "tag": "paper"}
+        for model, values in (
+            ("RN101 (supervised)", {"": 76.2, "-V2": 64.3, "-R": 37.7, "-Sketch": 25.2, "-A": 2.7}),
+            ("CLIP L/14@336 (zero-shot)", {"": 76.2, "-V2": 70.1, "-R": 88.9, "-Sketch": 60.2, "-A": 77.1}),
+        )
+        for name, value in values.items()
+    ),
+)

@@ -1,0 +1,1 @@
+"""Changed images: corruptions, cue conflicts, grids, salient cells."""

@@ -1,0 +1,1 @@
+"""Ask indices by text, image and feature."""

@@ -1,0 +1,1 @@
+"""Scores of visualizations without people."""

@@ -1,0 +1,162 @@
+"""Many objectives of one model, evaluated at once from its activations."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from conceptprobe.models import Layer, VisionModel
+from conceptprobe.visualization.errors import VisualizeError
+from conceptprobe.visualization.objectives.evaluators import Reading, by_position, read_together, structure
+from conceptprobe.visualization.objectives.expressions import Combination, Number, Objective, Operator
+
+Evaluation = Callable[[Mapping[str, Tensor]], Tensor]
+_OPERATORS: dict[Operator, Callable[[Tensor, Tensor], Tensor]] = {"+": torch.add, "-": torch.sub, "*": torch.mul}
+
+
+class Bound(Protocol):
+    """Objectives that are ready to be evaluated; see `BoundObjectives`."""
+
+    @property
+    def layers(self) -> tuple[str, ...]: ...
+
+    @property
+    def early_layers(self) -> tuple[str, ...]: ...
+
+    def __call__(self, acts: Mapping[str, Tensor], early: bool = False) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class BoundObjectives:
+    """n objectives of one model, which make g images each, of which there are e views.
+
+    Attributes:
+        layers: What to capture for them, in model order.
+        early_layers: The same for the first steps of an optimisation, where units that are off must get a gradient.
+    """
+
+    layers: tuple[str, ...]
+    early_layers: tuple[str, ...]
+    _shape: tuple[int, int, int]
+    _known: Mapping[str, Layer]
+    _groups: tuple["_Group", ...]
+    _order_n: Tensor | None  # where each unit's value is among those of the groups; None where it is in its place
+
+    def __call__(self, acts: Mapping[str, Tensor], early: bool = False) -> Tensor:
+        """Values, float32 [n,g,e]. The value of a unit depends on its own images only.
+
+        Args:
+            acts: The activations of `layers` (or of `early_layers`), as `VisionModel.capture` gives them, for a batch
+                of n * g * e images in that order.
+            early: For the first steps.
+        """
+        wanted = self.early_layers if early else self.layers
+        whole = {}
+        for name in wanted:
+            acts_bpc = by_position(acts[name], self._known[name])
+            assert len(acts_bpc) == torch.Size(self._shape).numel(), (name, tuple(acts_bpc.shape), self._shape)
+            whole[name] = acts_bpc.unflatten(0, self._shape)
+        values = [group(whole, early) for group in self._groups]
+        if len(values) == 1:
+            return values[0]
+        value_nge = torch.cat(values)
+        return value_nge if self._order_n is None else value_nge.index_select(0, self._order_n)
+
+
+def bind(model: VisionModel, objectives: Sequence[Objective], views: int) -> BoundObjectives:
+    """Make objectives ready to be evaluated together on a model. Images and texts that they name are encoded here.
+
+    Args:
+        objectives: n of them, all of as many images.
+        views: How many views of each image the batch will hold.
+
+    Raises:
+        VisualizeError: An objective is not to be had from the model, or they make different numbers of images.
+        UnknownLayerError: There is no such layer; says which are near.
+    """
+    if not objectives or views < 1:
+        raise VisualizeError(f"there is nothing to bind: {len(objectives)} objectives, {views} views")
+    images = sorted({objective.images for objective in objectives})
+    if len(images) > 1:
+        raise VisualizeError(f"objectives of {images} images a unit cannot be evaluated together: do so in parts")
+    local = [objective.on(model) for objective in objectives]
+    if constant := [objective.key for objective in local if not any(objective.leaves())]:
+        raise VisualizeError(f"{constant[0]!r} looks at no layer: there is nothing to maximise")
+    units_of: dict[Hashable, list[int]] = defaultdict(list)
+    for unit, objective in enumerate(local):
+        units_of[_shape_of(objective)].append(unit)
+    shape = (len(local), images[0], views)
+    names: set[str] = set()
+    early_names: set[str] = set()
+    groups = []
+    for units in units_of.values():
+        same = [local[unit] for unit in units]
+        late, early = (_evaluation(model, same, used, early) for used, early in ((names, False), (early_names, True)))
+        whole = len(units) == len(local)
+        chosen = None if whole else torch.tensor(units, device=model.device)
+        groups.append(_Group(chosen, late, early))
+    order = [unit for units in units_of.values() for unit in units]
+    in_place = order == sorted(order)
+    known = {layer.name: layer for layer in model.resolve(names | early_names)}
+    return BoundObjectives(
+        tuple(name for name in known if name in names),
+        tuple(name for name in known if name in early_names),
+        shape,
+        known,
+        tuple(groups),
+        None if in_place else torch.tensor(order, device=model.device).argsort(),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Units whose objectives are of one structure; `units_m` is None where they are all that there are."""
+
+    units_m: Tensor | None
+    late: Evaluation
+    early: Evaluation
+
+    def __call__(self, whole: Mapping[str, Tensor], early: bool) -> Tensor:
+        acts = whole if self.units_m is None else _Chosen(whole, self.units_m)
+        return (self.early if early else self.late)(acts)
+
+
+class _Chosen(dict[str, Tensor]):
+    """The activations of some units, taken from those of all when a layer is asked for."""
+
+    def __init__(self, whole: Mapping[str, Tensor], units_m: Tensor) -> None:
+        super().__init__()
+        self._whole = whole
+        self._units_m = units_m
+
+    def __missing__(self, name: str) -> Tensor:
+        self[name] = self._whole[name].index_select(0, self._units_m)
+        return self[name]
+
+
+def _shape_of(objective: Objective) -> Hashable:
+    """Units of which this is equal are evaluated by the same operations."""
+    if isinstance(objective, Combination):
+        return objective.operator, _shape_of(objective.left), _shape_of(objective.right)
+    return "number" if isinstance(objective, Number) else structure(objective)
+
+
+def _evaluation(model: VisionModel, objectives: Sequence[Objective], used: set[str], early: bool) -> Evaluation:
+    """The values [m,g,e] of m objectives of one structure; notes the layers that are used."""
+    first = objectives[0]
+    if isinstance(first, Number):
+        values = [objective.value for objective in objectives if isinstance(objective, Number)]
+        value_m11 = torch.tensor(values, dtype=torch.float32, device=model.device)[:, None, None]
+        return lambda acts: value_m11
+    if isinstance(first, Combination):
+        pairs = [objective for objective in objectives if isinstance(objective, Combination)]
+        left = _evaluation(model, [pair.left for pair in pairs], used, early)
+        right = _evaluation(model, [pair.right for pair in pairs], used, early)
+        combine = _OPERATORS[first.operator]
+        return lambda acts: combine(left(acts), right(acts))
+    reading: Reading = read_together(model, objectives, early=early)
+    used.add(reading.layer)
+    return reading

@@ -1,0 +1,1 @@
+"""The optimisation itself: engine, optimisers, presets, checkpoints."""

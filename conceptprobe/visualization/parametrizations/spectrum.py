@@ -1,0 +1,127 @@
+"""Spectra of images: frequencies, the real Fourier transform, and how strong each frequency is in photographs.
+
+Spectra are those of `torch.fft.rfft2` with norm "ortho", [..., h, w // 2 + 1]: in that norm an image of the same look
+has the same magnitude at the same frequency, in cycles a pixel, at any size. Channels are decorrelated
+(`colour.decorrelate`).
+"""
+
+import json
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load
+from torch import Tensor
+
+from conceptprobe.visualization.parametrizations.colour import decorrelate
+
+GREY = 0.5
+DATA = files("conceptprobe.visualization") / "data"
+
+
+def radii(size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+    """Cycles a pixel of each entry of a spectrum, [h, w // 2 + 1], float32, at most sqrt(1/2)."""
+    h, w = size
+    rows = torch.fft.fftfreq(h, device=device, dtype=torch.float32)[:, None]
+    return (rows**2 + torch.fft.rfftfreq(w, device=device, dtype=torch.float32) ** 2).sqrt()
+
+
+def to_spectrum(values_nchw: Tensor) -> Tensor:
+    """The spectrum of each channel, [n, c, h, w // 2 + 1], complex."""
+    return torch.fft.rfft2(values_nchw, norm="ortho")
+
+
+def from_spectrum(spectrum: Tensor, size: tuple[int, int]) -> Tensor:
+    """The real values of a spectrum, [n, c, h, w].
+
+    The first column, and the last where the width is even, hold every frequency twice: there the entry of the
+    non-negative row counts, and of a frequency that is its own mirror image only the real part. So every entry that
+    counts keeps its magnitude, and devices agree, whose transforms differ on spectra that no real image has.
+    """
+    h, w = size
+    rows = torch.arange(h, device=spectrum.device)
+    mirror = (-rows) % h
+    columns = torch.arange(w // 2 + 1, device=spectrum.device)
+    twice = (columns == 0) | (2 * columns == w)
+    mirrored = spectrum.index_select(-2, mirror).conj()
+    spectrum = torch.where(twice & (rows > mirror)[:, None], mirrored, spectrum)
+    own = twice & (rows == mirror)[:, None]
+    return torch.fft.irfft2(torch.complex(spectrum.real, spectrum.imag * ~own), s=size, norm="ortho")
+
+
+def counts(size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+    """How often a spectrum's entry counts in its image, [h, w // 2 + 1], float32: 2 with its mirror image, 1, or 0."""
+    h, w = size
+    rows = torch.arange(h, device=device)
+    mirror = (-rows) % h
+    columns = torch.arange(w // 2 + 1, device=device)
+    twice = (columns == 0) | (2 * columns == w)
+    result = torch.full((h, w // 2 + 1), 2.0, device=device, dtype=torch.float32)
+    result[twice & (rows > mirror)[:, None]] = 0
+    result[twice & (rows == mirror)[:, None]] = 1
+    return result
+
+
+def mean_magnitudes(images_nchw: Tensor) -> Tensor:
+    """The mean magnitude of each frequency over some images, for `Phase(spectrum=...)`.
+
+    Args:
+        images_nchw: [n, 3, h, w] in [0, 1].
+
+    Returns:
+        [3, h, w // 2 + 1], of decorrelated channels about mid-grey. The constant term [:, 0, 0] keeps its sign.
+    """
+    spectrum = to_spectrum(decorrelate(images_nchw.float() - GREY))
+    magnitudes = spectrum.abs().mean(0)
+    magnitudes[:, 0, 0] = spectrum[:, :, 0, 0].real.mean(0)
+    return magnitudes
+
+
+def natural_magnitudes(size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+    """The mean magnitudes of photographs at any size, as `mean_magnitudes` gives them, from the table shipped.
+
+    The table is made by `recipes/spectrum.py`; `natural_provenance` says of what. It is read at each frequency in
+    cycles a pixel. Between its entries, and below its lowest frequency, the magnitude times the frequency is
+    interpolated: by the 1/f law of natural images (Field 1987) that product hardly changes.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        return _natural_magnitudes(tuple(size), str(device))
+
+
+def natural_provenance() -> dict[str, Any]:
+    """What the shipped magnitudes were made from, and how."""
+    return json.loads((DATA / "spectrum.json").read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=8)
+def _natural_magnitudes(size: tuple[int, int], device: str) -> Tensor:
+    table = load((DATA / "spectrum.safetensors").read_bytes())
+    return resample(table["magnitudes"].float(), table["mean"].float(), size).to(device)
+
+
+def resample(quadrant_ckk: Tensor, mean_c: Tensor, size: tuple[int, int]) -> Tensor:
+    """Magnitudes at another size.
+
+    Args:
+        quadrant_ckk: [3, k + 1, k + 1] magnitudes of a 2k x 2k image at rows and columns of 0 to k cycles; entry
+            [:, 0, 0] is not used.
+        mean_c: [3] the mean of each channel.
+        size: Height and width.
+
+    Returns:
+        [3, h, w // 2 + 1]; the constant term is that of an image with the given mean.
+    """
+    h, w = size
+    k = quadrant_ckk.shape[-1] - 1
+    at = torch.arange(k + 1, device="cpu", dtype=torch.float32)
+    flat = quadrant_ckk * (at[:, None] ** 2 + at**2).sqrt()
+    flat[:, 0, 0] = (flat[:, 0, 1] + flat[:, 1, 0] + flat[:, 1, 1]) / 3
+    rows = torch.fft.fftfreq(h, device="cpu", dtype=torch.float32).abs()[:, None].expand(h, w // 2 + 1)
+    columns = torch.fft.rfftfreq(w, device="cpu", dtype=torch.float32).expand(h, w // 2 + 1)
+    grid = torch.stack([columns, rows], -1)[None] * 4 - 1  # 0 to 1/2 cycle a pixel, from the first to the last entry
+    read = F.grid_sample(flat[None], grid, mode="bilinear", padding_mode="border", align_corners=True)[0]
+    magnitudes = read / (radii(size) * 2 * k).clamp_min(1e-12)
+    magnitudes[:, 0, 0] = mean_c * (h * w) ** 0.5
+    return magnitudes

@@ -1,0 +1,1 @@
+"""Finished images with their records, and how they are drawn."""

@@ -1,0 +1,43 @@
+import resource
+import sys
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from conceptprobe.indexing import MissingFaissError
+from conceptprobe.indexing.storage.faiss_files import FlatIndexWriter, read_faiss
+
+
+@pytest.mark.parametrize("parts", [[7], [3, 4], [1] * 7, [0, 7]])
+def test_writes_the_bytes_that_faiss_writes(tmp_path: Path, parts: list[int]) -> None:
+    vectors = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
+    whole = faiss.IndexFlatIP(5)
+    whole.add(vectors)
+    faiss.write_index(whole, str(tmp_path / "theirs"))
+    writer = FlatIndexWriter(tmp_path / "ours", 5)
+    for part in np.split(vectors, np.cumsum(parts)[:-1]):
+        writer.add(part)
+    writer.close()
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+    np.testing.assert_array_equal(read_faiss(tmp_path / "ours").reconstruct_n(0, 7), vectors)
+
+
+def test_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)  # as if it were not installed
+    for act in (lambda: FlatIndexWriter(tmp_path / "i", 5), lambda: read_faiss(tmp_path / "i")):
+        with pytest.raises(MissingFaissError, match=r"conceptprobe\[cpu\].*conceptprobe\[gpu\]"):
+            act()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_large_index_is_not_read_into_memory(tmp_path: Path) -> None:
+    writer = FlatIndexWriter(tmp_path / "i", 1024)
+    for _ in range(64):
+        writer.add(np.ones((256, 1024), np.float32))
+    writer.close()
+    assert (tmp_path / "i").stat().st_size > 64 << 20
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    read_faiss(tmp_path / "i")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10  # KiB
