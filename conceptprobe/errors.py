@@ -15,3 +15,7 @@ class FeatureNameError(ConceptProbeError):
 
 class OutputError(ConceptProbeError):
     """A folder cannot be written or read as a result."""
+
+
+class FolderBusyError(OutputError):
+    """Another process writes to the same folder."""

@@ -2,15 +2,17 @@
 
 from conceptprobe.images.decode import LoadedImage
 from conceptprobe.images.errors import ImageError, SourceError, UnknownImageError, UnreadableImageError
-from conceptprobe.images.load import load_images
+from conceptprobe.images.load import ImagesLike, as_images, load_images
 from conceptprobe.images.source import ImageSource
 
 __all__ = [
     "ImageError",
     "ImageSource",
+    "ImagesLike",
     "LoadedImage",
     "SourceError",
     "UnknownImageError",
     "UnreadableImageError",
+    "as_images",
     "load_images",
 ]

@@ -26,6 +26,9 @@ FAMILIES: dict[str, Callable[[str], tuple[pa.Table, Reader]]] = {
 }
 GRAMMAR = "mini:emoji, folder:PATH, wds:PATTERN, hf:PATH#SPLIT or table:FILE"
 
+ImagesLike = ImageSource | str
+"""Images, or the spec of some."""
+
 
 def load_images(spec: str | Any, *, background: str = "white", fast_decode: bool = False) -> ImageSource:
     """List the images of a source; none is read yet.
@@ -56,3 +59,8 @@ def load_images(spec: str | Any, *, background: str = "white", fast_decode: bool
         raise SourceError(f"{spec!r} is not an image source ({hint}); use {GRAMMAR}")
     table, reader = FAMILIES[family](rest)
     return ImageSource(spec, conform(table), reader, background, fast_decode)
+
+
+def as_images(images: ImagesLike) -> ImageSource:
+    """The images themselves, or those that a spec names, opened by `load_images`."""
+    return load_images(images) if isinstance(images, str) else images

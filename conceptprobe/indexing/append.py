@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from conceptprobe.images import ImageSource
+from conceptprobe.images import ImagesLike, ImageSource, as_images
 from conceptprobe.indexing.build import finish
 from conceptprobe.indexing.describe import describe_layers, describe_model, describe_source, versions
 from conceptprobe.indexing.errors import IndexingError
@@ -27,7 +27,7 @@ from conceptprobe.indexing.storage.shard import Part, read_part
 from conceptprobe.indexing.streaming.loader import default_workers
 from conceptprobe.indexing.streaming.progress import Meter, metered
 from conceptprobe.indexing.streaming.stream import Conduct, Work, content_hash, empty_folder, is_hash, stream
-from conceptprobe.models import VisionModel, load_model
+from conceptprobe.models import ModelLike, as_model, load_model
 
 NEW = "new"  # where the new images are reduced meanwhile
 _HASHED_AT_ONCE = 1024
@@ -35,9 +35,9 @@ _HASHED_AT_ONCE = 1024
 
 def append_index(
     path: str | os.PathLike[str],
-    images: ImageSource,
+    images: ImagesLike,
     *,
-    model: VisionModel | None = None,
+    model: ModelLike | None = None,
     workers: int | None = None,
     max_skipped: int | str | None = None,
     progress: bool = False,
@@ -63,6 +63,8 @@ def append_index(
         IndexingError: The index cannot grow; the model or the way of decoding differs; or an image of the index is not
             in the source any more, has changed, or could not be read and now can.
     """
+    images = as_images(images)
+    model = None if model is None else as_model(model)
     path = Path(path).resolve()
     recover(path)
     index = open_index(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conceptprobe.images import ImageSource
+from conceptprobe.images import ImagesLike, ImageSource, as_images
 from conceptprobe.indexing.describe import describe_layers, describe_model, describe_source, versions
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, open_index
@@ -25,15 +25,15 @@ from conceptprobe.indexing.storage.manifest import Manifest, hash_files
 from conceptprobe.indexing.storage.shard import Part, batch_rows
 from conceptprobe.indexing.streaming.loader import default_workers
 from conceptprobe.indexing.streaming.stream import HASHES, Conduct, Work, stream
-from conceptprobe.models import Layer, VisionModel
+from conceptprobe.models import Layer, ModelLike, VisionModel, as_model
 from conceptprobe.models.hooks import is_changing
 
 WRITERS = 2  # layers that are written at once
 
 
 def build_index(
-    model: VisionModel,
-    images: ImageSource,
+    model: ModelLike,
+    images: ImagesLike,
     layers: str | Iterable[str],
     out: str | os.PathLike[str],
     *,
@@ -87,6 +87,8 @@ def build_index(
         UnknownLayerError: A layer does not exist.
         MissingFaissError: `vectors` without FAISS.
     """
+    model = as_model(model)
+    images = as_images(images)
     out = Path(out).resolve()
     plan = plan_build(
         model, images, layers, out, pooling=pooling, k=k, bottom=bottom, batch_size=batch_size, workers=workers,

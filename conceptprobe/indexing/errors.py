@@ -7,10 +7,6 @@ class IndexingError(ConceptProbeError):
     """An index cannot be built, or a directory is not an index."""
 
 
-class BusyError(IndexingError):
-    """Another process is building the same directory."""
-
-
 class MissingRayError(IndexingError):
     """Ray is not installed."""
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,6 +40,7 @@ class Index:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
         self._arrays = cache(self._read_arrays)
+        self._tables = cache(self._read_table)
         self._faiss = cache(self._read_faiss)
         self._on_gpu = cache(lambda layer: on_gpu(self._faiss(layer, "images")))
 
@@ -52,17 +53,15 @@ class Index:
         """Layer names, in the order of the model."""
         return tuple(self.manifest.layers)
 
-    @cached_property
+    @property
     def images(self) -> pd.DataFrame:
         """One row an indexed image, in the global order: id, what the source knows of it, content_hash."""
-        with reading(self.path / "images.parquet") as path:
-            return pd.read_parquet(path)
+        return self._tables("images").copy(deep=False)  # copied when the caller writes to it
 
-    @cached_property
+    @property
     def skipped(self) -> pd.DataFrame:
         """The images that could not be read: id, reason."""
-        with reading(self.path / "skipped.parquet") as path:
-            return pd.read_parquet(path)
+        return self._tables("skipped").copy(deep=False)
 
     def top(self, feature: FeatureId | str, k: int | None = None, pooling: str | None = None) -> TopImages:
         """The images that activate a feature most: exact, ties by id.
@@ -250,9 +249,16 @@ class Index:
         kept = None if positions is None else positions[:length]
         return TopImages(self._ids(rows[:length]), values[:length], kept, self.path)
 
+    def _read_table(self, name: str) -> pd.DataFrame:
+        with reading(self.path / f"{name}.parquet") as path:
+            return pd.read_parquet(path)
+
     def _read_arrays(self, layer: str, kind: str) -> dict[str, np.ndarray]:
         with reading(layer_folder(self.path, layer) / f"{kind}.safetensors") as path:
-            return load_file(path)
+            arrays = load_file(path)
+        for array in arrays.values():
+            array.flags.writeable = False  # callers get views of the cache
+        return arrays
 
     def _read_faiss(self, layer: str, kind: str) -> Any:
         with reading(layer_folder(self.path, self._layer(layer)) / f"{kind}.faiss") as path:
@@ -260,6 +266,17 @@ class Index:
 
     def _ids(self, rows: np.ndarray) -> tuple[str, ...]:
         return tuple(self.images["id"].iloc[rows])
+
+    def choose_layers(self, layers: str | Sequence[str] | None = None) -> tuple[str, ...]:
+        """The layers that a name or several name, each once; all of the index for None.
+
+        Raises:
+            IndexingError: The index has no such layer, none is named, or it is a shard.
+        """
+        names = self.layers if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
+        if not names:
+            raise IndexingError(f"no layer is named; {self.path} has {', '.join(self.layers)}")
+        return tuple(dict.fromkeys(self._layer(name) for name in names))
 
     def _layer(self, layer: str) -> str:
         if self.manifest.part is not None:
@@ -295,3 +312,12 @@ def open_index(path: str | os.PathLike[str]) -> Index:
     if missing:
         raise IndexingError(f"{path} is damaged: {', '.join(missing[:3])} missing; rebuild it")
     return Index(path, manifest)
+
+
+def as_index(index: "IndexLike") -> Index:
+    """The index itself, or the one at a path, opened by `open_index`."""
+    return open_index(index) if isinstance(index, str | os.PathLike) else index
+
+
+IndexLike = Index | str | os.PathLike[str]
+"""An index, or the path of one."""

@@ -22,18 +22,18 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from conceptprobe.errors import ConceptProbeError
-from conceptprobe.images import ImageSource
+from conceptprobe.errors import ConceptProbeError, FolderBusyError
+from conceptprobe.images import ImagesLike, ImageSource, as_images
 from conceptprobe.indexing.build import Plan, build_index, plan_build
-from conceptprobe.indexing.errors import BusyError, IndexingError, MissingRayError
+from conceptprobe.indexing.errors import IndexingError, MissingRayError
 from conceptprobe.indexing.index import Index
 from conceptprobe.indexing.merge import join_shards, merge_indices
 from conceptprobe.indexing.settings import batch_share
-from conceptprobe.indexing.storage.directory import locked
 from conceptprobe.indexing.storage.manifest import NAME
 from conceptprobe.indexing.streaming.progress import metered
-from conceptprobe.models import VisionModel
+from conceptprobe.models import ModelLike, VisionModel, as_model
 from conceptprobe.models.hooks import is_changing
+from conceptprobe.output.folder import locked
 
 SHARDS = 64
 FAN = 8  # shards that are joined at once
@@ -41,8 +41,8 @@ PATIENCE = 60.0  # seconds in which the decoding processes of a killed worker en
 
 
 def build_index_on_ray(
-    model: VisionModel,
-    images: ImageSource,
+    model: ModelLike,
+    images: ImagesLike,
     layers: str | Iterable[str],
     out: str | os.PathLike[str],
     *,
@@ -76,6 +76,8 @@ def build_index_on_ray(
         MissingRayError: Ray is not installed.
         IndexingError: As `build_index`; or the cluster has no room for a worker.
     """
+    model = as_model(model)
+    images = as_images(images)
     try:
         import ray
     except ImportError as error:
@@ -174,7 +176,7 @@ class Worker:
                     join_shards(of, path)
                 else:
                     build_index(self._model, self._images, self._layers, path, shard=of, **self._settings)
-            except BusyError as error:
+            except FolderBusyError as error:
                 if time.monotonic() > until:
                     return str(error)
                 time.sleep(1)

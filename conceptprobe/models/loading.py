@@ -12,6 +12,9 @@ from conceptprobe.models.errors import ModelError, SpecError
 from conceptprobe.models.spec import FAMILIES, ModelSpec
 from conceptprobe.models.vision_model import VisionModel
 
+ModelLike = VisionModel | str
+"""A model, or the spec of one."""
+
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -34,7 +37,8 @@ def load_model(spec: str, device: str | torch.device = "auto", dtype: str | torc
     if name not in _DTYPES:
         raise ModelError(f"dtype {name!r} is not one of {', '.join(_DTYPES)}")
     target = resolve_device(device)
-    model = _load(parsed)
+    with torch.device("cpu"):  # whatever the default device of this process
+        model = _load(parsed)
     model.module.eval().requires_grad_(False).to(target, getattr(torch, name))
     return model
 
@@ -63,3 +67,8 @@ def list_models(family: str | None = None) -> list[str]:
 def _family(name: str) -> ModuleType:
     """Imported only when it is asked for: timm, open_clip and torchvision take seconds each."""
     return importlib.import_module(f"conceptprobe.models.{name}")
+
+
+def as_model(model: ModelLike) -> VisionModel:
+    """The model itself, or the one that a spec names, loaded by `load_model`."""
+    return load_model(model) if isinstance(model, str) else model

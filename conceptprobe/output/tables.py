@@ -1,5 +1,7 @@
-"""Results as folders: a parquet file for each table, and a JSON file with what they were made of. No dates, so that
-equal results have equal bytes."""
+"""Results as folders: a parquet file for each table, and a JSON file with the settings.
+
+No dates are written, so that equal results have equal bytes.
+"""
 
 import json
 import os
@@ -10,21 +12,47 @@ from typing import Any
 import pandas as pd
 
 from conceptprobe.errors import OutputError
+from conceptprobe.output.folder import recover, staged
 
 SCHEMA_VERSION = 1
 
 
 def save_tables(
-    folder: str | os.PathLike[str], name: str, tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]
+    folder: str | os.PathLike[str],
+    name: str,
+    tables: Mapping[str, pd.DataFrame],
+    about: Mapping[str, Any],
+    files: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """Write `<table>.parquet` for each table, and `<name>.json`, last."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for table, frame in tables.items():
-        frame.to_parquet(folder / f"{table}.parquet", index=False)
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **about}, indent=1, ensure_ascii=False)
-    (folder / f"{name}.json").write_text(text, encoding="utf-8")
-    return folder
+    """Write `<table>.parquet` for each table, `<name>.json` and further files, all of them or none.
+
+    Args:
+        folder: Missing, empty, or an earlier result of the same name, which is replaced.
+        name: Of the JSON file.
+        tables: Tables by name.
+        about: What the JSON file holds.
+        files: Contents of further files by file name.
+
+    Raises:
+        OutputError: The folder holds something else, or cannot be written.
+    """
+    files = files or {}
+    known = {f"{name}.json", *(f"{table}.parquet" for table in tables), *files}
+
+    def check(out: Path) -> None:
+        foreign = sorted(path.name for path in out.iterdir() if path.name not in known)
+        if foreign or not (out / f"{name}.json").is_file():
+            other = f"such as {foreign[0]}" if foreign else f"without a {name}.json"
+            raise OutputError(f"{out} holds files that are no earlier {name}, {other}: choose another folder")
+
+    with staged(folder, check) as partial:
+        for table, frame in tables.items():
+            frame.to_parquet(partial / f"{table}.parquet", index=False)
+        for file, content in files.items():
+            (partial / file).write_bytes(content)
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **about}, indent=1, ensure_ascii=False)
+        (partial / f"{name}.json").write_text(text, encoding="utf-8")
+    return Path(folder)
 
 
 def load_tables(
@@ -33,12 +61,16 @@ def load_tables(
     """Read what `save_tables` wrote.
 
     Args:
-        command: What makes it again, for the errors.
+        folder: The result.
+        name: Of its JSON file.
+        tables: Names of its tables.
+        command: The command that makes it again, for errors.
 
     Raises:
         OutputError: The folder holds no such result, or it is damaged or of another version.
     """
     folder = Path(folder)
+    recover(folder)
     path = folder / f"{name}.json"
     if not path.is_file():
         raise OutputError(f"{folder} holds no {path.name}: make it with `{command} --out {folder}`")

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from conceptprobe.concepts.scoring.scores import FeatureScores
-from conceptprobe.images import ImageSource, load_images
+from conceptprobe.images import ImageSource, as_images
 from conceptprobe.indexing.reducers.pooling import check_pooling
-from conceptprobe.models import VisionModel, load_model
+from conceptprobe.models import VisionModel, as_model
 from conceptprobe.models.layers import suggest
 from conceptprobe.probes.classifiers.categories import category_head
 from conceptprobe.probes.classifiers.choose import class_head, common_classes, map_of_classes, names_classes
@@ -118,7 +118,7 @@ def run_probe(
     """
     probe = get_probe(name)
     config = make_settings(probe, settings)
-    loaded = [load_model(model) if isinstance(model, str) else model for model in _listed(models)]
+    loaded = [as_model(model) for model in _listed(models)]
     specs = [model.spec for model in loaded]
     if len({*specs}) != len(specs):
         raise ProbeError(f"the same model is given twice: {specs}")
@@ -126,7 +126,7 @@ def run_probe(
         raise ProbeError(f"scores are given for {unknown[0]}, which is none of the models {', '.join(specs)}")
     memory = Memory() if memory is None else memory
     probe.check_models(loaded, config)
-    source = load_images(images) if isinstance(images, str) else images
+    source = as_images(images)
     heads: list[ClassHead | None] = [None] * len(loaded)
     among = None
     needs = probe.needs | probe.needs_more(config)

@@ -1,6 +1,7 @@
 """Put a report together: `write_report`."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from conceptprobe.concepts.naming.names import FeatureNames
 from conceptprobe.concepts.scoring.scores import FeatureScores
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.indexing import Index
+from conceptprobe.indexing.index import IndexLike, as_index
+from conceptprobe.output.folder import check_replaceable, staged
 from conceptprobe.report.collect.concept_tables import ConceptTable, tabulate_concepts
 from conceptprobe.report.collect.concepts import ReportConcepts, collect_concepts, concept_chunks, concepts_data
 from conceptprobe.report.collect.models import ReportModel, make_models
@@ -36,7 +39,7 @@ from conceptprobe.report.data.probes import Given as GivenProbe
 from conceptprobe.report.data.probes import load_probes, write_probes
 from conceptprobe.report.data.visualizations import Given, Shown, load_given, write_visualizations
 from conceptprobe.report.errors import ReportError
-from conceptprobe.report.output_folder import MARKER, putting, refuse_foreign_folder
+from conceptprobe.report.output_folder import MARKER, check_report
 from conceptprobe.report.pictures.gallery import Gallery, collect_gallery, image_chunks, images_data
 from conceptprobe.report.pictures.thumbnails import open_sources, write_thumbnails
 from conceptprobe.report.pictures.whole_images import bring_whole_images, choose
@@ -70,7 +73,7 @@ class Material:
 
 def write_report(
     out: Path | str,
-    indices: Sequence[Index] = (),
+    indices: IndexLike | Sequence[IndexLike] = (),
     *,
     scores: Sequence[FeatureScores] = (),
     names: Sequence[FeatureNames] = (),
@@ -113,18 +116,20 @@ def write_report(
             holds no result; or `out` exists and is not a report.
     """
     out = Path(out)
+    listed = (indices,) if isinstance(indices, Index | str | os.PathLike) else indices
+    indices = tuple(as_index(index) for index in listed)
     if not indices and not probes:
         raise ReportError(
             "a report needs at least one index or probe: conceptprobe report INDEX... --probes DIR --out DIR"
         )
-    refuse_foreign_folder(out)
+    check_replaceable(out, check_report)
     whole = choose(images)
     models = make_models(indices, scores, names)
     own_contrasts = make_contrasts(contrasts, models)
     pictures = load_given(visualizations, models)
     own_probes = load_probes(probes, models)
     material = bring_together(models, collect_concepts(models, concepts), own_contrasts, progress)
-    with putting(out) as folder:
+    with staged(out, check_report) as folder:
         (folder / "data").mkdir()
         opened = open_sources(material.gallery)
         files = bring_whole_images(material.gallery, opened, folder, whole)

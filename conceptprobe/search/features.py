@@ -16,12 +16,12 @@ import torch
 from PIL.Image import Image
 
 from conceptprobe.feature import FeatureId
-from conceptprobe.images import ImageSource
+from conceptprobe.images import ImagesLike, ImageSource, as_images
 from conceptprobe.images.decode import decode_image, parse_background
 from conceptprobe.indexing.errors import IndexingError
-from conceptprobe.indexing.index import Index, at_least_1
+from conceptprobe.indexing.index import Index, IndexLike, as_index, at_least_1
 from conceptprobe.indexing.source import source_of
-from conceptprobe.models import ModelError, VisionModel, load_model
+from conceptprobe.models import ModelError, ModelLike, VisionModel, as_model, load_model
 from conceptprobe.search.embeddings import CACHE, embed_images
 
 LIST = 10
@@ -47,16 +47,16 @@ class _Lists:
 
 
 def find_features(
-    indices: Index | Sequence[Index],
+    indices: IndexLike | Sequence[IndexLike],
     *,
     text: str | None = None,
     image: str | Image | None = None,
     feature: FeatureId | str | None = None,
-    scorer: VisionModel | None = None,
+    scorer: ModelLike | None = None,
     layers: str | Sequence[str] | None = None,
     pooling: str | None = None,
     k: int = 10,
-    images: ImageSource | None = None,
+    images: ImagesLike | None = None,
     cache: str | os.PathLike[str] | None = CACHE,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -84,7 +84,10 @@ def find_features(
             scorer is needed and not given.
         ModelError: The scorer embeds no images.
     """
-    indices = (indices,) if isinstance(indices, Index) else tuple(indices)
+    listed = (indices,) if isinstance(indices, Index | str | os.PathLike) else tuple(indices)
+    indices = tuple(as_index(index) for index in listed)
+    scorer = None if scorer is None else as_model(scorer)
+    images = None if images is None else as_images(images)
     if not indices or sum(query is not None for query in (text, image, feature)) != 1:
         raise IndexingError("give at least one index, and one of text, image and feature")
     at_least_1(k)

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from conceptprobe.images import ImageSource
-from conceptprobe.indexing import Index, open_index
-from conceptprobe.models import VisionModel
+from conceptprobe.images import ImagesLike, as_images
+from conceptprobe.indexing.index import IndexLike, as_index
+from conceptprobe.models import ModelLike, as_model
 from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.job import Job, Unit
 from conceptprobe.visualization.optimization.presets import Preset, get_preset
@@ -17,18 +17,18 @@ from conceptprobe.visualization.results.visualizations import Visualizations
 
 
 def visualize(
-    model: VisionModel,
+    model: ModelLike,
     what: What,
     *,
     preset: str | Preset = "fourier",
-    index: Index | str | os.PathLike[str] | None = None,
+    index: IndexLike | None = None,
     steps: int | None = None,
     size: int | tuple[int, int] | None = None,
     views: int | None = None,
     seed: int = 0,
     restarts: int = 1,
     start: Start | None = None,
-    images: ImageSource | None = None,
+    images: ImagesLike | None = None,
     batch: int | None = None,
     out: str | os.PathLike[str] | None = None,
     frames: int = 0,
@@ -66,7 +66,9 @@ def visualize(
         UnknownLayerError: There is no such layer; says which are near.
         IndexingError: `index` is no index.
     """
-    opened = open_index(index) if isinstance(index, str | os.PathLike) else index
+    model = as_model(model)
+    index = None if index is None else as_index(index)
+    images = None if images is None else as_images(images)
     objectives = read_objectives(what, model)
     recipe = read_recipe(get_preset(preset), model, steps=steps, size=size, views=views)
     check_numbers(restarts=restarts, seed=seed, frames=frames, batch=1 if batch is None else batch)
@@ -75,11 +77,11 @@ def visualize(
     if animate is not None and not frames:
         frames = max(1, recipe.steps // 30)
     targets = [single_feature(objective) for objective in objectives]
-    if opened is not None:
+    if index is not None:
         for own in dict.fromkeys((own[0].layer, own[1]) for own in targets if own is not None):
-            check_index(opened, model, *own)
+            check_index(index, model, *own)
     if start is None and recipe.near is not None:
-        if opened is None:
+        if index is None:
             raise VisualizeError(
                 f"the preset {recipe.name} starts from an image and stays near it: give start=IMAGE, or an index for "
                 "the top image of each feature"
@@ -88,9 +90,9 @@ def visualize(
     starts, about = None, None
     if start is not None:
         assert recipe.size is not None, recipe
-        starts = load_starts(start, targets, model, recipe.size, index=opened, images=images)
-        about = describe_start(start, starts, opened)
-    job = Job(model, recipe, opened, seed, frames, animate, compile, None if out is None else Path(out), about)
+        starts = load_starts(start, targets, model, recipe.size, index=index, images=images)
+        about = describe_start(start, starts, index)
+    job = Job(model, recipe, index, seed, frames, animate, compile, None if out is None else Path(out), about)
     units = [
         Unit(objective, restart, None if starts is None else starts[number])
         for number, objective in enumerate(objectives)

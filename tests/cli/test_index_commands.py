@@ -94,7 +94,7 @@ def test_append_goes_on_where_it_was_killed_between_two_renames(root: Path, tmp_
     add_images(tmp_path / "images", 16, 19)
     assert run(*build, "--out", "fresh", cwd=tmp_path).returncode == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(place, "publish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(place, "replace_folder", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run("index", "append", "i", "--workers", "0", cwd=tmp_path).returncode == 130
     (tmp_path / ".i-replaced-x").mkdir()
     (tmp_path / "i").rename(tmp_path / ".i-replaced-x" / "i")

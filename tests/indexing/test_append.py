@@ -128,7 +128,7 @@ def test_what_cannot_be_appended_is_refused_and_changes_nothing(mini: VisionMode
         append_index(tmp_path / "fixed", larger)
 
 
-@pytest.mark.parametrize("step", ["stream", "join", "finish", "clear", "publish"])
+@pytest.mark.parametrize("step", ["stream", "join", "finish", "clear", "replace_folder"])
 def test_an_error_leaves_the_old_index_and_is_made_good_by_the_same_call(
     step: str, mini: VisionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +152,7 @@ def test_killed_between_the_going_of_the_old_and_the_coming_of_the_new(mini: Vis
     images = add_images(tmp_path / "images", names(8, 9))
     build(mini, images, tmp_path / "fresh")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(place, "publish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(place, "replace_folder", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             append_index(tmp_path / "i", images, model=mini, workers=0)
     (tmp_path / ".i-replaced-x").mkdir()

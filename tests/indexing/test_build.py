@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -392,3 +393,33 @@ def test_what_a_gpu_cannot_search_is_searched_on_the_cpu(
     assert len(index.search("final", np.ones(192), 5)) == 5
     assert len(index.search("final", np.ones(192), 6)) == 6
     assert [own.asked for own in made] == [[5]]
+
+
+def test_what_an_index_hands_out_cannot_change_what_it_says_next(
+    folder: ImageSource, mini: VisionModel, tmp_path: Path
+) -> None:
+    index = build_index(mini, folder.subset(range(12)), "final", tmp_path / "i", batch_size=6, k=4, workers=0, bottom=2)
+    top = index.top("final:3", 3)
+    lists = index.lists("final")
+    for array in (top.values, *index.top_rows("final"), lists.values, index.bottom("final:3", 2).values):
+        with pytest.raises(ValueError, match="read-only"):
+            array[:] = 0
+    expected = index.images.copy(), index.stats("final").copy()
+    images, stats = index.images, index.stats("final")
+    images.loc[:, "id"] = "changed"
+    images["more"] = 1
+    stats.loc[:, "mean"] = 0.0
+    pd.testing.assert_frame_equal(index.images, expected[0])
+    pd.testing.assert_frame_equal(index.stats("final"), expected[1])
+    assert index.top("final:3", 3).ids == top.ids
+
+
+def test_layers_are_chosen_by_a_name_by_several_or_all(folder: ImageSource, mini: VisionModel, tmp_path: Path) -> None:
+    index = build_index(mini, folder.subset(range(6)), ["final", "blocks.0.resid"], tmp_path / "i", workers=0)
+    assert index.choose_layers() == index.layers
+    assert index.choose_layers("final") == ("final",)
+    assert index.choose_layers(["final", "final"]) == ("final",)
+    with pytest.raises(IndexingError, match="no layer"):
+        index.choose_layers(["final", "blocks.9.resid"])
+    with pytest.raises(IndexingError, match="no layer is named"):
+        index.choose_layers([])

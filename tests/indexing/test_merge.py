@@ -132,7 +132,7 @@ def test_a_damaged_shard_is_refused(mini: VisionModel, images: ImageSource, tmp_
         merge_indices(paths, tmp_path / "merged")
 
 
-@pytest.mark.parametrize("step", ["join", "finish", "publish"])
+@pytest.mark.parametrize("step", ["join", "finish", "replace_folder"])
 def test_an_error_in_the_merge_is_made_good_by_the_same_call(
     step: str, shards: list[Path], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

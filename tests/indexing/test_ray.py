@@ -16,8 +16,8 @@ from conceptprobe.cli import main
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.indexing import ray_engine
 from conceptprobe.indexing.ray_engine import Tree, _room, build_index_on_ray
-from conceptprobe.indexing.storage.directory import locked
 from conceptprobe.indexing.storage.manifest import NAME, Manifest
+from conceptprobe.output.folder import locked
 
 LAYER = "blocks[-1].mlp.hidden"
 IMAGES = 250

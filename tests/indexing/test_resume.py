@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from conceptprobe.errors import FolderBusyError
 from conceptprobe.images import load_images
 from conceptprobe.indexing import IndexingError, build_index, open_index
 from conceptprobe.indexing import build as building
-from conceptprobe.indexing.errors import BusyError
 from conceptprobe.indexing.storage import checkpoint
 from conceptprobe.indexing.storage import directory as place
 from conceptprobe.indexing.storage.manifest import NAME
@@ -107,7 +107,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(root: Path, whole:
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
-@pytest.mark.parametrize("step", ["stream", "finish", "hash_files", "publish"])
+@pytest.mark.parametrize("step", ["stream", "finish", "hash_files", "replace_folder"])
 def test_an_error_at_any_step_is_made_good_by_the_same_command(
     step: str, root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +171,7 @@ def test_a_derived_layer_is_never_gone_on_with(root: Path, tmp_path: Path, monke
 
 
 def hold(root: Path, out: Path, step: str, started: object, end: object) -> None:
-    module = place if step == "publish" else building
+    module = place if step == "replace_folder" else building
     original = getattr(module, step)
 
     def wait(*args: object) -> None:
@@ -183,7 +183,7 @@ def hold(root: Path, out: Path, step: str, started: object, end: object) -> None
     build(root, out, interval=1e9)
 
 
-@pytest.mark.parametrize("step", ["finish", "publish"])
+@pytest.mark.parametrize("step", ["finish", "replace_folder"])
 def test_two_processes_on_one_directory(step: str, root: Path, whole: Path, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     started, end = context.Event(), context.Event()
@@ -191,10 +191,10 @@ def test_two_processes_on_one_directory(step: str, root: Path, whole: Path, tmp_
     process.start()
     try:
         assert started.wait(120)
-        with pytest.raises(BusyError, match="another process is building"):
+        with pytest.raises(FolderBusyError, match="another process is building"):
             build(root, tmp_path / "index")
-        if step == "publish":
-            with pytest.raises(BusyError, match="another process is building"):
+        if step == "replace_folder":
+            with pytest.raises(FolderBusyError, match="another process is building"):
                 place.recover(tmp_path / "index")
         assert (tmp_path / "index.partial").exists()
     finally:
@@ -227,7 +227,7 @@ def test_what_only_lacked_its_renaming_gives_way_to_another_plan(
     root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(place, "publish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(place, "replace_folder", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             build(root, tmp_path / "index", k=8)
     assert sorted(path.name for path in (tmp_path / "index.partial").iterdir())[-1] == "skipped.parquet"

@@ -44,3 +44,17 @@ def test_mini_supervised_names_its_classes():
 def test_the_weights_of_one_twin_do_not_fit_the_other():
     with pytest.raises(WeightsError, match=r"missing: .*text"):
         load_model(f"mini:clip@{data_path('supervised.safetensors')}", "cpu")
+
+
+@pytest.mark.parametrize(
+    "spec", ["mini:clip", "timm:vit_tiny_patch16_224@random", "open_clip:RN50@random", "torchvision:resnet18@random"]
+)
+def test_a_model_loads_whatever_the_default_device(spec: str) -> None:
+    torch.set_default_device("meta")
+    try:
+        model = load_model(spec, device="cpu")
+    finally:
+        torch.set_default_device(None)
+    assert {weight.device.type for weight in model.module.parameters()} == {"cpu"}
+    assert {buffer.device.type for buffer in model.module.buffers()} <= {"cpu"}
+    assert model.fingerprint == load_model(spec, device="cpu").fingerprint

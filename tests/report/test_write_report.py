@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conceptprobe.errors import OutputError
 from conceptprobe.report import ReportError, write_report
 from conceptprobe.report.pictures.thumbnails import LARGE_TILE, shrink, write_sheet
 from conceptprobe.report.scripts import write_data
@@ -144,7 +145,7 @@ def test_a_folder_of_the_user_is_never_replaced(make_index, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ReportError, match="not a report"):
         write_report(tmp_path, [make_index(RANDOM)])
-    with pytest.raises(ReportError, match="not a folder"):
+    with pytest.raises(OutputError, match="not a folder"):
         write_report(tmp_path / "notes.txt", [make_index(RANDOM)])
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

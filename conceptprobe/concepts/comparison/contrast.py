@@ -35,6 +35,7 @@ from conceptprobe.concepts.statistics.hierarchy import Relations
 from conceptprobe.concepts.statistics.nulls import Null
 from conceptprobe.display import figures, html
 from conceptprobe.indexing import Index
+from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.output.tables import load_tables, save_tables
 
 if TYPE_CHECKING:
@@ -106,9 +107,9 @@ class Contrast:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write a parquet file for each table, `contrast.json` and `summary.txt`; equal results give equal bytes."""
         tables = {name: getattr(self, name) for name in TABLES}
-        path = save_tables(folder, "contrast", tables, {"settings": self.settings, "caveats": self.caveats})
-        (path / "summary.txt").write_text(self.summary() + "\n", encoding="utf-8")
-        return path
+        about = {"settings": self.settings, "caveats": self.caveats}
+        files = {"summary.txt": f"{self.summary()}\n".encode()}
+        return save_tables(folder, "contrast", tables, about, files)
 
 
 def load_contrast(folder: str | os.PathLike[str]) -> Contrast:
@@ -155,9 +156,9 @@ class Side:
 
 
 def contrast(
-    index_a: Index,
-    index_b: Index,
-    *more: Index,
+    index_a: IndexLike,
+    index_b: IndexLike,
+    *more: IndexLike,
     concepts: ConceptSet | None = None,
     scores: Sequence[FeatureScores] | None = None,
     pairs: Iterable[Sequence[str]] | None = None,
@@ -173,7 +174,7 @@ def contrast(
     """Compare models by what their features respond to. docs/contrast.md has the method and its simulations.
 
     Args:
-        index_a: An index.
+        index_a: An index, or its path.
         index_b: Another model's, over the same images.
         more: Further ones; each is compared with the first.
         concepts: Over the images, in their order; by default all that the source knows (see `concepts_of`).
@@ -194,13 +195,13 @@ def contrast(
             scores are of other indices or concepts.
         ConceptError: There are no concepts, or k or q is out of range.
     """
-    indices = (index_a, index_b, *more)
+    indices = tuple(as_index(index) for index in (index_a, index_b, *more))
     pooling = check_comparable(indices, pooling)
     places = side_by_side(indices, pairs)
     if resamples < 2:
         raise ContrastError(f"resamples is {resamples}: at least 2 are needed to see how verdicts vary")
     names = model_names(indices)
-    concepts = concepts_of(index_a) if concepts is None else concepts
+    concepts = concepts_of(indices[0]) if concepts is None else concepts
     if scores is None:
         scores = [
             score_features(
@@ -211,7 +212,7 @@ def contrast(
         ]  # fmt: skip
     check_scores(indices, places, pooling, concepts, scores)
     k, q = scores[0].settings["k"], scores[0].settings["q"]
-    plan = Plan.of(len(index_a.images), k, seed)
+    plan = Plan.of(len(indices[0].images), k, seed)
     relations = Relations(concepts, seed=seed)
     clusters = list(cluster_features(indices, places, pooling))
     null = random_null(relations, plan.k, np.random.default_rng([seed, plan.k]))
@@ -240,7 +241,7 @@ def contrast(
     short = max(side.again.short for side in sides)
     settings = {
         "models": list(names), "places": [list(place) for place in places], "pooling": pooling, "k": k, "q": q,
-        "images": plan.images, "source": index_a.manifest.source["spec"], "resamples": resamples,
+        "images": plan.images, "source": indices[0].manifest.source["spec"], "resamples": resamples,
         "resample": {"kept": plan.kept, "k": plan.k}, "cluster_threshold": THRESHOLD, "seed": seed,
         "scores": [score.settings for score in scores],
     }  # fmt: skip

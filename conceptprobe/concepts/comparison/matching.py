@@ -11,7 +11,7 @@ from scipy.stats import false_discovery_control
 
 from conceptprobe.concepts.comparison.layer_pairs import SAMPLE, check_comparable, feature_vectors, side_by_side
 from conceptprobe.concepts.errors import ContrastError
-from conceptprobe.indexing import Index
+from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.indexing.storage.faiss_files import unit
 
 DRAWS = 50
@@ -43,8 +43,8 @@ class Matches:
 
 
 def match_features(
-    index_a: Index,
-    index_b: Index,
+    index_a: IndexLike,
+    index_b: IndexLike,
     *,
     pairs: Iterable[tuple[str, str]] | None = None,
     images: int = SAMPLE,
@@ -74,6 +74,7 @@ def match_features(
         ContrastError: The indices cannot be compared.
         IndexingError: An index was built without vectors.
     """
+    index_a, index_b = as_index(index_a), as_index(index_b)
     check_comparable([index_a, index_b])
     firsts = [index.manifest.pooling[0] for index in (index_a, index_b)]
     if firsts[0] != firsts[1]:

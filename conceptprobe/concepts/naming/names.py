@@ -22,11 +22,12 @@ from conceptprobe.concepts.naming.vocabulary import Vocabulary, read_words
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.concepts.statistics.enrichment import Enrichment
-from conceptprobe.images import ImageSource
+from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.activations import image_vectors
+from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.indexing.source import source_of
-from conceptprobe.models import VisionModel
+from conceptprobe.models import ModelLike, as_model
 from conceptprobe.output.tables import load_tables, save_tables
 from conceptprobe.search.embeddings import CACHE
 from conceptprobe.search.features import embed_needed
@@ -104,9 +105,9 @@ def load_names(folder: str | os.PathLike[str]) -> FeatureNames:
 
 
 def label_features(
-    index: Index,
+    index: IndexLike,
     words: str | os.PathLike[str] | Sequence[str],
-    scorer: VisionModel,
+    scorer: ModelLike,
     *,
     concepts: ConceptSet | None = None,
     layers: str | Sequence[str] | None = None,
@@ -114,7 +115,7 @@ def label_features(
     k: int | None = None,
     q: float = 0.05,
     seed: int = 0,
-    images: ImageSource | None = None,
+    images: ImagesLike | None = None,
     cache: str | os.PathLike[str] | None = CACHE,
     progress: bool = False,
 ) -> FeatureNames:
@@ -147,7 +148,10 @@ def label_features(
         IndexingError: The index has no vectors, no such layer, or its images are gone.
         ModelError: The scorer has no text encoder.
     """
-    layers = index.layers if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
+    index = as_index(index)
+    scorer = as_model(scorer)
+    images = None if images is None else as_images(images)
+    layers = index.choose_layers(layers)
     k = min(MAX_LIST, index.manifest.k) if k is None else k
     pooling = index.manifest.pooling[0]
     _check(index, layers, templates, k, q)

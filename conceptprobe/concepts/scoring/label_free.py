@@ -18,11 +18,12 @@ from conceptprobe.concepts.looks.descriptors import describe_images
 from conceptprobe.concepts.looks.look_alikes import draw_look_alikes
 from conceptprobe.concepts.looks.predicted import VisualNull
 from conceptprobe.concepts.statistics.coherence import mean_cosine
-from conceptprobe.images import ImageSource
+from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.activations import activations_of
+from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.indexing.source import source_of
-from conceptprobe.models import VisionModel
+from conceptprobe.models import ModelLike, VisionModel, as_model
 from conceptprobe.models.errors import SpecError
 from conceptprobe.models.spec import ModelSpec
 from conceptprobe.search.embeddings import CACHE, embed_images
@@ -37,13 +38,13 @@ WORDS = {
 
 
 def score_without_labels(
-    index: Index,
-    scorer: VisionModel,
+    index: IndexLike,
+    scorer: ModelLike,
     *,
     k: int = 20,
     layers: str | Sequence[str] | None = None,
     pooling: str | None = None,
-    images: ImageSource | None = None,
+    images: ImagesLike | None = None,
     draws: int = 20_000,
     matches: int = 1_000,
     sample: int = SAMPLE,
@@ -84,8 +85,11 @@ def score_without_labels(
         ConceptError: The scorer learned from the same as the index's model, or k, draws or matches is out of range.
         IndexingError: The index has no such layer or pooling, or its images are not to be had.
     """
+    index = as_index(index)
+    scorer = as_model(scorer)
+    images = None if images is None else as_images(images)
     refuse_kin(scorer, index)
-    layers = index.layers if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
+    layers = index.choose_layers(layers)
     pooling = index.manifest.pooling[0] if pooling is None else pooling
     most = min(index.manifest.k, len(index.images) // 2)
     if not 2 <= k <= most:

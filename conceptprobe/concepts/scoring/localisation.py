@@ -11,8 +11,8 @@ from sklearn.linear_model import orthogonal_mp_gram
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.sets.concept_set import ConceptSet
-from conceptprobe.indexing import Index
 from conceptprobe.indexing.activations import chosen_rows, image_vectors
+from conceptprobe.indexing.index import IndexLike, as_index
 
 FEATURES = (1, 2, 4, 8, 16)
 IMAGES = 20_000
@@ -38,11 +38,11 @@ class Localisation:
 
 
 def localise(
-    index: Index,
+    index: IndexLike,
     concepts: ConceptSet,
     *,
     names: Sequence[str] | None = None,
-    layers: Sequence[str] | None = None,
+    layers: str | Sequence[str] | None = None,
     features: Sequence[int] = FEATURES,
     group: str | None = "label",
     images: int = IMAGES,
@@ -64,7 +64,7 @@ def localise(
         index: An index with vectors.
         concepts: Over its images.
         names: Which concepts; by default all.
-        layers: By default all of the index.
+        layers: A name or several; by default all of the index.
         features: Numbers of features.
         group: Column of `Index.images` that the halves are split by; None for images.
         images: At most so many, chosen by the hash of their ids.
@@ -74,6 +74,8 @@ def localise(
         ConceptError: There is no such column, or no concept has enough images in both halves.
         IndexingError: The index was built without vectors.
     """
+    index = as_index(index)
+    chosen_layers = index.choose_layers(layers)
     if group is not None and group not in index.images:
         raise ConceptError(f"no column {group!r} to split by; there are {', '.join(index.images.columns)}, or None")
     rows = chosen_rows(index, images)
@@ -98,7 +100,7 @@ def localise(
     if not any(len(chosen) for chosen in tested.values()):
         raise ConceptError(f"no concept can be probed: {'; '.join(f'{n}: {w}' for n, w in list(left_out.items())[:3])}")
     records: list[dict[str, Any]] = []
-    for layer in index.layers if layers is None else layers:
+    for layer in chosen_layers:
         values_nf = image_vectors(index, layer, rows)
         for split, chosen in tested.items():
             if not len(chosen):

@@ -26,11 +26,12 @@ from conceptprobe.concepts.statistics.enrichment import Enrichment
 from conceptprobe.concepts.statistics.hierarchy import Relations
 from conceptprobe.concepts.statistics.nulls import DRAWS, Null, Nulls, counts_of, draw_null, draw_nulls
 from conceptprobe.display import figures, html
-from conceptprobe.images import ImageSource
+from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.activations import activations_of
+from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.indexing.source import source_of
-from conceptprobe.models import VisionModel
+from conceptprobe.models import ModelLike, as_model
 from conceptprobe.output.tables import load_tables, save_tables
 from conceptprobe.search.embeddings import embed_images
 
@@ -137,7 +138,7 @@ def load_scores(folder: str | os.PathLike[str]) -> FeatureScores:
 
 
 def score_features(
-    index: Index,
+    index: IndexLike,
     concepts: ConceptSet | None = None,
     k: int | None = None,
     *,
@@ -146,8 +147,8 @@ def score_features(
     q: float = 0.05,
     draws: int = DRAWS,
     visual: np.ndarray | str | None = "auto",
-    scorer: VisionModel | None = None,
-    images: ImageSource | None = None,
+    scorer: ModelLike | None = None,
+    images: ImagesLike | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> FeatureScores:
@@ -178,8 +179,11 @@ def score_features(
         ConceptError: The concepts are of other images, or k, q, draws or visual is out of range.
         IndexingError: The index has no such layer or pooling; or its images cannot be read, where there is a scorer.
     """
+    index = as_index(index)
+    scorer = None if scorer is None else as_model(scorer)
+    images = None if images is None else as_images(images)
     concepts = concepts_of(index) if concepts is None else concepts
-    layers = index.layers if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
+    layers = index.choose_layers(layers)
     pooling = index.manifest.pooling[0] if pooling is None else pooling
     k = _length(index, concepts, k)
     if not 0 < q < 1:

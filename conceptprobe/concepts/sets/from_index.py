@@ -14,7 +14,7 @@ from conceptprobe.concepts.sets.captions import nouns
 from conceptprobe.concepts.sets.concept_set import MIN_IMAGES, ConceptSet
 from conceptprobe.concepts.sets.masks import read_masks
 from conceptprobe.concepts.sets.taxonomy import Taxonomy, folders, imagenet, read_taxonomy
-from conceptprobe.indexing import Index
+from conceptprobe.indexing.index import IndexLike, as_index
 
 OWN_TAXONOMY = {"mini:emoji": "columns:subgroup,group"}
 
@@ -45,7 +45,7 @@ class Family:
 
 
 def concepts_of(
-    index: Index | pd.DataFrame,
+    index: IndexLike | pd.DataFrame,
     taxonomy: str | os.PathLike[str] | Taxonomy | None = None,
     *,
     captions: bool | None = None,
@@ -72,6 +72,7 @@ def concepts_of(
     Raises:
         ConceptError: Nothing is known of the images, no concept can be tested, or the taxonomy does not fit.
     """
+    index = index if isinstance(index, pd.DataFrame) else as_index(index)
     images = index if isinstance(index, pd.DataFrame) else index.images
     options = None if taxonomy is None else ("--taxonomy", _option(taxonomy))
     if taxonomy is None and not isinstance(index, pd.DataFrame):

@@ -1,19 +1,14 @@
 """Where an index comes to lie: claimed by one process, replaced only by its like, there only when complete."""
 
-import contextlib
-import glob
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from conceptprobe.indexing.errors import BusyError, IndexingError
+from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.storage.manifest import MARK, NAME, Manifest
+from conceptprobe.output.folder import locked, replace_folder
 
 
 def check_place(out: Path, overwrite: bool) -> None:
@@ -44,7 +39,7 @@ def making(out: Path, manifest: Manifest, *, overwrite: bool) -> Iterator[Path]:
         yield partial
         check_place(out, overwrite)  # or something else may have come there meanwhile
         clear(partial)
-        publish(partial, out)
+        replace_folder(partial, out)
 
 
 def beside(out: Path) -> Path:
@@ -66,34 +61,6 @@ def claimed(out: Path) -> Iterator[Path]:
                 f"{partial} is in the way and no build left it there: move it, or choose another directory"
             )
         yield partial
-
-
-@contextmanager
-def locked(path: Path, busy: str) -> Iterator[None]:
-    """Hold what other processes cannot hold meanwhile, a file beside a path, whose parent is made where there is none.
-
-    Raises:
-        BusyError: Another process holds it; with the message `busy`.
-        IndexingError: The file cannot be made.
-    """
-    file = path.with_name(f"{path.name}.lock")
-    lock = FileLock(file)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise BusyError(busy) from error
-    except OSError as error:
-        raise IndexingError(f"cannot make {file}: {error.strerror}; choose another directory") from error
-    if not file.exists():  # whoever held it removed it between its being opened here and locked
-        lock.release()
-        raise BusyError(busy)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # where a file that is open cannot be removed
-            file.unlink()
-        lock.release()
 
 
 def is_finished(partial: Path, manifest: Manifest) -> bool:
@@ -128,16 +95,6 @@ def clear(partial: Path) -> None:
     (partial / MARK).unlink(missing_ok=True)
 
 
-def publish(partial: Path, out: Path) -> None:
-    """Put a finished index in its place; an older one is removed only when the new one is there."""
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-replaced-", dir=out.parent))
-    if out.exists():
-        out.rename(aside / out.name)
-    partial.rename(out)
-    for old in out.parent.glob(f"{glob.escape(f'.{out.name}')}-replaced-*"):  # a kill may have left another
-        shutil.rmtree(old)
-
-
 def recover(out: Path) -> None:
     """Put an index in its place that was killed there between the old one's going and its coming."""
     if out.exists() or not (beside(out) / NAME).is_file():
@@ -145,4 +102,4 @@ def recover(out: Path) -> None:
     with claimed(out) as partial:
         if not out.exists():
             clear(partial)
-            publish(partial, out)
+            replace_folder(partial, out)

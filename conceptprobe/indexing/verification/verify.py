@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-from conceptprobe.images import ImageSource
+from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing.index import Index
 from conceptprobe.indexing.reducers.topk import TopK
 from conceptprobe.indexing.storage.checkpoint import STATE, load_state
@@ -20,7 +20,7 @@ from conceptprobe.indexing.storage.manifest import Manifest, damaged_files
 from conceptprobe.indexing.storage.rowfile import mapped
 from conceptprobe.indexing.verification.invariants import list_problems, problem, stats_problems, strip_problems
 from conceptprobe.indexing.verification.rerun import ReadArrays, rerun
-from conceptprobe.models import VisionModel
+from conceptprobe.models import ModelLike, as_model
 
 RERUN = 16
 _VALUES = 1 << 22  # of vectors that are read at once
@@ -46,7 +46,7 @@ class Verification:
 
 
 def verify_index(
-    path: str | os.PathLike[str], *, model: VisionModel | None = None, images: ImageSource | None = None,
+    path: str | os.PathLike[str], *, model: ModelLike | None = None, images: ImagesLike | None = None,
     images_again: int = RERUN,
 ) -> Verification:  # fmt: skip
     """Check the hash of every file; that counts, orders, ranges and statistics agree with each other, and lists with
@@ -61,6 +61,8 @@ def verify_index(
     Raises:
         IndexingError: There is no index, or one of another version.
     """
+    model = None if model is None else as_model(model)
+    images = None if images is None else as_images(images)
     path = Path(path).resolve()
     index = Index(path, Manifest.read(path))
     problems = list(_file_problems(index))

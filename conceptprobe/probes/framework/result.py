@@ -58,13 +58,11 @@ class ProbeResult:
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write it as parquet tables, `artifacts.safetensors` and `probe.json`, the last of all."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: np.ascontiguousarray(array) for name, array in self.artifacts.items()}
-        (folder / "artifacts.safetensors").write_bytes(save(arrays))
         tables = {name: getattr(self, name) for name in TABLES}
         own = {name: getattr(self, name) for name in TEXTS}
-        return save_tables(folder, "probe", tables, {**own, **self.about})
+        files = {"artifacts.safetensors": save(arrays)}
+        return save_tables(folder, "probe", tables, {**own, **self.about}, files)
 
 
 TEXTS = ("probe", "question", "caveats", "context")
@@ -75,7 +73,7 @@ def load_probe(folder: str | os.PathLike[str]) -> ProbeResult:
     """Read what `ProbeResult.save` wrote.
 
     Raises:
-        ConceptError: The folder holds no such result, or it is damaged or of another version.
+        OutputError: The folder holds no such result, or it is damaged or of another version.
     """
     tables, about = load_tables(folder, "probe", TABLES, command="conceptprobe probe NAME")
     probe, question, caveats, context = (about.pop(name) for name in TEXTS)

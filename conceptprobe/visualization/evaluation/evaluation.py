@@ -8,10 +8,10 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from conceptprobe.images import ImageSource
-from conceptprobe.indexing.index import Index
+from conceptprobe.images import ImagesLike, ImageSource, as_images
+from conceptprobe.indexing.index import Index, IndexLike, as_index
 from conceptprobe.indexing.source import source_of
-from conceptprobe.models import VisionModel, load_model
+from conceptprobe.models import ModelLike, VisionModel, as_model, load_model
 from conceptprobe.search.embeddings import embed_images
 from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.evaluation.metrics import bootstrap, diversity, exemplar_choice, forced_choice, wilson
@@ -71,11 +71,11 @@ class Evaluation:
 
 def evaluate(
     visualizations: Visualizations,
-    index: Index,
+    index: IndexLike,
     encoder: VisionModel | str | None = None,
     *,
-    model: VisionModel | None = None,
-    images: ImageSource | None = None,
+    model: ModelLike | None = None,
+    images: ImagesLike | None = None,
     tops: int = TOPS,
     controls: int = CONTROLS,
     seed: int = 0,
@@ -98,6 +98,9 @@ def evaluate(
         VisualizeError: No target is a feature; the index is of another model or lacks a layer or pooling; or the
             encoder is the model itself.
     """
+    index = as_index(index)
+    model = None if model is None else as_model(model)
+    images = None if images is None else as_images(images)
     rows = [i for i, record in enumerate(visualizations.records) if record.layer and record.feature is not None]
     if not rows:
         raise VisualizeError("none of the visualizations has one feature as its target, so there is nothing to score")

@@ -52,7 +52,7 @@ def make(
 ) -> tuple[Any, ConceptSet]:
     """An index of one layer with these activations, and concepts."""
     ids = [f"{row:04d}" for row in range(len(values))]
-    index = SimpleNamespace(images=pd.DataFrame({"id": ids, "label": labels}), layers=("layer",))
+    index = SimpleNamespace(images=pd.DataFrame({"id": ids, "label": labels}), choose_layers=lambda layers: ("layer",))
     monkeypatch.setattr(localisation, "image_vectors", lambda _index, _layer, rows: values[rows].astype(np.float32))
     concepts = ConceptSet.from_sets({name: [ids[row] for row in rows] for name, rows in sets.items()}, ids)
     return index, concepts
