@@ -3,9 +3,11 @@
 import bisect
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+import operator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +56,21 @@ class ImageSource:
 
     def __repr__(self) -> str:
         return f"ImageSource({self.spec!r}, {len(self):,} images, columns: {', '.join(self.table.column_names)})"
+
+    def __getitem__(self, key: int | str) -> "SourceImage":
+        """The image at a position, counted from the end where it is negative, or the image of an id.
+
+        Raises:
+            IndexError: There is no such position.
+            UnknownImageError: No image has the id.
+        """
+        row = self.row_of(key) if isinstance(key, str) else operator.index(key)
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"position {row} of {len(self)} images")
+        return SourceImage(self, row % len(self))
+
+    def __iter__(self) -> Iterator["SourceImage"]:
+        return (SourceImage(self, row) for row in range(len(self)))
 
     def load(self, row: int, *, least: int | None = None) -> LoadedImage:
         """Read and decode one image.
@@ -119,3 +136,53 @@ class ImageSource:
                 sha.update(json.dumps(column.slice(start, HASHED_ROWS).to_pylist(), default=str).encode())
         sha.update(self.reader.identity())
         return sha.hexdigest()
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One image of a source with what is known of it; decoded when `image` is asked for.
+
+    Attributes:
+        source: The source.
+        row: Its position in the source.
+    """
+
+    source: ImageSource = field(repr=False)
+    row: int = field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"SourceImage({self.id!r}, label={self.label!r})"
+
+    @property
+    def id(self) -> str:
+        """The id, unique in the source."""
+        return str(self._cell("id"))
+
+    @property
+    def label(self) -> Any:
+        """The label; None where the source knows none."""
+        return self._cell("label")
+
+    @property
+    def caption(self) -> str | None:
+        """The caption; None where the source knows none."""
+        caption: str | None = self._cell("caption")
+        return caption
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags; empty where the source knows none."""
+        return tuple(self._cell("tags") or ())
+
+    @property
+    def image(self) -> Image.Image:
+        """The image in RGB, read and decoded anew at each call.
+
+        Raises:
+            UnreadableImageError: The file is gone or bad; the message is the reason.
+        """
+        return self.source.load(self.row).image
+
+    def _cell(self, column: str) -> Any:
+        table = self.source.table
+        return table[column][self.row].as_py() if column in table.column_names else None
