@@ -19,7 +19,7 @@ SETTINGS = {"steps": 12, "views": 2, "batch": 2, "frames": 4}
 KILLED = """
 import os, signal, sys
 from conceptprobe.models import load_model
-from conceptprobe.visualization import checkpoint
+from conceptprobe.visualization.optimization import checkpoint
 from conceptprobe.visualization.visualize import visualize
 moment, out = sys.argv[1:3]
 checkpoint.STEPS = 1
