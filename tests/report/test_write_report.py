@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from conceptprobe.errors import OutputError
+from conceptprobe.indexing import open_index
 from conceptprobe.report import ReportError, write_report
 from conceptprobe.report.pictures.thumbnails import LARGE_TILE, shrink, write_sheet
 from conceptprobe.report.scripts import write_data
@@ -113,8 +114,10 @@ def test_a_source_that_is_gone_leaves_placeholders_and_a_note(make_index, make_s
 
 def test_an_image_that_vanished_leaves_one_placeholder(make_index, make_source, tmp_path, read_data):
     index = make_index(RANDOM, source=make_source())
-    index.images.loc[1, "id"] = "cat/gone.png"
-    write_report(tmp_path / "report", [index])
+    images = index.images
+    images.loc[1, "id"] = "cat/gone.png"
+    images.to_parquet(index.path / "images.parquet")
+    write_report(tmp_path / "report", [open_index(index.path)])
     (reason,) = read_data(tmp_path / "report", "report")["missing"]["reasons"]
     assert "cat/gone.png" in reason
     ids = read_data(tmp_path / "report", "images/0")["id"]
