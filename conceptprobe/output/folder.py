@@ -115,5 +115,16 @@ def recover(out: Path) -> None:
             return
 
 
+def restore(out: Path) -> None:
+    """`recover` for a reader: nothing is moved where nothing was left aside, or while another process writes.
+
+    Raises:
+        FolderBusyError: Another process is replacing the folder at this moment.
+    """
+    if not out.exists() and _set_aside(out):
+        with locked(out, f"another process is writing {out}: try again when it has ended"):
+            recover(out)
+
+
 def _set_aside(out: Path) -> list[Path]:
     return sorted(out.parent.glob(f"{glob.escape(f'.{out.name}')}-replaced-*"))

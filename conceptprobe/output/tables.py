@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from conceptprobe.errors import OutputError
-from conceptprobe.output.folder import recover, staged
+from conceptprobe.output.folder import restore, staged
 
 SCHEMA_VERSION = 1
 
@@ -67,10 +67,11 @@ def load_tables(
         command: The command that makes it again, for errors.
 
     Raises:
+        FolderBusyError: Another process is replacing the result at this moment.
         OutputError: The folder holds no such result, or it is damaged or of another version.
     """
     folder = Path(folder)
-    recover(folder)
+    restore(folder)
     path = folder / f"{name}.json"
     if not path.is_file():
         raise OutputError(f"{folder} holds no {path.name}: make it with `{command} --out {folder}`")

@@ -110,3 +110,15 @@ def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
         save(tmp_path / "out", 1)
     save(tmp_path / "out", 1)
     assert runs(tmp_path / "out") == {1}
+
+
+def test_a_reader_waits_for_no_writer_and_moves_nothing_below_it(tmp_path: Path) -> None:
+    out = save(tmp_path / "out", 1)
+    aside = tmp_path / ".out-replaced-1"
+    aside.mkdir()
+    out.rename(aside / "out")  # the moment between the two renames of a writer
+    with locked(out, "taken"), pytest.raises(FolderBusyError, match="another process is writing"):
+        runs(out)
+    assert (aside / "out").is_dir()
+    assert runs(out) == {1}  # the writer was killed there
+    assert not aside.exists()
