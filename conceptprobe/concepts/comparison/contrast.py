@@ -116,7 +116,7 @@ def load_contrast(folder: str | os.PathLike[str]) -> Contrast:
     """Read what `Contrast.save` wrote.
 
     Raises:
-        ConceptError: The folder holds no contrast, or a damaged one, or of another version.
+        OutputError: The folder holds no contrast, or a damaged one, or of another version.
     """
     tables, about = load_tables(folder, "contrast", TABLES, command="conceptprobe contrast INDEX_A INDEX_B")
     return Contrast(**tables, settings=about["settings"], caveats=tuple(about["caveats"]))

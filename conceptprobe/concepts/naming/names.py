@@ -98,7 +98,7 @@ def load_names(folder: str | os.PathLike[str]) -> FeatureNames:
     """Read what `FeatureNames.save` wrote.
 
     Raises:
-        ConceptError: The folder holds no names, or damaged ones, or of another version.
+        OutputError: The folder holds no names, or damaged ones, or of another version.
     """
     tables, settings = load_tables(folder, NAME, ("names",), command="conceptprobe label INDEX")
     return FeatureNames(tables["names"], settings)

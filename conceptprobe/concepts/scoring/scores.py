@@ -131,7 +131,7 @@ def load_scores(folder: str | os.PathLike[str]) -> FeatureScores:
     """Read what `FeatureScores.save` wrote.
 
     Raises:
-        ConceptError: The folder holds no scores, or damaged ones, or of another version.
+        OutputError: The folder holds no scores, or damaged ones, or of another version.
     """
     tables, settings = load_tables(folder, NAME, ("features", "curve"), command="conceptprobe score INDEX")
     return FeatureScores(tables["features"], tables["curve"], settings)

@@ -1,4 +1,4 @@
-"""Where an index comes to lie: claimed by one process, replaced only by its like, there only when complete."""
+"""The folder of an index: locked by one process, replaced only by another index, published only when complete."""
 
 import json
 from collections.abc import Iterator
@@ -25,10 +25,11 @@ def check_place(out: Path, overwrite: bool) -> None:
 
 @contextmanager
 def making(out: Path, manifest: Manifest, *, overwrite: bool) -> Iterator[Path]:
-    """The directory beside `out`, claimed for this process, in which to make what the manifest describes. When it is
-    complete, with its manifest, it takes its place at `out`; after an error it stays for the next try.
+    """The folder beside `out`, locked for this process, in which to build the index that a manifest describes. When it
+    is complete, with its manifest, it is renamed to `out`; after an error it stays, and the next build resumes from it.
 
     Raises:
+        FolderBusyError: Another process builds there.
         IndexingError: See `claimed` and `check_place`.
     """
     with claimed(out) as partial:
@@ -43,16 +44,18 @@ def making(out: Path, manifest: Manifest, *, overwrite: bool) -> Iterator[Path]:
 
 
 def beside(out: Path) -> Path:
-    """Where what is to lie at `out` is made."""
+    """The folder in which the index is built that will be renamed to `out`."""
     return out.with_name(f"{out.name}.partial")
 
 
 @contextmanager
 def claimed(out: Path) -> Iterator[Path]:
-    """The directory beside `out`, there or not, for this process alone.
+    """Lock the folder beside `out`, which need not exist, for this process.
 
     Raises:
-        IndexingError: Another process builds there, or the directory is not of a build.
+        FolderBusyError: Another process builds there.
+        IndexingError: The folder was not left by a build.
+        OutputError: The lock file cannot be made.
     """
     partial = beside(out)
     with locked(partial, f"another process is building {out}; wait for it, or choose another directory"):
