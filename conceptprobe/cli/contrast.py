@@ -37,12 +37,15 @@ def contrast(
         raise typer.BadParameter("give --scores once for each index, and without -k, which they have")
     if taxonomy is not None and concepts is not None:
         raise typer.BadParameter("give one of --taxonomy and --concepts")
+    from conceptprobe.concepts.comparison.contrast import NAME
     from conceptprobe.concepts.comparison.contrast import contrast as compare
     from conceptprobe.concepts.scoring.scores import load_scores
     from conceptprobe.concepts.sets.from_index import concepts_of
     from conceptprobe.concepts.sets.user_sets import beside_labels, read_sets
     from conceptprobe.indexing import open_index
+    from conceptprobe.output.tables import check_output
 
+    check_output(out, NAME)
     opened = [open_index(path) for path in indices]
     if len(opened) < 2:
         raise typer.BadParameter("give two or more indices")

@@ -28,11 +28,13 @@ def label(
     as_json: Annotated[bool, typer.Option("--json", help="Print all names as JSON.")] = False,
 ) -> None:
     """Name features by words and concepts, each tested on images that did not choose it."""
-    from conceptprobe.concepts.naming.names import label_features
+    from conceptprobe.concepts.naming.names import NAME, label_features
     from conceptprobe.indexing import open_index
     from conceptprobe.indexing.describe import load_source
     from conceptprobe.models import load_model
+    from conceptprobe.output.tables import check_output
 
+    check_output(out, NAME)
     opened = open_index(index)
     source = None if images is None else load_source(opened.manifest.source, images)
     names = label_features(

@@ -46,8 +46,10 @@ def probe(
     """Test how models behave: what they attend to, what may be hidden or disturbed, which features survive."""
     from conceptprobe.concepts.scoring.scores import load_scores
     from conceptprobe.models import load_model
+    from conceptprobe.output.tables import check_output
     from conceptprobe.probes import PROBES, ProbeError, run_probe
     from conceptprobe.probes.framework.cache import Memory
+    from conceptprobe.probes.framework.result import NAME
     from conceptprobe.probes.framework.settings import make_settings
     from conceptprobe.probes.imagenet_sets import SETS
     from conceptprobe.probes.run import get_probe
@@ -65,6 +67,7 @@ def probe(
         given = {"--scores": scores, "--layer": layer, "--classes": classes, "--class-map": class_map, "--masks": masks}
         if unused := [option for option, value in given.items() if value]:
             raise typer.BadParameter(f"{unused[0]} does not go with {name}, whose classes and images are its own")
+        check_output(out, NAME)
         finish(probe_set(name, model, images, settings, template, n=n or None, seed=seed), out, as_json)
         return
     chosen = list(PROBES) if name == "all" else [get_probe(name).name]
@@ -72,6 +75,7 @@ def probe(
         raise typer.BadParameter("--set goes with one probe, not with all")
     for each in chosen:
         make_settings(PROBES[each], settings)
+        check_output(folder_of(out, name, each), NAME)
     loaded = [load_model(spec) for spec in model]
     verdicts = {found.settings["model"]: found for found in map(load_scores, scores or [])}
     if unknown := sorted(set(verdicts) - {each.spec for each in loaded}):
@@ -90,7 +94,12 @@ def probe(
                 raise
             typer.echo(f"{each}: left out: {error}", err=True)
             continue
-        finish(result, out / each if out is not None and name == "all" else out, as_json)
+        finish(result, folder_of(out, name, each), as_json)
+
+
+def folder_of(out: Path | None, name: str, probe: str) -> Path | None:
+    """The folder of a probe's result: `all` makes one for each."""
+    return out / probe if out is not None and name == "all" else out
 
 
 def finish(result: "ProbeResult", out: Path | None, as_json: bool) -> None:

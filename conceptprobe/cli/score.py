@@ -38,12 +38,14 @@ def score(
     """Say of each feature whether it responds to an object or a concept, and to which."""
     if taxonomy is not None and concepts is not None:
         raise typer.BadParameter("give one of --taxonomy and --concepts")
-    from conceptprobe.concepts.scoring.scores import score_features
+    from conceptprobe.concepts.scoring.scores import NAME, score_features
     from conceptprobe.concepts.sets.from_index import concepts_of
     from conceptprobe.concepts.sets.user_sets import beside_labels, read_sets
     from conceptprobe.indexing import open_index
     from conceptprobe.models import load_model
+    from conceptprobe.output.tables import check_output
 
+    check_output(out, NAME)
     index = open_index(path)
     if concepts is None:
         family = concepts_of(index, taxonomy)

@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 
 from conceptprobe.errors import OutputError
-from conceptprobe.output.folder import restore, staged
+from conceptprobe.output.folder import check_replaceable, restore, staged
 
 SCHEMA_VERSION = 1
+_OTHER = "choose another folder"
 
 
 def save_tables(
@@ -40,10 +41,9 @@ def save_tables(
     known = {f"{name}.json", *(f"{table}.parquet" for table in tables), *files}
 
     def check(out: Path) -> None:
-        foreign = sorted(path.name for path in out.iterdir() if path.name not in known)
-        if foreign or not (out / f"{name}.json").is_file():
-            other = f"such as {foreign[0]}" if foreign else f"without a {name}.json"
-            raise OutputError(f"{out} holds files that are no earlier {name}, {other}: choose another folder")
+        _check_marked(out, name)
+        if foreign := sorted(path.name for path in out.iterdir() if path.name not in known):
+            raise OutputError(f"{out} holds files that are no earlier {name}, such as {foreign[0]}: {_OTHER}")
 
     with staged(folder, check) as partial:
         for table, frame in tables.items():
@@ -53,6 +53,22 @@ def save_tables(
         text = json.dumps({"schema_version": SCHEMA_VERSION, **about}, indent=1, ensure_ascii=False)
         (partial / f"{name}.json").write_text(text, encoding="utf-8")
     return Path(folder)
+
+
+def check_output(folder: str | os.PathLike[str] | None, name: str) -> None:
+    """Refuse, before any work, a folder that a result of this name could not be saved to; None is never refused.
+
+    Raises:
+        OutputError: The folder is a file or a link, or holds something else than such a result.
+    """
+    if folder is not None:
+        check_replaceable(Path(folder), lambda out: _check_marked(out, name))
+
+
+def _check_marked(out: Path, name: str) -> None:
+    if not (out / f"{name}.json").is_file():
+        some = min(path.name for path in out.iterdir())
+        raise OutputError(f"{out} holds files that are no earlier {name}, such as {some}: {_OTHER}")
 
 
 def load_tables(

@@ -49,6 +49,7 @@ ONE_MEANING = (VERDICTS.index("object"), VERDICTS.index("conceptual"))
 TABLES = ("differences", "models", "concepts", "matches")
 
 
+NAME = "contrast"
 HEADS = ("models", "place", "measure", "first", "second", "difference", "95 % low", "95 % high", "p", "q")
 
 
@@ -109,7 +110,7 @@ class Contrast:
         tables = {name: getattr(self, name) for name in TABLES}
         about = {"settings": self.settings, "caveats": self.caveats}
         files = {"summary.txt": f"{self.summary()}\n".encode()}
-        return save_tables(folder, "contrast", tables, about, files)
+        return save_tables(folder, NAME, tables, about, files)
 
 
 def load_contrast(folder: str | os.PathLike[str]) -> Contrast:
@@ -118,7 +119,7 @@ def load_contrast(folder: str | os.PathLike[str]) -> Contrast:
     Raises:
         OutputError: The folder holds no contrast, or a damaged one, or of another version.
     """
-    tables, about = load_tables(folder, "contrast", TABLES, command="conceptprobe contrast INDEX_A INDEX_B")
+    tables, about = load_tables(folder, NAME, TABLES, command="conceptprobe contrast INDEX_A INDEX_B")
     return Contrast(**tables, settings=about["settings"], caveats=tuple(about["caveats"]))
 
 

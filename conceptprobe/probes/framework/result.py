@@ -62,9 +62,10 @@ class ProbeResult:
         tables = {name: getattr(self, name) for name in TABLES}
         own = {name: getattr(self, name) for name in TEXTS}
         files = {"artifacts.safetensors": save(arrays)}
-        return save_tables(folder, "probe", tables, {**own, **self.about}, files)
+        return save_tables(folder, NAME, tables, {**own, **self.about}, files)
 
 
+NAME = "probe"
 TEXTS = ("probe", "question", "caveats", "context")
 TABLES = ("rows", "curves", "differences", "features", "survival")
 
@@ -75,7 +76,7 @@ def load_probe(folder: str | os.PathLike[str]) -> ProbeResult:
     Raises:
         OutputError: The folder holds no such result, or it is damaged or of another version.
     """
-    tables, about = load_tables(folder, "probe", TABLES, command="conceptprobe probe NAME")
+    tables, about = load_tables(folder, NAME, TABLES, command="conceptprobe probe NAME")
     probe, question, caveats, context = (about.pop(name) for name in TEXTS)
     return ProbeResult(
         probe, question, **tables, artifacts=load_file(Path(folder) / "artifacts.safetensors"), about=about,
