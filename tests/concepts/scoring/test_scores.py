@@ -153,9 +153,11 @@ def test_images_that_cannot_be_read_are_said(index: Index, concepts: ConceptSet)
     ("options", "message"),
     [
         ({"k": 41}, "k is 41: it must be from 2 to 40"),
-        ({"k": 1}, "k is 1"),
-        ({"q": 0}, "q is 0: a false discovery rate"),
-        ({"draws": 10}, "draws is 10"),
+        ({"k": 1}, "scores: k is 1: input should be greater than or equal to 2"),
+        ({"k": "20"}, "scores: k is '20': input should be a valid integer"),
+        ({"q": 0}, "scores: q is 0: input should be greater than 0"),
+        ({"draws": 10}, "scores: draws is 10: input should be greater than or equal to 100"),
+        ({"seed": -1}, "scores: seed is -1"),
         ({"visual": "hog"}, "visual is 'hog'"),
         ({"visual": np.zeros((3, 2))}, "visual has shape \\(3, 2\\): it must be finite, with 400 rows"),
     ],
@@ -183,7 +185,7 @@ def test_few_images(tmp_path: Path) -> None:
     ids = IDS[:12]
     index = index_activations(activations()[:12], ids, tmp_path / "few", layer="sae", k=40)
     concepts = ConceptSet.from_sets({"a": ids[:4], "b": ids[4:9]}, ids)
-    with pytest.raises(ConceptError, match="has 12 images: too few"):
+    with pytest.raises(ConceptError, match="has 12 images, too few to choose k"):
         score_features(index, concepts)
     with pytest.raises(ConceptError, match="k is 12: it must be from 2 to 11"):
         score_features(index, concepts, 12)
