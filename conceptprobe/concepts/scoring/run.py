@@ -19,7 +19,7 @@ from rich.progress import track
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.looks.significance import Looks, look_at
-from conceptprobe.concepts.scoring.verdicts import explain, judge, list_faults
+from conceptprobe.concepts.scoring.judging import explain, judge, list_faults
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.statistics.coherence import mean_cosine, monosemanticity, redundancy
 from conceptprobe.concepts.statistics.enrichment import Enrichment

@@ -14,6 +14,14 @@ from scipy.stats import binomtest
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.scoring.run import ScoreSettings, prepare_run
+from conceptprobe.concepts.scoring.verdicts import (
+    EXAMPLE_TITLES,
+    POSITIVE,
+    TESTED,
+    VERDICTS,
+    Verdict,
+    counted_verdicts,
+)
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.concepts.statistics.nulls import DRAWS
@@ -28,8 +36,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "scores"
-POSITIVE = ("object", "conceptual", "polysemantic")
-SHARES = (*POSITIVE, "unresolved", "dead", "untested")
 EXAMPLES = 5
 EXAMPLE_HEADS = ("feature", "concept", "images of it", "LLR", "q", "abstraction")
 
@@ -54,20 +60,20 @@ class FeatureScores:
 
     def __repr__(self) -> str:
         counts = self.frame["verdict"].value_counts()
-        verdicts = ", ".join(f"{counts.get(name, 0)} {name}" for name in (*POSITIVE, "unresolved", "dead"))
+        verdicts = ", ".join(f"{counts.get(name, 0)} {name}" for name in VERDICTS if name != Verdict.UNTESTED)
         return f"FeatureScores({self.settings['model']}, k {self.settings['k']}: {verdicts})"
 
     def __len__(self) -> int:
         return len(self.frame)
 
     def _repr_html_(self) -> str:
-        heads, rows = ["layer", *SHARES], []
+        heads, rows = ["layer", *VERDICTS], []
         for layer, part in self.summary().groupby("layer", sort=False):
             of = part.set_index("verdict")
-            cells = [f"{of['count'][name]:,} ({html.percent(of['share'][name])})" for name in SHARES]
+            cells = [f"{of['count'][name]:,} ({html.percent(of['share'][name])})" for name in VERDICTS]
             rows.append([str(layer), *cells])
         parts = [html.table(heads, rows)]
-        for verdict, words in (("conceptual", "Most conceptual"), ("object", "Most object-like")):
+        for verdict, words in EXAMPLE_TITLES.items():
             best = self.frame[self.frame["verdict"] == verdict].nlargest(EXAMPLES, "llr")
             if len(best):
                 parts += [
@@ -75,7 +81,7 @@ class FeatureScores:
                     html.table(EXAMPLE_HEADS, [example_row(row) for row in best.itertuples()]),
                 ]
         title = f"{self.settings['model']}: scores at k {self.settings['k']}, q ≤ {self.settings['q']:g}"
-        note = "Shares of the first four verdicts are of the tested features, of the last two of all."
+        note = f"Shares of {', '.join(TESTED)} are of the tested features, the others of all features."
         return html.block(title, "".join(parts), [note])
 
     def figure(self, *others: "FeatureScores") -> "Figure":
@@ -91,13 +97,11 @@ class FeatureScores:
         """
         rows = []
         for layer, part in self.frame.groupby("layer", sort=False):
-            tested = part[part["tested"]]
-            counts = {name: (int((tested["verdict"] == name).sum()), len(tested)) for name in (*POSITIVE, "unresolved")}
-            counts["dead"] = int(part["dead"].sum()), len(part)
-            counts["untested"] = int((~part["tested"] & ~part["dead"]).sum()), len(part)
-            for verdict, (count, of) in counts.items():
+            counts, tested = counted_verdicts(part).value_counts(), int(part["tested"].sum())
+            for verdict in VERDICTS:
+                count, of = int(counts.get(verdict, 0)), tested if verdict in TESTED else len(part)
                 low, high = binomtest(count, of).proportion_ci(method="wilson") if of else (np.nan, np.nan)
-                rows.append((layer, verdict, count, of, count / of if of else np.nan, low, high))
+                rows.append((layer, verdict.value, count, of, count / of if of else np.nan, low, high))
         return pd.DataFrame(rows, columns=["layer", "verdict", "count", "of", "share", "low", "high"])
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
