@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import track
-from scipy.stats import binomtest
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.scoring.run import ScoreSettings, prepare_run
@@ -28,6 +27,7 @@ from conceptprobe.concepts.statistics.nulls import DRAWS
 from conceptprobe.display import figures, html
 from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing.index import IndexLike, as_index
+from conceptprobe.intervals import wilson_interval
 from conceptprobe.models import ModelLike, as_model
 from conceptprobe.output.tables import load_tables, save_tables
 from conceptprobe.validation import make_settings
@@ -100,8 +100,8 @@ class FeatureScores:
             counts, tested = counted_verdicts(part).value_counts(), int(part["tested"].sum())
             for verdict in VERDICTS:
                 count, of = int(counts.get(verdict, 0)), tested if verdict in TESTED else len(part)
-                low, high = binomtest(count, of).proportion_ci(method="wilson") if of else (np.nan, np.nan)
-                rows.append((layer, verdict.value, count, of, count / of if of else np.nan, low, high))
+                share = count / of if of else np.nan
+                rows.append((layer, verdict.value, count, of, share, *wilson_interval(share, of)))
         return pd.DataFrame(rows, columns=["layer", "verdict", "count", "of", "share", "low", "high"])
 
     def save(self, folder: str | os.PathLike[str]) -> Path:

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.scoring.scores import FeatureScores, load_scores, score_features
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.errors import OutputError
 from conceptprobe.indexing import Index, IndexingError, index_activations
+from conceptprobe.intervals import wilson_interval
 
 N, LEAVES = 400, 40
 IDS = [f"i{n:03d}" for n in range(N)]
@@ -92,8 +92,8 @@ def test_summary_has_wilson_intervals_of_the_tested(scores: FeatureScores) -> No
         "object": 20, "conceptual": 10, "polysemantic": 0, "unresolved": 10, "dead": 10, "untested": 10,
     }  # fmt: skip
     assert rows["of"].tolist() == [40, 40, 40, 40, 60, 60]
-    low, high = binomtest(20, 40).proportion_ci(method="wilson")
-    assert rows.loc["object", ["share", "low", "high"]].tolist() == [0.5, low, high]
+    assert rows.loc["object", ["share", "low", "high"]].tolist() == [0.5, *wilson_interval(0.5, 40)]
+    assert rows.loc["dead", ["share", "low", "high"]].tolist() == [1 / 6, *wilson_interval(1 / 6, 60)]
 
 
 def test_equal_scores_are_equal_bytes_and_load_again(
