@@ -27,7 +27,7 @@ from numpy.random import Generator
 
 from conceptprobe.concepts.comparison.intervals import Measure, binomial, estimate
 from conceptprobe.concepts.comparison.resampling import SHARE, Plan, random_null, rejudge, sublists
-from conceptprobe.concepts.scoring.verdicts import judge
+from conceptprobe.concepts.scoring.judging import judge
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.statistics.enrichment import Enrichment
 from conceptprobe.concepts.statistics.hierarchy import Relations

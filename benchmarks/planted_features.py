@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from conceptprobe.concepts.scoring.verdicts import judge, list_faults
+from conceptprobe.concepts.scoring.judging import judge, list_faults
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.statistics.hierarchy import Relations
 from conceptprobe.concepts.statistics.nulls import draw_nulls

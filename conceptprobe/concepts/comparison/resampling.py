@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from conceptprobe.concepts.scoring.verdicts import VERDICTS, judge
+from conceptprobe.concepts.scoring.judging import judge
+from conceptprobe.concepts.scoring.verdicts import VERDICTS
 from conceptprobe.concepts.statistics.hierarchy import Relations
 from conceptprobe.concepts.statistics.nulls import Null, draw_null, draw_nulls, lengths_of
 
@@ -145,5 +146,5 @@ def rejudge(
 
 def codes(verdicts: Sequence[str]) -> np.ndarray:
     """Positions in `VERDICTS`, int8 [f]."""
-    position = {name: at for at, name in enumerate(VERDICTS)}
+    position: dict[str, int] = {name: at for at, name in enumerate(VERDICTS)}
     return np.array([position[name] for name in verdicts], np.int8)

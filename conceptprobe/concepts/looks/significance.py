@@ -81,6 +81,7 @@ class Looks:
 def look_at(
     index: Index,
     concepts: ConceptSet,
+    *,
     k: int,
     pooling: str,
     visual: np.ndarray | str | None,

@@ -8,7 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from conceptprobe.concepts.scoring.verdicts import VERDICTS
+from conceptprobe.concepts.scoring.verdicts import (
+    EXAMPLE_TITLES,
+    ONE_CONCEPT,
+    POSITIVE,
+    TESTED,
+    VERDICTS,
+    Verdict,
+    counted_verdicts,
+)
 from conceptprobe.indexing import Index
 from conceptprobe.report.collect.concepts import CONCEPT_CHUNK, ReportConcepts
 from conceptprobe.report.collect.models import CHUNK, ReportModel
@@ -92,10 +100,11 @@ def report_data(
         ],
         "models": [model_data(model, gallery, catalogue, contents.mapped.get(model.number, ())) for model in models],
         "probes": list(contents.probes),
+        "verdicts": verdict_data(),
         "concepts_note": concepts.note,
         "missing": {"reasons": list(contents.missing)},
         "caveats": list(caveats(models, concepts, contents)),
-        "examples": {verdict: examples(catalogue.frame, verdict) for verdict in ("conceptual", "object")},
+        "examples": {verdict: examples(catalogue.frame, verdict) for verdict in EXAMPLE_TITLES},
     }
 
 
@@ -156,13 +165,30 @@ def layer_data(model: ReportModel, layer: str, catalogue: Catalogue, mapped: boo
         "high": {p: number(model.index.high_threshold(layer, p)) for p in model.index.manifest.pooling},
         "dead": int(stats["dead"].sum()),
         "tested": None if scored is None else int(scored["tested"].sum()),
-        "verdicts": None if scored is None else {name: int((scored["verdict"] == name).sum()) for name in VERDICTS},
+        "verdicts": None if scored is None else count_verdicts(scored),
         "median_firing": number(float(stats["firing_rate"].median())),
         "maps": mapped,
     }
 
 
-def examples(frame: pd.DataFrame, verdict: str) -> list[int]:
+def count_verdicts(scores: pd.DataFrame) -> dict[str, int]:
+    """Features of each verdict, as in `FeatureScores.summary`."""
+    counts = counted_verdicts(scores).value_counts()
+    return {verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS}
+
+
+def verdict_data() -> list[Json]:
+    """The verdicts, in their order, and which groups each is in."""
+    return [
+        {
+            "name": verdict, "glyph": verdict.glyph, "marker": verdict.marker, "explanation": verdict.explanation,
+            "positive": verdict in POSITIVE, "one_concept": verdict in ONE_CONCEPT, "tested": verdict in TESTED,
+        }
+        for verdict in VERDICTS
+    ]  # fmt: skip
+
+
+def examples(frame: pd.DataFrame, verdict: Verdict) -> list[int]:
     """The features of a verdict with the largest log-likelihood ratios, no concept twice a model."""
     own = frame[frame["verdict"] == VERDICTS.index(verdict)].sort_values("llr", ascending=False, kind="stable")
     own = own.drop_duplicates(["model", "concept_0"])
@@ -203,7 +229,7 @@ def caveats(models: Sequence[ReportModel], concepts: ReportConcepts, contents: C
         if model.scores is not None:
             settings = model.scores.settings
             q = (
-                "of the features called object, conceptual or polysemantic in a layer, about "
+                f"of the features called {', '.join(POSITIVE[:-1])} or {POSITIVE[-1]} in a layer, about "
                 f"{settings['q']:.0%} are expected to be false discoveries"
             )
             for text in (q, f"whether images only look alike: {settings['looks']}"):

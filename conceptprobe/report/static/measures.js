@@ -5,7 +5,6 @@
   const { format } = app;
   const Z = 1.959964; // 97.5 % quantile of the normal distribution
   const measures = (app.measures = {});
-  measures.VERDICTS = ["object", "conceptual", "polysemantic"];
 
   // Wilson's interval (1927) of a share, 95 %.
   measures.wilson = function (count, of) {
@@ -21,20 +20,19 @@
   const label = (model) => app.report.models[model].label;
   const between = (row, show) => `${show(row.value)} (95 %: ${show(row.low)} to ${show(row.high)})`;
 
-  // Features of a layer with a verdict; as unresolved count those that were tested, as in FeatureScores.summary.
-  measures.count = (layer, verdict) =>
-    verdict === "unresolved" ? layer.tested - measures.VERDICTS.reduce((sum, name) => sum + (layer.verdicts[name] || 0), 0) : layer.verdicts[verdict] || 0;
-
   // Layers of all models, each name once, in the order of the models.
   measures.layerNames = () => [...new Set(app.layers.map((layer) => layer.name))];
   measures.scored = () => app.report.models.flatMap((model, m) => (model.layers.some((layer) => layer.verdicts) ? [m] : []));
+
+  // Features of each verdict in a layer; without scores only the dead ones are known.
+  measures.counts = (layer) => layer.verdicts || { dead: layer.dead };
 
   // A contrast that has all scored models: its intervals are for other images and other features.
   measures.contrastOfAll = (contrasts) => contrasts.find((own) => measures.scored().every((m) => own.models.includes(m))) || null;
 
   // Rows for charts.byLayer: the share of tested features with each verdict.
   measures.verdicts = function (contrast) {
-    const rows = contrast ? ofContrast(contrast, measures.VERDICTS) : ofLayers();
+    const rows = contrast ? ofContrast(contrast, app.POSITIVE) : ofLayers();
     for (const row of rows) {
       row.title = `${label(row.model)}, ${row.place}\n${row.facet}: ${between(row, app.charts.percent)}\nof ${format.count(row.counted)} tested features`;
     }
@@ -51,8 +49,8 @@
     return app.layers
       .filter((layer) => layer.verdicts)
       .flatMap((layer) =>
-        measures.VERDICTS.map((facet) => {
-          const count = measures.count(layer, facet);
+        app.POSITIVE.map((facet) => {
+          const count = layer.verdicts[facet];
           const [low, high] = measures.wilson(count, layer.tested);
           return { model: layer.model, place: layer.name, facet, value: count / layer.tested, low, high, counted: layer.tested };
         }),
@@ -73,7 +71,7 @@
     const values = [];
     for (let g = layer.start; g < layer.start + layer.count; g++) {
       const value = catalogue.number("abstraction", g);
-      if (["object", "conceptual"].includes(catalogue.verdict(g)) && !Number.isNaN(value)) values.push(value);
+      if (app.ONE_CONCEPT.includes(catalogue.verdict(g)) && !Number.isNaN(value)) values.push(value);
     }
     const mean = values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : NaN;
     const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1);
@@ -85,9 +83,8 @@
   // Features that say nothing: dead, and those whose lists cannot be tested; shares of all.
   measures.silent = function () {
     const rows = app.layers.flatMap((layer) => {
-      const untested = layer.tested === null ? null : layer.width - layer.dead - layer.tested;
-      return [["dead", layer.dead], ["cannot be tested", untested]]
-        .filter(([, count]) => count !== null)
+      return Object.entries(measures.counts(layer))
+        .filter(([facet]) => !app.TESTED.includes(facet))
         .map(([facet, count]) => {
           const [low, high] = measures.wilson(count, layer.width);
           const row = { model: layer.model, place: layer.name, facet, value: count / layer.width, low, high, count, counted: layer.width };

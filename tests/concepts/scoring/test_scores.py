@@ -3,13 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.scoring.scores import FeatureScores, load_scores, score_features
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.errors import OutputError
 from conceptprobe.indexing import Index, IndexingError, index_activations
+from conceptprobe.intervals import wilson_interval
 
 N, LEAVES = 400, 40
 IDS = [f"i{n:03d}" for n in range(N)]
@@ -92,8 +92,8 @@ def test_summary_has_wilson_intervals_of_the_tested(scores: FeatureScores) -> No
         "object": 20, "conceptual": 10, "polysemantic": 0, "unresolved": 10, "dead": 10, "untested": 10,
     }  # fmt: skip
     assert rows["of"].tolist() == [40, 40, 40, 40, 60, 60]
-    low, high = binomtest(20, 40).proportion_ci(method="wilson")
-    assert rows.loc["object", ["share", "low", "high"]].tolist() == [0.5, low, high]
+    assert rows.loc["object", ["share", "low", "high"]].tolist() == [0.5, *wilson_interval(0.5, 40)]
+    assert rows.loc["dead", ["share", "low", "high"]].tolist() == [1 / 6, *wilson_interval(1 / 6, 60)]
 
 
 def test_equal_scores_are_equal_bytes_and_load_again(
@@ -153,9 +153,11 @@ def test_images_that_cannot_be_read_are_said(index: Index, concepts: ConceptSet)
     ("options", "message"),
     [
         ({"k": 41}, "k is 41: it must be from 2 to 40"),
-        ({"k": 1}, "k is 1"),
-        ({"q": 0}, "q is 0: a false discovery rate"),
-        ({"draws": 10}, "draws is 10"),
+        ({"k": 1}, "scores: k is 1: input should be greater than or equal to 2"),
+        ({"k": "20"}, "scores: k is '20': input should be a valid integer"),
+        ({"q": 0}, "scores: q is 0: input should be greater than 0"),
+        ({"draws": 10}, "scores: draws is 10: input should be greater than or equal to 100"),
+        ({"seed": -1}, "scores: seed is -1"),
         ({"visual": "hog"}, "visual is 'hog'"),
         ({"visual": np.zeros((3, 2))}, "visual has shape \\(3, 2\\): it must be finite, with 400 rows"),
     ],
@@ -183,7 +185,7 @@ def test_few_images(tmp_path: Path) -> None:
     ids = IDS[:12]
     index = index_activations(activations()[:12], ids, tmp_path / "few", layer="sae", k=40)
     concepts = ConceptSet.from_sets({"a": ids[:4], "b": ids[4:9]}, ids)
-    with pytest.raises(ConceptError, match="has 12 images: too few"):
+    with pytest.raises(ConceptError, match="has 12 images, too few to choose k"):
         score_features(index, concepts)
     with pytest.raises(ConceptError, match="k is 12: it must be from 2 to 11"):
         score_features(index, concepts, 12)
