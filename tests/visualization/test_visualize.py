@@ -327,7 +327,7 @@ def test_an_image_without_a_gradient_is_named() -> None:
         ("module:stages.1:0", {"start": [1, 2]}, VisualizeError, "2 start images for 1 targets"),
         ("module:stages.1:0", {"start": [1]}, VisualizeError, "PIL image, not int"),
         ("module:stages.1:0", {"animate": "gif"}, VisualizeError, "out="),
-        ("module:stages.1:0", {"animate": "avi"}, VisualizeError, "gif or webp"),
+        ("module:stages.1:0", {"animate": "avi"}, VisualizeError, "animate is 'avi': input should be 'gif' or 'webp'"),
     ],
 )
 def test_bad_input_is_refused_before_work_starts(
