@@ -22,13 +22,13 @@ from conceptprobe.visualization.objectives.specific import plain_feature
 from conceptprobe.visualization.optimization.batching import Chunks, default_units
 from conceptprobe.visualization.optimization.checkpoint import Checkpoint
 from conceptprobe.visualization.optimization.engine import Optimised, optimise
-from conceptprobe.visualization.output_folder import CHECKPOINT, claimed
+from conceptprobe.visualization.output_folder import CHECKPOINT, resumed
 from conceptprobe.visualization.progress import Meter
 from conceptprobe.visualization.requests import single_feature
 from conceptprobe.visualization.results.natural import compare, measure
 from conceptprobe.visualization.results.record import Natural, VisualizationRecord
+from conceptprobe.visualization.results.storage import is_saved, write_images
 from conceptprobe.visualization.results.visualizations import (
-    NAME,
     Visualizations,
     join_visualizations,
     load_visualizations,
@@ -75,7 +75,7 @@ class Job:
         chunks = Chunks()
         with ExitStack() as stack:
             if self.out is not None:
-                stack.enter_context(claimed(self.out, self._shared))
+                stack.enter_context(resumed(self.out, self._shared))
                 made = self._finished(units)
             pending = [unit for name, unit in unique.items() if name not in made]
             meter = Meter(len(unique), len(made), self.settings.steps)
@@ -139,19 +139,18 @@ class Job:
         levels = np.rint(optimised.images_nghwc * 255).astype(np.uint8)
         images_nhwc = levels.reshape(-1, *levels.shape[2:])
         activations, natural = self._score(units, images_nhwc)
-        records = [
+        records: Sequence[VisualizationRecord] = [
             self._record(unit, member, optimised.curves_ns[n], optimised.stopped[n], activations[at], natural[at])
             for n, unit in enumerate(units)
             for member in range(members)
             for at in [n * members + member]
         ]
         frames = optimised.frames_ngthwc
-        whole = Visualizations(
-            images_nhwc, tuple(records), None if frames is None else frames.reshape(-1, *frames.shape[2:])
-        )
+        frames = None if frames is None else frames.reshape(-1, *frames.shape[2:])
         _warn(units, optimised)
         if self.out is not None:
-            whole = whole.save(self.out, animate=self.settings.animate)
+            records = write_images(self.out, images_nhwc, records, frames, self.settings.animate)
+        whole = Visualizations(images_nhwc, tuple(records), frames)
         for n, unit in enumerate(units):
             yield unit.name, whole[n * members : (n + 1) * members]
 
@@ -203,7 +202,7 @@ class Job:
     def _finished(self, units: Sequence[Unit]) -> dict[str, Visualizations]:
         """What the folder holds already, by the names of the units."""
         assert self.out is not None
-        if not (self.out / NAME).is_file():
+        if not is_saved(self.out):
             return {}
         there = load_visualizations(self.out)
         places = {(own.target, own.seed, own.restart, own.member): row for row, own in enumerate(there.records)}

@@ -62,8 +62,10 @@ def visualize(
         In the order of `what`, the restarts of each one after the other, and the images of a set likewise.
 
     Raises:
-        VisualizeError: A setting or an objective is not possible, `out` is of other settings or in use, the model has
+        VisualizeError: A setting or an objective is not possible, `out` was made with other settings, the model has
             no gradient, or memory runs out with one unit at once. What was finished before is in `out`.
+        FolderBusyError: Another process visualizes into `out`.
+        OutputError: `out` cannot be made, or holds something else.
         UnknownLayerError: There is no such layer; says which are near.
         IndexingError: `index` is no index.
     """
