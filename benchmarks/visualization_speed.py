@@ -31,6 +31,7 @@ from conceptprobe.visualization.objectives.objectives import feature
 from conceptprobe.visualization.optimization.batching import default_units
 from conceptprobe.visualization.optimization.engine import optimise
 from conceptprobe.visualization.optimization.presets import Preset, get_preset
+from conceptprobe.visualization.settings import choose_settings
 from conceptprobe.visualization.transforms.views import make_views
 
 STEP, FEATURE = 1.15, 1.5
@@ -99,7 +100,7 @@ def freeze(model: VisionModel) -> None:
 
 def ours(case: Case, features: Sequence[int], preset: Preset) -> None:
     objectives = [feature(case.layer, index) for index in features]
-    optimise(case.model, objectives, list(features), preset, size=case.model.image_size)
+    optimise(case.model, objectives, list(features), choose_settings(case.model, preset, size=case.model.image_size))
 
 
 def bare(case: Case, features: int, preset: Preset) -> None:

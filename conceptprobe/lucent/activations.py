@@ -135,7 +135,7 @@ class Lazily(dict[str, Tensor]):
 class LucentObjective:
     """An objective function of Lucent as the engine wants it: one unit, whose images are the batch.
 
-    It has the faces of `BoundObjectives`.
+    It implements `Evaluator`.
     """
 
     def __init__(
@@ -144,6 +144,11 @@ class LucentObjective:
         self._named, self._loss, self._images = named, loss, images
         self._batch, self._views = batch, views
         self.layers: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> int:
+        """Images of the batch."""
+        return self._batch
 
     @property
     def early_layers(self) -> tuple[str, ...]:

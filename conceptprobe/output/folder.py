@@ -2,7 +2,7 @@
 
 One process writes a folder at a time. A process that is killed leaves the old folder or the new one, never a mixture: a
 new folder is written under another name, the old one is moved aside, and `recover` moves it back where a kill came
-between the two renames.
+between the two renames. Long runs that keep what they have finished write into a `resumable` folder instead.
 """
 
 import contextlib
@@ -17,21 +17,27 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from conceptprobe.errors import FolderBusyError, OutputError
+from conceptprobe.output.atomic import TEMPORARY
 
 
 @contextmanager
-def locked(path: Path, busy: str) -> Iterator[None]:
+def locked(path: Path, busy: str, timeout: float = 0.0) -> Iterator[None]:
     """Hold a lock file beside a path; the parent folder is made where there is none.
 
+    Args:
+        path: The file or folder to lock.
+        busy: Message of the error where another process holds the lock.
+        timeout: Seconds to wait for that process.
+
     Raises:
-        FolderBusyError: Another process holds the lock; with the message `busy`.
+        FolderBusyError: Another process holds the lock.
         OutputError: The lock file cannot be made.
     """
     file = path.with_name(f"{path.name}.lock")
     lock = FileLock(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=timeout)
     except Timeout as error:
         raise FolderBusyError(busy) from error
     except OSError as error:
@@ -76,6 +82,31 @@ def staged(out: str | os.PathLike[str], check: Callable[[Path], None]) -> Iterat
             replace_folder(partial, out)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def resumable(folder: Path, check: Callable[[Path], None], busy: str) -> Iterator[None]:
+    """Lock a folder into which a run writes whole files, one after the other. After an error or a kill the files stay,
+    and the next run resumes from them. The folder is made where there is none.
+
+    Args:
+        folder: The path to write; missing, empty, or a folder that `check` accepts.
+        check: Raises an error for a folder that no run left there.
+        busy: Message of the error where another process holds the lock.
+
+    Raises:
+        FolderBusyError: Another process writes to the folder.
+        OutputError: The folder cannot be made.
+    """
+    folder = folder.resolve()
+    with locked(folder, busy):
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make {folder}: {error.strerror}; choose another folder") from error
+        if any(path.suffix != TEMPORARY for path in folder.iterdir()):  # a kill can leave half of the first file
+            check(folder)
+        yield
 
 
 def check_replaceable(out: Path, check: Callable[[Path], None]) -> None:

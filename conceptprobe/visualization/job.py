@@ -22,18 +22,18 @@ from conceptprobe.visualization.objectives.specific import plain_feature
 from conceptprobe.visualization.optimization.batching import Chunks, default_units
 from conceptprobe.visualization.optimization.checkpoint import Checkpoint
 from conceptprobe.visualization.optimization.engine import Optimised, optimise
-from conceptprobe.visualization.optimization.presets import Preset
-from conceptprobe.visualization.output_folder import CHECKPOINT, claimed
+from conceptprobe.visualization.output_folder import CHECKPOINT, resumed
 from conceptprobe.visualization.progress import Meter
 from conceptprobe.visualization.requests import single_feature
 from conceptprobe.visualization.results.natural import compare, measure
 from conceptprobe.visualization.results.record import Natural, VisualizationRecord
+from conceptprobe.visualization.results.storage import is_saved, write_images
 from conceptprobe.visualization.results.visualizations import (
-    NAME,
     Visualizations,
     join_visualizations,
     load_visualizations,
 )
+from conceptprobe.visualization.settings import VisualizationSettings
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,54 +63,47 @@ class Job:
     """
 
     model: VisionModel
-    recipe: Preset
+    settings: VisualizationSettings
     index: Index | None
-    seed: int
-    frames: int
-    animate: str | None
-    compile: bool
     out: Path | None
     start: str | None
 
-    def run(self, units: Sequence[Unit], batch: int | None, progress: bool) -> Visualizations:
+    def run(self, units: Sequence[Unit], progress: bool) -> Visualizations:
         """All units, those that `out` holds already as they are there."""
         made: dict[str, Visualizations] = {}
         unique = {unit.name: unit for unit in units}
         chunks = Chunks()
         with ExitStack() as stack:
             if self.out is not None:
-                stack.enter_context(claimed(self.out, self.settings))
+                stack.enter_context(resumed(self.out, self._shared))
                 made = self._finished(units)
             pending = [unit for name, unit in unique.items() if name not in made]
-            meter = Meter(len(unique), len(made), self.recipe.steps)
+            meter = Meter(len(unique), len(made), self.settings.steps)
             stack.enter_context(meter.shown(progress))
             for group in _alike(pending):
                 images = group[0].objective.images
-                size = batch or default_units(self.model.device, self.recipe.views, images, self.model.image_size)
+                size = self.settings.batch or default_units(
+                    self.model.device, self.settings.views, images, self.model.image_size
+                )
                 for chunk, optimised in chunks.run(group, size, lambda some: self._optimise(some, meter)):
                     made.update(self._keep(chunk, optimised))
                     meter.finish(len(chunk))
         return join_visualizations([made[unit.name] for unit in units])
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """What decides an image beside its objective, and is therefore the same for all of a folder."""
+    def _shared(self) -> dict[str, Any]:
+        """What all images of a folder share: everything that decides an image beside its objective and restart."""
         return {
             "model": self._about_model,
             "preset": self._preset,
-            "steps": self.recipe.steps,
-            "views": self.recipe.views,
-            "size": list(self._size),
-            "seed": self.seed,
-            "frames": self.frames,
-            "animate": self.animate,
+            "steps": self.settings.steps,
+            "views": self.settings.views,
+            "size": list(self.settings.size),
+            "seed": self.settings.seed,
+            "frames": self.settings.frames,
+            "animate": self.settings.animate,
             "index": None if self.index is None else self.index.path.name,
         }
-
-    @property
-    def _size(self) -> tuple[int, int]:
-        assert self.recipe.size is not None
-        return self.recipe.size
 
     @property
     def _about_model(self) -> dict[str, Any]:
@@ -119,24 +112,25 @@ class Job:
 
     @property
     def _preset(self) -> dict[str, Any]:
-        own = self.recipe.describe()
-        return own if self.start is None else {**own, "start": self.start}
+        preset = self.settings.describe_preset()
+        return preset if self.start is None else {**preset, "start": self.start}
 
     def _optimise(self, units: Sequence[Unit], meter: Meter) -> Optimised:
         members = units[0].objective.images
-        seeds = [stream_seed(self.seed, unit.objective.key, unit.restart, m) for unit in units for m in range(members)]
+        seeds = [
+            stream_seed(self.settings.seed, unit.objective.key, unit.restart, m)
+            for unit in units
+            for m in range(members)
+        ]
         starts = [unit.start_chw for unit in units for _ in range(members) if unit.start_chw is not None]
         return optimise(
             self.model,
             [unit.objective for unit in units],
             seeds,
-            self.recipe,
-            size=self._size,
+            self.settings,
             starts=torch.stack(starts) if starts else None,
             checkpoint=None if self.out is None else Checkpoint(self.out / CHECKPOINT, [unit.name for unit in units]),
             on_step=lambda step: meter.step(step, len(units)),
-            frames=self.frames,
-            compile=self.compile,
         )
 
     def _keep(self, units: Sequence[Unit], optimised: Optimised) -> Iterator[tuple[str, Visualizations]]:
@@ -145,19 +139,18 @@ class Job:
         levels = np.rint(optimised.images_nghwc * 255).astype(np.uint8)
         images_nhwc = levels.reshape(-1, *levels.shape[2:])
         activations, natural = self._score(units, images_nhwc)
-        records = [
+        records: Sequence[VisualizationRecord] = [
             self._record(unit, member, optimised.curves_ns[n], optimised.stopped[n], activations[at], natural[at])
             for n, unit in enumerate(units)
             for member in range(members)
             for at in [n * members + member]
         ]
         frames = optimised.frames_ngthwc
-        whole = Visualizations(
-            images_nhwc, tuple(records), None if frames is None else frames.reshape(-1, *frames.shape[2:])
-        )
+        frames = None if frames is None else frames.reshape(-1, *frames.shape[2:])
         _warn(units, optimised)
         if self.out is not None:
-            whole = whole.save(self.out, animate=self.animate)
+            records = write_images(self.out, images_nhwc, records, frames, self.settings.animate)
+        whole = Visualizations(images_nhwc, tuple(records), frames)
         for n, unit in enumerate(units):
             yield unit.name, whole[n * members : (n + 1) * members]
 
@@ -191,13 +184,13 @@ class Job:
             layer=None if own is None else own[0].layer,
             feature=None if own is None else own[0].index,
             pooling=None if own is None else own[1],
-            seed=self.seed,
+            seed=self.settings.seed,
             restart=unit.restart,
             member=member,
             preset=self._preset,
-            steps=self.recipe.steps,
-            views=self.recipe.views,
-            size=self._size,
+            steps=self.settings.steps,
+            views=self.settings.views,
+            size=self.settings.size,
             model=self._about_model,
             activation=float(activation),
             natural=natural,
@@ -209,13 +202,13 @@ class Job:
     def _finished(self, units: Sequence[Unit]) -> dict[str, Visualizations]:
         """What the folder holds already, by the names of the units."""
         assert self.out is not None
-        if not (self.out / NAME).is_file():
+        if not is_saved(self.out):
             return {}
         there = load_visualizations(self.out)
         places = {(own.target, own.seed, own.restart, own.member): row for row, own in enumerate(there.records)}
         found = {}
         for unit in units:
-            keys = [(unit.objective.key, self.seed, unit.restart, m) for m in range(unit.objective.images)]
+            keys = [(unit.objective.key, self.settings.seed, unit.restart, m) for m in range(unit.objective.images)]
             if all(key in places for key in keys):
                 found[unit.name] = there[[places[key] for key in keys]]
         return found

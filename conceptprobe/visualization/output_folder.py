@@ -1,4 +1,4 @@
-"""A folder of visualizations that one process writes, and in which a run that was ended goes on."""
+"""The locked output folder of a visualization; interrupted runs resume from it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,61 +6,53 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from conceptprobe.errors import OutputError
 from conceptprobe.indexing.storage.manifest import entry_differences
 from conceptprobe.output.atomic import replace_file
+from conceptprobe.output.folder import resumable
 from conceptprobe.visualization.errors import VisualizeError
 
-LOCK = "visualize.lock"
 SETTINGS = "visualize.json"
 CHECKPOINT = "checkpoint.safetensors"
 
 
 @contextmanager
-def claimed(out: Path, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Make the folder, or take over one of the same settings, for this process alone. The checkpoint in it is removed
-    when all is done, and stays after an exception.
+def resumed(out: Path, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Lock a new folder, or one of the same settings. The checkpoint in it is removed at the end, and stays after an
+    exception.
 
     Raises:
-        VisualizeError: Another process works there, it was made with other settings, or it holds something else.
+        FolderBusyError: Another process visualizes into the folder.
+        OutputError: The folder cannot be made, or holds something else.
+        VisualizeError: The images of the folder were made with other settings.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VisualizeError(f"cannot make {out}: {error.strerror}; choose another folder") from error
-    strange = sorted(path.name for path in out.iterdir() if path.name != LOCK)
-    if strange and not (out / SETTINGS).is_file():
-        raise VisualizeError(
-            f"{out} holds what no visualize(..., out=...) left there, such as {strange[0]}: choose another folder"
-        )
-    lock = FileLock(out / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise VisualizeError(
-            f"another process is visualizing into {out}; wait for it, or choose another folder"
-        ) from error
-    try:
+    with resumable(out, _check_marked, f"another process is visualizing into {out}: wait, or choose another folder"):
         _check_settings(out, json.loads(json.dumps(settings)))
         yield
         (out / CHECKPOINT).unlink(missing_ok=True)
-    finally:
-        lock.release()
+
+
+def _check_marked(out: Path) -> None:
+    if not (out / SETTINGS).is_file():
+        some = min(path.name for path in out.iterdir())
+        raise OutputError(
+            f"{out} holds files that visualize(..., out=...) did not write, such as {some}: choose another folder"
+        )
 
 
 def _check_settings(out: Path, wanted: dict[str, Any]) -> None:
+    """Write the settings to a new folder, and compare them with those of an earlier run."""
     path = out / SETTINGS
     if not path.is_file():
         replace_file(path, json.dumps(wanted, indent=1, ensure_ascii=False).encode())
         return
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        different = [text for name in wanted for text in entry_differences(name, stored.get(name), wanted[name])]
+    except (ValueError, AttributeError) as error:
         raise VisualizeError(f"{path} is damaged ({error}): choose another folder") from error
-    different = [text for name in wanted for text in entry_differences(name, kept.get(name), wanted[name])]
     if different:
         raise VisualizeError(
-            f"{out} was made with other settings (there / here): {'; '.join(different)}. Choose another folder, or the "
-            "same settings"
+            f"{out} was made with other settings (there / here): {'; '.join(different)}. Choose another folder, or use "
+            "the same settings"
         )

@@ -9,11 +9,12 @@ from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.models import ModelLike, as_model
 from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.job import Job, Unit
-from conceptprobe.visualization.optimization.presets import Preset, get_preset
+from conceptprobe.visualization.optimization.presets import Preset
 from conceptprobe.visualization.parametrizations.start_images import Start, describe_start, load_starts
-from conceptprobe.visualization.requests import What, check_numbers, read_objectives, read_recipe, single_feature
+from conceptprobe.visualization.requests import What, read_objectives, single_feature
 from conceptprobe.visualization.results.natural import check_index
 from conceptprobe.visualization.results.visualizations import Visualizations
+from conceptprobe.visualization.settings import choose_settings
 
 
 def visualize(
@@ -61,8 +62,10 @@ def visualize(
         In the order of `what`, the restarts of each one after the other, and the images of a set likewise.
 
     Raises:
-        VisualizeError: A setting or an objective is not possible, `out` is of other settings or in use, the model has
+        VisualizeError: A setting or an objective is not possible, `out` was made with other settings, the model has
             no gradient, or memory runs out with one unit at once. What was finished before is in `out`.
+        FolderBusyError: Another process visualizes into `out`.
+        OutputError: `out` cannot be made, or holds something else.
         UnknownLayerError: There is no such layer; says which are near.
         IndexingError: `index` is no index.
     """
@@ -70,32 +73,31 @@ def visualize(
     index = None if index is None else as_index(index)
     images = None if images is None else as_images(images)
     objectives = read_objectives(what, model)
-    recipe = read_recipe(get_preset(preset), model, steps=steps, size=size, views=views)
-    check_numbers(restarts=restarts, seed=seed, frames=frames, batch=1 if batch is None else batch)
-    if animate is not None and (animate not in ("gif", "webp") or out is None):
-        raise VisualizeError(f"animate is {animate!r}: choose gif or webp, and a folder to save to (out=...)")
-    if animate is not None and not frames:
-        frames = max(1, recipe.steps // 30)
+    settings = choose_settings(
+        model, preset, size=size, steps=steps, views=views, seed=seed, restarts=restarts, batch=batch, frames=frames,
+        animate=animate, compile=compile,
+    )  # fmt: skip
+    if animate is not None and out is None:
+        raise VisualizeError(f"animate is {animate!r}, but there is no folder to save animations to: give out=FOLDER")
     targets = [single_feature(objective) for objective in objectives]
     if index is not None:
         for own in dict.fromkeys((own[0].layer, own[1]) for own in targets if own is not None):
             check_index(index, model, *own)
-    if start is None and recipe.near is not None:
+    if start is None and settings.preset.near is not None:
         if index is None:
             raise VisualizeError(
-                f"the preset {recipe.name} starts from an image and stays near it: give start=IMAGE, or an index for "
-                "the top image of each feature"
+                f"the preset {settings.preset.name} starts from an image and stays near it: give start=IMAGE, or an "
+                "index for the top image of each feature"
             )
         start = "top"
     starts, about = None, None
     if start is not None:
-        assert recipe.size is not None, recipe
-        starts = load_starts(start, targets, model, recipe.size, index=index, images=images)
+        starts = load_starts(start, targets, model, settings.size, index=index, images=images)
         about = describe_start(start, starts, index)
-    job = Job(model, recipe, index, seed, frames, animate, compile, None if out is None else Path(out), about)
+    job = Job(model, settings, index, None if out is None else Path(out), about)
     units = [
         Unit(objective, restart, None if starts is None else starts[number])
         for number, objective in enumerate(objectives)
-        for restart in range(restarts)
+        for restart in range(settings.restarts)
     ]
-    return job.run(units, batch, progress)
+    return job.run(units, progress)

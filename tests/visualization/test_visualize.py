@@ -1,4 +1,3 @@
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor, nn
 
-from conceptprobe.errors import ConceptProbeError
+from conceptprobe.errors import ConceptProbeError, FolderBusyError, OutputError
 from conceptprobe.feature import FeatureId
 from conceptprobe.images import load_images
 from conceptprobe.indexing import Index, build_index
@@ -236,15 +235,37 @@ def test_a_folder_of_other_settings_is_refused(
 
 def test_a_folder_in_use_and_one_of_something_else_are_refused(model: VisionModel, tmp_path: Path) -> None:
     out = tmp_path / "out"
+    with (
+        FileLock(tmp_path / "out.lock"),
+        pytest.raises(FolderBusyError, match="another process is visualizing"),
+    ):
+        visualize(model, "module:stages.1:0", preset=SHORT, out=out)
+    assert not out.exists()
     out.mkdir()
-    with FileLock(out / "visualize.lock"), pytest.raises(VisualizeError, match="another process is visualizing"):
-        visualize(model, "module:stages.1:0", preset=SHORT, out=out)
     (out / "thesis.tex").write_text("dear")
-    with pytest.raises(VisualizeError, match=r"thesis\.tex"):
+    with pytest.raises(OutputError, match=r"thesis\.tex"):
         visualize(model, "module:stages.1:0", preset=SHORT, out=out)
-    with pytest.raises(VisualizeError, match="cannot make"):
+    with pytest.raises(OutputError, match="cannot make"):
         visualize(model, "module:stages.1:0", preset=SHORT, out=out / "thesis.tex")
-    assert json.loads(json.dumps(sorted(path.name for path in out.iterdir()))) == ["thesis.tex", "visualize.lock"]
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
+def test_a_kill_before_the_first_file_is_complete_leaves_a_folder_that_can_be_used(
+    model: VisionModel, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "visualize.json.tmp").write_text("{")
+    made = visualize(model, "module:stages.1:0", preset=SHORT, out=tmp_path / "out")
+    assert len(made) == len(load_visualizations(tmp_path / "out"))
+
+
+def test_two_links_to_a_folder_are_one_folder(model: VisionModel, tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "scratch")
+    with FileLock(tmp_path / "scratch.lock"), pytest.raises(FolderBusyError):
+        visualize(model, "module:stages.1:0", preset=SHORT, out=tmp_path / "out")
+    visualize(model, "module:stages.1:0", preset=SHORT, out=tmp_path / "out")
+    assert len(load_visualizations(tmp_path / "scratch")) == 1
 
 
 def test_chunks_get_smaller_where_memory_runs_out(
@@ -327,7 +348,7 @@ def test_an_image_without_a_gradient_is_named() -> None:
         ("module:stages.1:0", {"start": [1, 2]}, VisualizeError, "2 start images for 1 targets"),
         ("module:stages.1:0", {"start": [1]}, VisualizeError, "PIL image, not int"),
         ("module:stages.1:0", {"animate": "gif"}, VisualizeError, "out="),
-        ("module:stages.1:0", {"animate": "avi"}, VisualizeError, "gif or webp"),
+        ("module:stages.1:0", {"animate": "avi"}, VisualizeError, "animate is 'avi': input should be 'gif' or 'webp'"),
     ],
 )
 def test_bad_input_is_refused_before_work_starts(

@@ -17,10 +17,12 @@ from conceptprobe.lucent.misc.io import show
 from conceptprobe.lucent.optvis import objectives, param, transform
 from conceptprobe.lucent.optvis.param.device import made_on
 from conceptprobe.models import VisionModel
+from conceptprobe.validation import make_settings
 from conceptprobe.visualization.errors import VisualizeError
-from conceptprobe.visualization.optimization.engine import optimise_bound
+from conceptprobe.visualization.optimization.engine import optimise
 from conceptprobe.visualization.optimization.presets import Preset
 from conceptprobe.visualization.progress import Meter
+from conceptprobe.visualization.settings import VisualizationSettings
 from conceptprobe.visualization.transforms.transforms import Pad, Transform
 from conceptprobe.visualization.transforms.views import make_views
 
@@ -99,8 +101,13 @@ def render_vis(
     named = _named(model, _view_size(model, fixed_image_size, given.size, parts), preprocess)
     if not preprocess and isinstance(model, VisionModel):
         parts = (*parts, transform.Called(_undo(*named.normalization)))
-    preset = _preset(given, parts, max(thresholds), views)
-    shots = _optimise(named, loss, given, preset, own_optimizer, verbose, progress)
+    settings = make_settings(
+        VisualizationSettings,
+        {"preset": _preset(given, parts), "size": given.size, "steps": int(max(thresholds)), "views": views},
+        what="render_vis",
+        error=VisualizeError,
+    )
+    shots = _optimise(named, loss, given, settings, own_optimizer, verbose, progress)
     images = [tensor_to_img_array(shot) for shot in shots]
     if save_image:
         export(shots[-1], image_name)
@@ -112,30 +119,30 @@ def render_vis(
 
 
 def _optimise(
-    named: Named, loss: objectives.Loss, given: Given, preset: Preset, optimizer: GivenOptimizer | None, verbose: bool,
-    progress: bool,
+    named: Named, loss: objectives.Loss, given: Given, settings: VisualizationSettings,
+    optimizer: GivenOptimizer | None, verbose: bool, progress: bool,
 ) -> list[Tensor]:  # fmt: skip
     """The images after each threshold; after Ctrl-C those of the last step too."""
     say = Console(stderr=True).print
     model = named.model
-    bound = LucentObjective(named, loss, lambda: given.images_now, given.batch, preset.views)
+    evaluator = LucentObjective(named, loss, lambda: given.images_now, given.batch, settings.views)
     generators = [transform.generator(model.device) for _ in range(given.batch)]
     seeds = [generator.initial_seed() for generator in generators]
-    first = bound.find_layers(make_views(preset.transforms, given.images_now, generators, 1, model.image_size, 0.0))
+    views_nechw = make_views(settings.preset.transforms, given.images_now, generators, 1, model.image_size, 0.0)
+    first = evaluator.find_layers(views_nechw)
     if verbose:
         say(f"Initial loss: {first:.3f}")
-    meter = Meter(1, 0, preset.steps)
+    meter = Meter(1, 0, settings.steps)
     try:
         with meter.shown(progress):
-            done = optimise_bound(
-                model, bound, given.batch, seeds, preset, size=given.size, on_step=lambda step: meter.step(step, 1),
-                optimizer=optimizer,
-            )  # fmt: skip
+            done = optimise(
+                model, evaluator, seeds, settings, on_step=lambda step: meter.step(step, 1), optimizer=optimizer
+            )
     except KeyboardInterrupt:
         say("Interrupted: the images are those of the last step.")
         return [*given.snapshots, given.images_now.detach()]
     if verbose:
-        say(f"Loss at step {preset.steps}: {-done.curves_ns[0, -1] * given.batch:.3f}")
+        say(f"Loss at step {settings.steps}: {-done.curves_ns[0, -1] * given.batch:.3f}")
     if done.stopped[0] is None:
         return given.snapshots
     say(f"The loss or its gradient was not finite at step {done.stopped[0]}: the images stay as before it.")
@@ -214,7 +221,7 @@ def _undo(mean: Sequence[float], std: Sequence[float]) -> transform.TransformF:
     )
 
 
-def _preset(given: Given, parts: tuple[Transform, ...], steps: int, views: int) -> Preset:
+def _preset(given: Given, parts: tuple[Transform, ...]) -> Preset:
     return Preset(
         name="lucent",
         citation="Swee Kiat Lim et al., Lucent, github.com/greentfrapp/lucent",
@@ -225,8 +232,7 @@ def _preset(given: Given, parts: tuple[Transform, ...], steps: int, views: int) 
         learning_rate=0.05,
         betas=(0.9, 0.999),
         schedule="constant",
-        steps=steps,
-        views=views,
-        size=given.size,
+        steps=512,
+        views=1,
         early=0.0,
     )

@@ -15,7 +15,7 @@ from conceptprobe.report.collect.models import ReportModel
 from conceptprobe.report.errors import ReportError
 from conceptprobe.report.pictures.thumbnails import GRID, SMALL_TILE, shrink, write_sheet
 from conceptprobe.report.scripts import Json, number, plain
-from conceptprobe.visualization.results.contact_sheet import encode_animation
+from conceptprobe.visualization.results.animation import encode_animation
 from conceptprobe.visualization.results.record import VisualizationRecord
 from conceptprobe.visualization.results.visualizations import Visualizations, load_visualizations
 

@@ -17,20 +17,27 @@ Evaluation = Callable[[Mapping[str, Tensor]], Tensor]
 _OPERATORS: dict[Operator, Callable[[Tensor, Tensor], Tensor]] = {"+": torch.add, "-": torch.sub, "*": torch.mul}
 
 
-class Bound(Protocol):
-    """Objectives that are ready to be evaluated; see `BoundObjectives`."""
+class Evaluator(Protocol):
+    """Values of n units, which make g images each, from a model's activations; see `ObjectiveEvaluator`."""
 
     @property
-    def layers(self) -> tuple[str, ...]: ...
+    def images(self) -> int:
+        """Images of a unit, g."""
 
     @property
-    def early_layers(self) -> tuple[str, ...]: ...
+    def layers(self) -> tuple[str, ...]:
+        """The layers to capture."""
 
-    def __call__(self, acts: Mapping[str, Tensor], early: bool = False) -> Tensor: ...
+    @property
+    def early_layers(self) -> tuple[str, ...]:
+        """The layers to capture in the first steps of an optimisation."""
+
+    def __call__(self, acts: Mapping[str, Tensor], early: bool = False) -> Tensor:
+        """Values [n,g,e]."""
 
 
 @dataclass(frozen=True, eq=False)
-class BoundObjectives:
+class ObjectiveEvaluator:
     """n objectives of one model, which make g images each, of which there are e views.
 
     Attributes:
@@ -44,6 +51,11 @@ class BoundObjectives:
     _known: Mapping[str, Layer]
     _groups: tuple["_Group", ...]
     _order_n: Tensor | None  # where each unit's value is among those of the groups; None where it is in its place
+
+    @property
+    def images(self) -> int:
+        """Images of a unit, g."""
+        return self._shape[1]
 
     def __call__(self, acts: Mapping[str, Tensor], early: bool = False) -> Tensor:
         """Values, float32 [n,g,e]. The value of a unit depends on its own images only.
@@ -66,7 +78,7 @@ class BoundObjectives:
         return value_nge if self._order_n is None else value_nge.index_select(0, self._order_n)
 
 
-def bind(model: VisionModel, objectives: Sequence[Objective], views: int) -> BoundObjectives:
+def bind(model: VisionModel, objectives: Sequence[Objective], views: int) -> ObjectiveEvaluator:
     """Make objectives ready to be evaluated together on a model. Images and texts that they name are encoded here.
 
     Args:
@@ -101,7 +113,7 @@ def bind(model: VisionModel, objectives: Sequence[Objective], views: int) -> Bou
     order = [unit for units in units_of.values() for unit in units]
     in_place = order == sorted(order)
     known = {layer.name: layer for layer in model.resolve(names | early_names)}
-    return BoundObjectives(
+    return ObjectiveEvaluator(
         tuple(name for name in known if name in names),
         tuple(name for name in known if name in early_names),
         shape,

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from conceptprobe.models import VisionModel
 from conceptprobe.visualization.errors import VisualizeError
-from conceptprobe.visualization.objectives.binding import Bound, bind
+from conceptprobe.visualization.objectives.binding import Evaluator, bind
 from conceptprobe.visualization.objectives.expressions import Objective
 from conceptprobe.visualization.optimization.checkpoint import Checkpoint
 from conceptprobe.visualization.optimization.model_state import compiled_blocks, frozen
 from conceptprobe.visualization.optimization.optimizers import Mover, Optimizer, moments
-from conceptprobe.visualization.optimization.presets import Preset
+from conceptprobe.visualization.settings import VisualizationSettings
 from conceptprobe.visualization.transforms.views import make_views
 
 
@@ -44,63 +44,48 @@ class Optimised:
 
 
 def optimise(
-    model: VisionModel, objectives: Sequence[Objective], seeds: Sequence[int], preset: Preset, *,
-    size: tuple[int, int], starts: Tensor | None = None, checkpoint: Checkpoint | None = None,
-    on_step: Callable[[int], None] | None = None, frames: int = 0, compile: bool = False,
-) -> Optimised:  # fmt: skip
-    """Optimise the images of some objectives together, each as if it were alone.
+    model: VisionModel,
+    objectives: Sequence[Objective] | Evaluator,
+    seeds: Sequence[int],
+    settings: VisualizationSettings,
+    *,
+    starts: Tensor | None = None,
+    checkpoint: Checkpoint | None = None,
+    on_step: Callable[[int], None] | None = None,
+    optimizer: Mover | None = None,
+) -> Optimised:
+    """Optimise the images of n units together, each as if it were alone.
 
     Args:
-        model: Its weights get no gradient, and it is left as it was, also after an exception.
-        objectives: n units, all of g images.
-        seeds: One an image, n * g: decides its start and its views, whatever else is in the chunk.
-        preset: Its numbers of steps and views are used as they are.
-        size: Rows and columns of the images.
-        starts: Images [n * g,3,h,w] in [0,1] to start from, instead of from noise.
-        checkpoint: Where the state is kept, and taken up from. On the CPU a run that goes on ends with the same bits.
-        on_step: Told how many steps are done.
-        frames: Keep the images of every so many steps; 0 for none.
-        compile: Compile the blocks before the target.
+        model: Its weights get no gradient, and it is restored afterwards, also after an exception.
+        objectives: n objectives of g images each, or what evaluates them.
+        seeds: n * g seeds. The seed of an image decides its start and its views, whatever else is in the chunk.
+        settings: The preset and its numbers; `seed`, `restarts` and `batch` are not used.
+        starts: Images [n * g,3,h,w] in [0,1] to start from, instead of noise.
+        checkpoint: Saves the state now and then. A state that is already there is resumed, on the CPU to the same bits.
+        on_step: Callback that gets the number of finished steps.
+        optimizer: Replaces the preset's optimizer.
 
     Raises:
-        VisualizeError: No gradient reaches the image, or an objective cannot be had from the model.
+        VisualizeError: No gradient reaches the image, or the model does not have what an objective needs.
     """
     with torch.inference_mode(False), torch.enable_grad(), frozen(model.module):
-        bound = bind(model, objectives, preset.views)
-        return optimise_bound(
-            model, bound, objectives[0].images, seeds, preset, size=size, starts=starts, checkpoint=checkpoint,
-            on_step=on_step, frames=frames, compile=compile,
-        )  # fmt: skip
-
-
-def optimise_bound(
-    model: VisionModel, bound: Bound, groups: int, seeds: Sequence[int], preset: Preset, *,
-    size: tuple[int, int], starts: Tensor | None = None, checkpoint: Checkpoint | None = None,
-    on_step: Callable[[int], None] | None = None, frames: int = 0, compile: bool = False,
-    optimizer: Mover | None = None,
-) -> Optimised:  # fmt: skip
-    """The same for objectives that are ready to be evaluated.
-
-    Args:
-        groups: Images of a unit.
-        optimizer: Instead of the preset's.
-    """
-    with torch.inference_mode(False), torch.enable_grad(), frozen(model.module):
-        run = _Run(model, bound, preset, size, groups, frames)
-        if optimizer is not None:
-            run.optimizer = optimizer
+        evaluator = bind(model, objectives, settings.views) if isinstance(objectives, Sequence) else objectives
+        run = _Run(model, evaluator, settings, optimizer)
         state = run.start(seeds, starts)
         stored = None if checkpoint is None else checkpoint.load()
         if stored is not None:
             state.restore(stored)
-        layers = {*bound.layers, *bound.early_layers}
-        compiling: AbstractContextManager[object] = compiled_blocks(model, layers) if compile else nullcontext()
+        layers = {*evaluator.layers, *evaluator.early_layers}
+        compiling: AbstractContextManager[object] = (
+            compiled_blocks(model, layers) if settings.compile else nullcontext()
+        )
         with compiling:
-            while state.step < preset.steps:
+            while state.step < settings.steps:
                 run.advance(state)
                 if on_step is not None:
                     on_step(state.step)
-                if checkpoint is not None and state.step < preset.steps and checkpoint.due(state.step):
+                if checkpoint is not None and state.step < settings.steps and checkpoint.due(state.step):
                     checkpoint.save(state.step, state.tensors())
         return run.finish(state)
 
@@ -147,15 +132,15 @@ class _State:
 
 
 class _Run:
-    """What does not change while a chunk is optimised."""
+    """Everything that stays the same while a chunk is optimised."""
 
     def __init__(
-        self, model: VisionModel, bound: Bound, preset: Preset, size: tuple[int, int], groups: int, frames: int
+        self, model: VisionModel, evaluator: Evaluator, settings: VisualizationSettings, optimizer: Mover | None
     ) -> None:
-        self.model, self.bound, self.preset = model, bound, preset
-        self.size, self.groups, self.frames = size, groups, frames
-        self.optimizer: Mover = Optimizer(
-            preset.optimizer, preset.learning_rate, preset.betas, preset.schedule, preset.steps
+        self.model, self.evaluator, self.settings = model, evaluator, settings
+        self.preset, self.size, self.images = settings.preset, settings.size, evaluator.images
+        self.optimizer: Mover = optimizer or Optimizer(
+            self.preset.optimizer, self.preset.learning_rate, self.preset.betas, self.preset.schedule, settings.steps
         )
         self.near: tuple[str, Tensor, float] | None = None
 
@@ -168,7 +153,7 @@ class _Run:
             starts = starts.to(device, torch.float32)
             params = parametrization.start_from(starts)
             self._stay_near(starts)
-        units = len(seeds) // self.groups
+        units = len(seeds) // self.images
         return _State(
             step=0,
             params=params,
@@ -176,7 +161,7 @@ class _Run:
             moments=moments(params),
             alive_n=torch.ones(units, dtype=torch.bool, device=device),
             stopped_n=torch.full((units,), -1, dtype=torch.int64, device=device),
-            curves_ns=torch.full((units, self.preset.steps), torch.nan, dtype=torch.float32, device=device),
+            curves_ns=torch.full((units, self.settings.steps), torch.nan, dtype=torch.float32, device=device),
             generators=generators,
         )
 
@@ -185,20 +170,20 @@ class _Run:
         step = state.step
         params = state.params.detach().requires_grad_()
         images_nchw = self.preset.parametrization.images(params, self.size)
-        if self.frames and step % self.frames == 0:
+        if self.settings.frames and step % self.settings.frames == 0:
             state.frames.append(_levels(images_nchw).cpu())
         value_n, loss_i = self._look(images_nchw, state.generators, step)
         (gradient,) = torch.autograd.grad(loss_i.sum(), params)
         # A sum is finite only where all that is added is, or nearly so: one pass, and no tensor of its own.
         finite_i = torch.isfinite(loss_i.detach()) & torch.isfinite(gradient.flatten(1).sum(1))
-        finite_n = finite_i.unflatten(0, (-1, self.groups)).all(1)
+        finite_n = finite_i.unflatten(0, (-1, self.images)).all(1)
         state.stopped_n = torch.where(state.alive_n & ~finite_n, step, state.stopped_n)
         state.alive_n = state.alive_n & finite_n
         with torch.no_grad():
             state.curves_ns[:, step] = torch.where(state.alive_n, value_n, torch.nan)
             moved = self.optimizer.move(state.params, gradient, *state.moments, step)
             self.preset.parametrization.project(moved)
-            alive = state.alive_n.repeat_interleave(self.groups).reshape(-1, *[1] * (moved.ndim - 1))
+            alive = state.alive_n.repeat_interleave(self.images).reshape(-1, *[1] * (moved.ndim - 1))
             good = torch.where(alive, state.params, state.good)
             state.params, state.good = torch.where(alive, moved, good), good
         state.step += 1
@@ -207,33 +192,34 @@ class _Run:
     def finish(self, state: _State) -> Optimised:
         images_nchw = self.preset.parametrization.images(state.params, self.size)
         # Nothing has looked at the last step's parameters.
-        finite = torch.isfinite(images_nchw.flatten(1).sum(1)).unflatten(0, (-1, self.groups)).all(1)
+        finite = torch.isfinite(images_nchw.flatten(1).sum(1)).unflatten(0, (-1, self.images)).all(1)
         if not bool(finite.all()):
             before_nchw = self.preset.parametrization.images(state.good, self.size)
             images_nchw = torch.where(
-                finite.repeat_interleave(self.groups)[:, None, None, None], images_nchw, before_nchw
+                finite.repeat_interleave(self.images)[:, None, None, None], images_nchw, before_nchw
             )
-            last = torch.where(state.stopped_n < 0, self.preset.steps, state.stopped_n)
+            last = torch.where(state.stopped_n < 0, self.settings.steps, state.stopped_n)
             state.stopped_n = torch.where(finite, state.stopped_n, last)
         frames = None
-        if self.frames:
+        if self.settings.frames:
             frames_tnhwc = torch.stack([*state.frames, _levels(images_nchw).cpu()])
-            frames = frames_tnhwc.transpose(0, 1).unflatten(0, (-1, self.groups)).numpy()
-        images_nghwc = images_nchw.clamp(0, 1).permute(0, 2, 3, 1).unflatten(0, (-1, self.groups))
+            frames = frames_tnhwc.transpose(0, 1).unflatten(0, (-1, self.images)).numpy()
+        images_nghwc = images_nchw.clamp(0, 1).permute(0, 2, 3, 1).unflatten(0, (-1, self.images))
         stopped = [None if step < 0 else step for step in state.stopped_n.tolist()]
         return Optimised(images_nghwc.cpu().numpy(), state.curves_ns.cpu().numpy(), tuple(stopped), frames)
 
     def _look(self, images_nchw: Tensor, generators: list[torch.Generator], step: int) -> tuple[Tensor, Tensor]:
         """Each unit's value [n], and each image's loss [n * g]."""
-        preset, early = self.preset, step < self.preset.early * self.preset.steps
+        preset, steps = self.preset, self.settings.steps
+        early = step < preset.early * steps
         views_nechw = make_views(
-            preset.transforms, images_nchw, generators, preset.views, self.model.image_size, step / preset.steps
+            preset.transforms, images_nchw, generators, self.settings.views, self.model.image_size, step / steps
         )
-        acts = self._capture(views_nechw.flatten(0, 1), self.bound.early_layers if early else self.bound.layers)
-        value_nge = self.bound(acts, early)
+        acts = self._capture(views_nechw.flatten(0, 1), self.evaluator.early_layers if early else self.evaluator.layers)
+        value_nge = self.evaluator(acts, early)
         if not value_nge.requires_grad:
             raise VisualizeError(
-                f"no gradient of {', '.join(self.bound.layers)} reaches the image in {self.model.spec}: something "
+                f"no gradient of {', '.join(self.evaluator.layers)} reaches the image in {self.model.spec}: something "
                 "before it is not differentiable, or detaches or runs without gradients; choose an earlier layer"
             )
         loss_i = -value_nge.mean(2).flatten()
@@ -258,7 +244,7 @@ class _Run:
     @torch.no_grad()
     def _stay_near(self, starts_nchw: Tensor) -> None:
         if self.preset.near is not None:
-            layer = near_layer(self.model, self.bound.layers, self.preset.near.layer_depth)
+            layer = near_layer(self.model, self.evaluator.layers, self.preset.near.layer_depth)
             self.near = layer, self._clean(starts_nchw, layer), self.preset.near.weight
 
 

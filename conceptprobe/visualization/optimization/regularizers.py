@@ -1,7 +1,7 @@
 """Penalties that keep images smooth or plain. Each gives one number an image, of that image alone."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 GREY = 0.5
 
 
+@runtime_checkable
 class Regularizer(Protocol):
     """A penalty on images or on their views."""
 

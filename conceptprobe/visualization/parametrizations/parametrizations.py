@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ EDGE = 2**-10  # black and white are started from as a quarter of an 8-bit step 
 LUCID = 4.0  # Lucid divides the values by it, so that the sigmoid saturates less
 
 
+@runtime_checkable
 class Parametrization(Protocol):
     """A way from parameters to images."""
 

@@ -1,6 +1,5 @@
-"""Visualizations drawn for people: contact sheets with captions, and animations."""
+"""Visualizations drawn for people: contact sheets with captions."""
 
-import io
 import math
 from collections.abc import Sequence
 
@@ -16,9 +15,6 @@ TILE = 160
 GAP = 12
 LINE = 15
 INK, PALE, PAPER = (25, 25, 25), (110, 110, 110), (255, 255, 255)
-SECONDS = {"gif": 4.0, "webp": 4.0}
-"""How long each kind of animation runs."""
-REST = 1.0  # seconds on the finished image
 
 
 def draw_contact_sheet(
@@ -96,23 +92,6 @@ def fit(image: Image.Image, side: int) -> Image.Image:
     square = Image.new("RGB", (side, side), PAPER)
     square.paste(scaled, ((side - size[0]) // 2, (side - size[1]) // 2))
     return square
-
-
-def encode_animation(frames_thwc: np.ndarray, kind: str) -> bytes:
-    """An endless animation of an image on its way, that rests on the finished one.
-
-    Args:
-        frames_thwc: uint8 [t,h,w,3].
-        kind: `gif` or `webp`.
-    """
-    frames = [Image.fromarray(frame) for frame in frames_thwc]
-    step = max(20, round(1000 * SECONDS[kind] / len(frames) / 10) * 10)  # GIF counts in hundredths of a second
-    lasting = [step] * (len(frames) - 1) + [step + round(1000 * REST)]
-    out = io.BytesIO()
-    # Pillow joins equal frames of a GIF itself; WebP at this quality is a tenth of the lossless size.
-    options = {"quality": 85} if kind == "webp" else {}
-    frames[0].save(out, kind, save_all=True, append_images=frames[1:], duration=lasting, loop=0, **options)
-    return out.getvalue()
 
 
 def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

@@ -57,9 +57,9 @@ def measure(model: VisionModel, images_nhwc: np.ndarray, objectives: Sequence[Ob
     assert len(images_nhwc) == len(objectives) * members, (len(images_nhwc), len(objectives), members)
     values, step = [], max(1, BATCH // members)
     for start in range(0, len(objectives), step):
-        bound = bind(model, objectives[start : start + step], 1)
+        evaluator = bind(model, objectives[start : start + step], 1)
         pixels = clean_pixels(images_nhwc[start * members : (start + step) * members], model.image_size)
-        value_nge = bound(model.capture(pixels, bound.layers))
+        value_nge = evaluator(model.capture(pixels, evaluator.layers))
         values.append(value_nge.reshape(-1).double().cpu().numpy())
     return np.concatenate(values)
 

@@ -2,19 +2,27 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from conceptprobe.validation import first_fault
 from conceptprobe.visualization.errors import VisualizeError
 
 SCHEMA_VERSION = 1
 OBJECTIVES = "objectives"
 LONGEST_NAME = 60
 
+_STORED = ConfigDict(extra="forbid")
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""JSON has no NaN and no infinity: both are stored as null, and read as NaN."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=_STORED)
 class Natural:
     """How the activation of a visualization lies among those of the natural images of an index.
 
@@ -32,15 +40,15 @@ class Natural:
 
     index: str
     images: int
-    maximum: float
-    quantile: float
+    maximum: Number
+    quantile: Number
     how: str
-    z: float
+    z: Number
     rank: int | None
     of: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STORED)
 class VisualizationRecord:
     """What is known of one visualization.
 
@@ -72,9 +80,9 @@ class VisualizationRecord:
     views: int
     size: tuple[int, int]
     model: Mapping[str, Any]
-    activation: float
+    activation: Number
     natural: Natural | None
-    curve: tuple[float, ...]
+    curve: tuple[Number, ...]
     stopped: int | None
     versions: Mapping[str, str]
     file: str | None = None
@@ -105,27 +113,14 @@ class VisualizationRecord:
         Raises:
             VisualizeError: It is of another schema version, or entries are missing or unknown.
         """
-        if not isinstance(stored, Mapping) or stored.get("schema_version") != SCHEMA_VERSION:
-            version = stored.get("schema_version") if isinstance(stored, Mapping) else None
+        version = stored.get("schema_version") if isinstance(stored, Mapping) else None
+        if version != SCHEMA_VERSION:
             raise VisualizeError(f"the record has schema version {version}, this conceptprobe reads {SCHEMA_VERSION}")
         values = {name: value for name, value in stored.items() if name != "schema_version"}
-        _check_names(values, cls, "the record")
-        natural = values["natural"]
-        if natural is not None:
-            _check_names(natural, Natural, "natural")
-            natural = Natural(**{**natural, "quantile": _float(natural["quantile"]), "z": _float(natural["z"])})
         try:
-            return cls(
-                **{
-                    **values,
-                    "natural": natural,
-                    "size": (int(values["size"][0]), int(values["size"][1])),
-                    "activation": _float(values["activation"]),
-                    "curve": tuple(_float(value) for value in values["curve"]),
-                }
-            )
-        except (TypeError, ValueError, IndexError) as error:
-            raise VisualizeError(f"the record has an entry of another type ({error})") from error
+            return TypeAdapter(cls).validate_python(values)
+        except ValidationError as invalid:
+            raise VisualizeError(f"the record is damaged: {first_fault(invalid)}") from invalid
 
 
 def file_stem(record: VisualizationRecord) -> str:
@@ -160,15 +155,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     return value
-
-
-def _float(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _check_names(values: Any, of: type, what: str) -> None:
-    names = {field.name for field in fields(of)}
-    if not isinstance(values, Mapping) or set(values) != names:
-        given = set(values) if isinstance(values, Mapping) else set()
-        wrong = [f"lacks {name}" for name in sorted(names - given)] + [f"has {n}" for n in sorted(given - names)]
-        raise VisualizeError(f"{what} {', '.join(wrong[:3]) or 'is not a table'}")

@@ -1,35 +1,30 @@
 """Visualizations: images with their records, and the folder that keeps them."""
 
-import io
-import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from PIL import Image
 
 from conceptprobe.display import figures, html
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing.index import Index
+from conceptprobe.output.folder import locked
 from conceptprobe.visualization.errors import VisualizeError
-from conceptprobe.visualization.results.contact_sheet import SECONDS, caption, draw_contact_sheet, encode_animation
-from conceptprobe.visualization.results.record import SCHEMA_VERSION, VisualizationRecord, file_stem
+from conceptprobe.visualization.results.animation import KINDS
+from conceptprobe.visualization.results.contact_sheet import caption, draw_contact_sheet
+from conceptprobe.visualization.results.record import VisualizationRecord
+from conceptprobe.visualization.results.storage import png_bytes, read_images, write_images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAME = "visualizations.json"
-LOCK = "visualizations.lock"
-COMMON = ("model", "preset", "steps", "views", "size")
-
-
 MOST_SHOWN = 24
+WAIT = 60.0  # seconds that a save waits for another process which saves to the same folder
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,7 +38,7 @@ class Visualization:
         return f"Visualization({self.image.width} x {self.image.height}, {self.record!r})"
 
     def _repr_png_(self) -> bytes:
-        return _png(np.asarray(self.image))
+        return png_bytes(np.asarray(self.image))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -115,47 +110,30 @@ class Visualizations:
         quantile, how, z, rank, of, exceeds, stopped, file. What only an index tells is missing without one."""
         return pd.DataFrame([_row(record) for record in self.records])
 
-    def save(self, out: str | os.PathLike[str], *, animate: str | None = None) -> "Visualizations":
-        """Write `<layer>/<feature>.png` and `.json` for each image, and what they have in common to
-        `visualizations.json`. A folder that holds others already gets these added; those of the same target and seed
-        are replaced. Each file is there whole or not at all, and an image is listed once its files are there.
+    def save(self, folder: str | os.PathLike[str], *, animate: str | None = None) -> Path:
+        """Write `<layer>/<feature>.png` and `.json` for each image, and `visualizations.json`, which says what they
+        have in common. They are added to the images that a folder holds already; those of the same target and seed are
+        replaced. A kill leaves each file as a whole or not at all.
 
         Args:
-            out: The folder; made where it is not there.
-            animate: `gif` or `webp`, where frames were kept: also write them beside the PNG.
-
-        Returns:
-            The same, with the names of the files in the records.
+            folder: The folder; it is made where there is none.
+            animate: `gif` or `webp` also writes the frames as animations.
 
         Raises:
+            FolderBusyError: Another process writes to the folder, and still does after a minute.
+            OutputError: The folder cannot be written.
             VisualizeError: The folder holds visualizations of another model, preset, number of steps or views, or
                 size; or `animate` is unknown, or there are no frames.
         """
-        if animate is not None and (animate not in SECONDS or self.frames_nthwc is None):
-            unknown = f"animate is {animate!r}: use {' or '.join(SECONDS)}"
-            missing = "there are no frames to animate: visualize with frames=N"
-            raise VisualizeError(unknown if animate not in SECONDS else missing)
-        folder = Path(out)
-        common = _common(self.records)
-        if self.records:
-            check_folder(folder, common)
-        folder.mkdir(parents=True, exist_ok=True)
-        records = []
-        for row, record in enumerate(self.records):
-            stem = file_stem(record)
-            (folder / stem).parent.mkdir(parents=True, exist_ok=True)
-            animation = None
-            if animate is not None and self.frames_nthwc is not None:
-                animation = f"{stem}.{animate}"
-                _write(folder / animation, encode_animation(self.frames_nthwc[row], animate))
-            records.append(replace(record, file=f"{stem}.png", animation=animation))
-            _write(folder / f"{stem}.png", _png(self.images_nhwc[row]))
-            _write(folder / f"{stem}.json", _json(records[-1].as_dict()))
-        with FileLock(folder / LOCK):
-            listed = _read_list(folder)["files"] if (folder / NAME).is_file() else []
-            files = list(dict.fromkeys([*listed, *(f"{file_stem(record)}.json" for record in records)]))
-            _write(folder / NAME, _json({"schema_version": SCHEMA_VERSION, "common": common, "files": files}))
-        return replace(self, records=tuple(records))
+        if animate is not None and animate not in KINDS:
+            raise VisualizeError(f"animate is {animate!r}: choose {' or '.join(KINDS)}")
+        if animate is not None and self.frames_nthwc is None:
+            raise VisualizeError("there are no frames to animate: visualize with frames=N")
+        path = Path(folder)
+        busy = f"another process is writing {path}: wait for it, or choose another folder"
+        with locked(path.resolve(), busy, timeout=WAIT):
+            write_images(path, self.images_nhwc, self.records, self.frames_nthwc, animate)
+        return path
 
     def _repr_html_(self) -> str:
         tiles = []
@@ -200,77 +178,15 @@ def join_visualizations(parts: Sequence[Visualizations]) -> Visualizations:
     )
 
 
-def load_visualizations(path: str | os.PathLike[str]) -> Visualizations:
-    """Read what `Visualizations.save` wrote, in the order in which it was first written; frames stay on the disk.
+def load_visualizations(folder: str | os.PathLike[str]) -> Visualizations:
+    """Read the images that `Visualizations.save` wrote, in the order in which they were first written; frames stay on
+    the disk.
 
     Raises:
-        VisualizeError: The folder holds no visualizations, or of another version, or files are missing or damaged.
+        VisualizeError: The folder holds no visualizations, or those of another version; or a file is missing or
+            damaged.
     """
-    folder = Path(path)
-    files = _read_list(folder)["files"]
-    images, records = [], []
-    for name in files:
-        try:
-            stored = json.loads((folder / name).read_text(encoding="utf-8"))
-            record = VisualizationRecord.from_dict(stored)
-            with Image.open(folder / str(record.file)) as opened:
-                pixels = np.asarray(opened.convert("RGB"))
-        except VisualizeError as error:
-            raise VisualizeError(f"{folder / name}: {error}; visualize again") from error
-        except (OSError, ValueError, SyntaxError) as error:
-            raise VisualizeError(
-                f"{folder / name} or its PNG is missing or damaged ({error}): visualize its target again into {folder}"
-            ) from error
-        if pixels.shape[:2] != record.size:
-            raise VisualizeError(f"{folder / str(record.file)} is {pixels.shape[:2]}, its record says {record.size}")
-        images.append(pixels)
-        records.append(record)
-    return Visualizations(np.stack(images) if images else np.empty((0, 1, 1, 3), np.uint8), tuple(records))
-
-
-def check_folder(out: str | os.PathLike[str], common: Mapping[str, Any]) -> None:
-    """Refuse a folder that holds visualizations made otherwise.
-
-    Args:
-        common: model, preset, steps, views and size of those that are to come.
-
-    Raises:
-        VisualizeError: Its own differ; says in what.
-    """
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise VisualizeError(f"{folder} is a file: choose a folder")
-    if not (folder / NAME).is_file():
-        return
-    kept, wanted = _read_list(folder)["common"], json.loads(_json(common))
-    wrong = [name for name in COMMON if kept and kept.get(name) != wanted.get(name)]
-    if wrong:
-        shown = "; ".join(f"{name} {_short(kept.get(name))} there, {_short(wanted.get(name))} here" for name in wrong)
-        raise VisualizeError(f"{folder} holds visualizations made otherwise ({shown}): choose another folder")
-
-
-def _common(records: Sequence[VisualizationRecord]) -> dict[str, Any]:
-    if not records:
-        return {}
-    every = [{name: value for name, value in record.as_dict().items() if name in COMMON} for record in records]
-    wrong = [name for name in COMMON if any(own[name] != every[0][name] for own in every)]
-    if wrong:
-        raise VisualizeError(f"one folder holds images of the same {', '.join(wrong)}: save these into several")
-    return every[0]
-
-
-def _read_list(folder: Path) -> dict[str, Any]:
-    path = folder / NAME
-    if not path.is_file():
-        raise VisualizeError(f"{folder} holds no {NAME}: make one with `conceptprobe visualize --out {folder}`")
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        version, _, _ = stored["schema_version"], stored["common"], [name + "" for name in stored["files"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise VisualizeError(f"{path} is damaged ({type(error).__name__}): visualize into another folder") from error
-    if version != SCHEMA_VERSION:
-        raise VisualizeError(f"{path} has schema version {version}, this conceptprobe reads {SCHEMA_VERSION}")
-    return dict(stored)
+    return Visualizations(*read_images(Path(folder)))
 
 
 def _row(record: VisualizationRecord) -> dict[str, Any]:
@@ -282,27 +198,3 @@ def _row(record: VisualizationRecord) -> dict[str, Any]:
         **{name: natural.get(name) for name in ("quantile", "how", "z", "rank", "of")},
         **{name: getattr(record, name) for name in ("exceeds", "stopped", "file")},
     }
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Mapping):
-        value = value.get("spec") or value.get("name")
-    return json.dumps(value)
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode()
-
-
-def _png(pixels_hwc: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels_hwc).save(out, "PNG")
-    return out.getvalue()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """All of a file or nothing of it."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
-        file.write(data)
-    Path(file.name).chmod(0o644)
-    os.replace(file.name, path)

@@ -16,6 +16,7 @@ from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.transforms.affine import Affine, Size, about, pick
 
 
+@runtime_checkable
 class Transform(Protocol):
     """What is done to a view. `numbers` is how many uniform random numbers in [0,1) a view of it takes."""
 

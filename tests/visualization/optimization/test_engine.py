@@ -19,6 +19,7 @@ from conceptprobe.visualization.optimization.optimizers import Optimizer, moment
 from conceptprobe.visualization.optimization.presets import Near, Preset, get_preset
 from conceptprobe.visualization.optimization.regularizers import L2, TotalVariation
 from conceptprobe.visualization.parametrizations.parametrizations import Fourier, Phase, Pixels
+from conceptprobe.visualization.settings import VisualizationSettings, choose_settings
 
 PLAIN = replace(get_preset("fourier"), transforms=(), views=1, early=0.0)
 SHORT = replace(get_preset("fourier"), steps=6, views=2)
@@ -74,7 +75,12 @@ def some(layer: str, features: Sequence[int], **options: Any) -> list[Objective]
 def run(model: VisionModel, objectives: Sequence[Objective], preset: Preset = SHORT, **options: Any) -> Optimised:
     """With a seed of each objective's own."""
     seeds = [sum(objective.key.encode()) + member for objective in objectives for member in range(objective.images)]
-    return optimise(model, objectives, seeds, preset, **{"size": model.image_size, **options})
+    chosen = {name: options.pop(name) for name in ("size", "frames", "compile") if name in options}
+    return optimise(model, objectives, seeds, settings(model, preset, **chosen), **options)
+
+
+def settings(model: VisionModel, preset: Preset, **options: Any) -> VisualizationSettings:
+    return choose_settings(model, preset, **{"size": model.image_size, **options})
 
 
 def weights_of(model: VisionModel) -> Tensor:
@@ -211,7 +217,7 @@ def test_the_same_seed_gives_the_same_bits_and_leaves_the_global_state_alone() -
     assert (np.random.get_state()[1] == numpy_before).all()
     assert first.images_nghwc.tobytes() == again.images_nghwc.tobytes()
     assert first.curves_ns.tobytes() == again.curves_ns.tobytes()
-    other = optimise(model, objectives, [7, 8, 9], SHORT, size=(32, 32))
+    other = optimise(model, objectives, [7, 8, 9], settings(model, SHORT))
     assert not np.allclose(first.images_nghwc, other.images_nghwc)
 
 
@@ -259,7 +265,7 @@ def test_nothing_after_the_target_runs_and_the_gradient_is_the_whole_one() -> No
     whole = run(model, [objective + 0 * feature("module:blocks.1", 0) for objective in objectives], replace(SHORT))
     seeds = [sum((objective + 0 * feature("module:blocks.1", 0)).key.encode()) for objective in objectives]
     model.module.blocks[1] = Poison()
-    truncated = optimise(model, objectives, seeds, SHORT, size=model.image_size)
+    truncated = optimise(model, objectives, seeds, settings(model, SHORT))
     np.testing.assert_allclose(truncated.images_nghwc, whole.images_nghwc, atol=1e-5)
     pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     gradients = []

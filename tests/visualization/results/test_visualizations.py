@@ -4,26 +4,30 @@ import io
 import json
 import math
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from conceptprobe.errors import FolderBusyError
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index
 from conceptprobe.models import load_model
 from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.results import visualizations as module
-from conceptprobe.visualization.results.contact_sheet import caption, encode_animation
+from conceptprobe.visualization.results.animation import encode_animation
+from conceptprobe.visualization.results.contact_sheet import caption
 from conceptprobe.visualization.results.record import Natural, VisualizationRecord, file_stem
+from conceptprobe.visualization.results.storage import check_folder
 from conceptprobe.visualization.results.visualizations import (
     Visualizations,
-    check_folder,
     join_visualizations,
     load_visualizations,
 )
@@ -78,11 +82,11 @@ def test_what_is_not_finite_becomes_null() -> None:
     ("change", "message"),
     [
         ({"schema_version": 9}, "schema version 9"),
-        ({"target": ...}, "lacks target"),
-        ({"colour": 1}, "has colour"),
-        ({"natural": {"z": 1}}, "natural lacks how"),
-        ({"size": None}, "another type"),
-        ({"curve": ["x"]}, "another type"),
+        ({"target": ...}, "target is missing"),
+        ({"colour": 1}, "colour is 1: unexpected keyword argument"),
+        ({"natural": {"z": 1}}, "natural.index is missing"),
+        ({"size": None}, "size is None: input should be a valid tuple"),
+        ({"curve": ["x"]}, "curve.0 is 'x': input should be a valid number"),
     ],
 )
 def test_a_wrong_record_is_refused(change: dict[str, Any], message: str) -> None:
@@ -110,15 +114,15 @@ def test_file_names() -> None:
 
 def test_saves_and_loads(tmp_path: Path) -> None:
     made = some(3)
-    saved = made.save(tmp_path / "out")
+    assert made.save(tmp_path / "out") == tmp_path / "out"
     assert files(tmp_path / "out") == [
         f"{LAYER}/0.json", f"{LAYER}/0.png", f"{LAYER}/1.json", f"{LAYER}/1.png", f"{LAYER}/2.json", f"{LAYER}/2.png",
-        "visualizations.json", "visualizations.lock",
+        "visualizations.json",
     ]  # fmt: skip
-    assert [record.file for record in saved.records] == [f"{LAYER}/{i}.png" for i in range(3)]
     loaded = load_visualizations(tmp_path / "out")
     assert np.array_equal(loaded.images_nhwc, made.images_nhwc)
-    assert loaded.records == saved.records
+    assert loaded.records == tuple(replace(record, file=f"{LAYER}/{i}.png") for i, record in enumerate(made.records))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
     about = json.loads((tmp_path / "out" / "visualizations.json").read_text())
     assert about["common"] == {
         "model": RECORD.model, "preset": RECORD.preset, "steps": 3, "views": 2, "size": [20, 24],
@@ -147,7 +151,7 @@ def test_a_folder_holds_images_made_alike(tmp_path: Path) -> None:
         some(1, steps=9).save(tmp_path)
     with pytest.raises(VisualizeError, match=r'model "mini:clip" there, "other" here'):
         some(1, model={"spec": "other", "fingerprint": ""}).save(tmp_path)
-    with pytest.raises(VisualizeError, match="the same views"):
+    with pytest.raises(VisualizeError, match="the images differ in views"):
         join_visualizations([some(1), some(1, views=5)]).save(tmp_path / "both")
     assert not (tmp_path / "both").exists()
     (tmp_path / "file").write_text("")
@@ -157,7 +161,7 @@ def test_a_folder_holds_images_made_alike(tmp_path: Path) -> None:
 
 
 def test_a_kill_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = some(2).save(tmp_path)
+    first = load_visualizations(some(2).save(tmp_path))
     replaced = 0
 
     def dies(source: str, target: Path) -> None:
@@ -168,7 +172,7 @@ def test_a_kill_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Monkey
         move(source, target)
 
     move = os.replace
-    monkeypatch.setattr(module.os, "replace", dies)
+    monkeypatch.setattr(os, "replace", dies)
     with pytest.raises(KeyboardInterrupt):
         some(5)[2:].save(tmp_path)
     monkeypatch.undo()
@@ -176,6 +180,19 @@ def test_a_kill_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Monkey
     assert loaded.records == first.records
     some(5)[2:].save(tmp_path)
     assert len(load_visualizations(tmp_path)) == 5
+
+
+def test_a_save_waits_for_another_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = FileLock(tmp_path / "out.lock", thread_local=False)
+    lock.acquire()
+    monkeypatch.setattr(module, "WAIT", 0.1)
+    with pytest.raises(FolderBusyError, match="another process is writing"):
+        some(1).save(tmp_path / "out")
+    monkeypatch.setattr(module, "WAIT", 60.0)
+    release = threading.Timer(0.3, lock.release, [True])
+    release.start()
+    assert len(load_visualizations(some(1).save(tmp_path / "out"))) == 1
+    release.join()
 
 
 def test_damage_is_said(tmp_path: Path) -> None:
@@ -189,10 +206,10 @@ def test_damage_is_said(tmp_path: Path) -> None:
     with pytest.raises(VisualizeError, match=r"visualize its target again"):
         load_visualizations(tmp_path)
     Image.new("RGB", (3, 3)).save(tmp_path / LAYER / "1.png")
-    with pytest.raises(VisualizeError, match=r"is \(3, 3\), its record says \(20, 24\)"):
+    with pytest.raises(VisualizeError, match=r"has \(3, 3\) pixels, but its record says \(20, 24\)"):
         load_visualizations(tmp_path)
     (tmp_path / LAYER / "1.json").write_text('{"schema_version": 1}')
-    with pytest.raises(VisualizeError, match=r"1.json: the record lacks activation"):
+    with pytest.raises(VisualizeError, match=r"1.json: the record is damaged: target is missing"):
         load_visualizations(tmp_path)
     (tmp_path / "visualizations.json").write_text('{"schema_version": 7, "common": {}, "files": []}')
     with pytest.raises(VisualizeError, match="schema version 7"):
@@ -244,8 +261,8 @@ def test_says_what_it_is() -> None:
 def test_animations_end_on_the_image(tmp_path: Path, kind: str) -> None:
     ramp = np.linspace(0, 255, 5).astype(np.uint8)
     frames = np.broadcast_to(ramp[None, :, None, None, None], (1, 5, 20, 24, 3)).copy()
-    made = replace(some(1), images_nhwc=frames[:, -1].copy(), frames_nthwc=frames).save(tmp_path, animate=kind)
-    assert made.records[0].animation == f"{LAYER}/0.{kind}"
+    made = replace(some(1), images_nhwc=frames[:, -1].copy(), frames_nthwc=frames)
+    made.save(tmp_path, animate=kind)
     with Image.open(tmp_path / LAYER / f"0.{kind}") as opened:
         assert opened.n_frames == 5
         assert opened.info["loop"] == 0
@@ -253,7 +270,7 @@ def test_animations_end_on_the_image(tmp_path: Path, kind: str) -> None:
             opened.seek(number)
             assert abs(np.asarray(opened.convert("RGB")).astype(int) - int(grey)).max() <= 6
     assert load_visualizations(tmp_path).records[0].animation == f"{LAYER}/0.{kind}"
-    with pytest.raises(VisualizeError, match="use gif or webp"):
+    with pytest.raises(VisualizeError, match="choose gif or webp"):
         made.save(tmp_path, animate="mp4")
     with pytest.raises(VisualizeError, match="no frames"):
         some(1).save(tmp_path, animate=kind)
