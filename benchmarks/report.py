@@ -27,8 +27,9 @@ import pandas as pd
 from playwright.sync_api import Page, sync_playwright
 
 from common import print_table
-from conceptprobe.concepts.comparison.contrast import MEASURES, Contrast
-from conceptprobe.concepts.comparison.coverage import Lists, holders
+from conceptprobe.concepts.comparison.contrast import Contrast
+from conceptprobe.concepts.comparison.coverage import Lists, concept_states
+from conceptprobe.concepts.comparison.sides import MEASURES
 from conceptprobe.concepts.naming.names import FeatureNames
 from conceptprobe.concepts.scoring.scores import FeatureScores, score_features
 from conceptprobe.concepts.sets.concept_set import ConceptSet
@@ -113,15 +114,15 @@ def make_contrast(indices: list[Index], scores: list[FeatureScores], seed: int) 
         sides.append(
             pd.DataFrame(own | {name: rng.random(features) for name in ("r", "p_permuted", "p_mixture", "p", "q")})
         )
-    rows = [(place, measure) for place in (LAYER, "all") for measure in MEASURES]
+    rows = [(layer, measure) for layer in (LAYER, "all") for measure in MEASURES]
     columns = ("a", "b", "difference", "low", "high", "se", "se_images", "low_binomial", "high_binomial",
                "matched_difference", "p", "q")  # fmt: skip
-    differences = pd.DataFrame(rows, columns=["place", "measure"]).assign(
+    differences = pd.DataFrame(rows, columns=["layer", "measure"]).assign(
         model_a=names[0], model_b=names[1], **dict.fromkeys(columns, 0.1)
     )
     models = pd.concat(
         [
-            pd.DataFrame(rows, columns=["place", "measure"]).assign(
+            pd.DataFrame(rows, columns=["layer", "measure"]).assign(
                 model=name, value=0.1, low=0.05, high=0.15, counted=features, features=features, tested=features,
                 dead=0, untested=0, clusters=features,
             )
@@ -130,7 +131,7 @@ def make_contrast(indices: list[Index], scores: list[FeatureScores], seed: int) 
     )  # fmt: skip
     concepts = pd.concat([held(index, own) for index, own in zip(indices, scores, strict=True)])
     settings = {
-        "models": names, "places": [[LAYER, LAYER]], "pooling": "mean", "k": SCORED_K, "q": 0.05,
+        "models": names, "layers": [[LAYER, LAYER]], "pooling": "mean", "k": SCORED_K, "q": 0.05,
         "images": len(indices[0].images), "source": "mini:emoji", "resamples": 100, "seed": 0,
         "scores": [own.settings for own in scores],
     }  # fmt: skip
@@ -140,7 +141,7 @@ def make_contrast(indices: list[Index], scores: list[FeatureScores], seed: int) 
 def held(index: Index, scores: FeatureScores) -> pd.DataFrame:
     """What a model holds, as a contrast says it."""
     lists = [Lists(index.lists(LAYER).rows[:, :SCORED_K], scores.frame)]
-    return holders(index.manifest.model["spec"], lists, concepts_of(index)).assign(power=0.5, sure=False)
+    return concept_states(index.manifest.model["spec"], lists, concepts_of(index)).assign(power=0.5, sure=False)
 
 
 def make_report(features: int, folder: Path) -> tuple[float, float]:

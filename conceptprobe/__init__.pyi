@@ -1,6 +1,6 @@
 from .allocator import keep_freed_memory
 from .concepts.comparison.contrast import Contrast, contrast, load_contrast
-from .concepts.comparison.matching import Matches, match_features
+from .concepts.comparison.matching import Matches, load_matches, match_features
 from .concepts.errors import ConceptError, ContrastError
 from .concepts.naming.names import FeatureNames, label_features, load_names
 from .concepts.naming.vocabulary import word_list
@@ -85,6 +85,7 @@ __all__ = [
     "list_models",
     "load_contrast",
     "load_images",
+    "load_matches",
     "load_model",
     "load_names",
     "load_probe",

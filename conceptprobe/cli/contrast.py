@@ -62,10 +62,11 @@ def contrast(
         result.save(out)
     if as_json:
         tables = {
-            name: json.loads(getattr(result, name).to_json(orient="records")) for name in ("differences", "models")
+            name: json.loads(frame.to_json(orient="records"))
+            for name, frame in (("differences", result.frame), ("models", result.models))
         }
         typer.echo(json.dumps({**tables, "caveats": result.caveats, "settings": result.settings}, ensure_ascii=False))
         return
-    typer.echo(result.summary())
+    typer.echo(result.text())
     if out is not None:
         typer.echo(f"\ntables: {out.resolve()}")

@@ -46,15 +46,6 @@ def label(
     if as_json:
         typer.echo(json.dumps({"names": json.loads(names.frame.to_json(orient="records")), "settings": names.settings}))
         return
-    table = names.table()
-    for row in table[table["word"].notna() | table["concept"].notna()].itertuples():
-        said = [
-            f"{name} ({auc:.2f})" for name, auc in ((row.word, row.word_auc), (row.concept, row.concept_auc)) if name
-        ]
-        typer.echo(f"{row.layer}:{row.feature}  {' | '.join(said)}")
-    for row in names.counts().itertuples():
-        typer.echo(
-            f"by {row.source}: {row.named} of {row.tested} tested features named, median AUC {row.median_auc:.3f}"
-        )
+    typer.echo(names.text())
     if out is not None:
         typer.echo(f"names: {out.resolve()}")

@@ -77,17 +77,17 @@ def differences_figure(differences: pd.DataFrame, first: str, measures: Sequence
     percentage points, and mean abstraction. Filled where the interval leaves out zero.
 
     Args:
-        differences: place, model_b, measure, difference, low, high.
+        differences: layer, model_b, measure, difference, low, high.
         first: Name of the first model.
         measures: Which to show, a panel each.
 
     Raises:
         DisplayError: matplotlib is not installed.
     """
-    places = list(dict.fromkeys(differences["place"]))
-    places.sort(key=lambda place: place != ALL)
+    layers = list(dict.fromkeys(differences["layer"]))
+    layers.sort(key=lambda layer: layer != ALL)
     others = list(dict.fromkeys(differences["model_b"]))
-    figure = new_figure(2.8 * len(measures), 0.28 * len(places) * max(1, len(others)) + 1.4)
+    figure = new_figure(2.8 * len(measures), 0.28 * len(layers) * max(1, len(others)) + 1.4)
     panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     step = 0.6 / len(others)
     for axes, measure in zip(panels, measures, strict=True):
@@ -95,9 +95,9 @@ def differences_figure(differences: pd.DataFrame, first: str, measures: Sequence
         axes.axvline(0, color="black", linewidth=0.8)
         for at, other in enumerate(others):
             chosen = (differences["measure"] == measure) & (differences["model_b"] == other)
-            rows = differences[chosen].set_index("place").reindex(places)
+            rows = differences[chosen].set_index("layer").reindex(layers)
             value, low, high = (unit * rows[name].to_numpy(np.float64) for name in ("difference", "low", "high"))
-            heights = np.arange(len(places)) + step * (at - (len(others) - 1) / 2)
+            heights = np.arange(len(layers)) + step * (at - (len(others) - 1) / 2)
             colour = COLOURS[(at + 1) % len(COLOURS)]
             clear = (low > 0) | (high < 0)
             axes.hlines(heights, low, high, color=colour, linewidth=1.6)
@@ -105,9 +105,9 @@ def differences_figure(differences: pd.DataFrame, first: str, measures: Sequence
             axes.scatter([], [], color=colour, label=shorten(str(other)))
         axes.set_title(measure if unit == 1 else f"{measure}, points", parse_math=False)
         _tidy(axes, "x")
-    panels[0].set_yticks(range(len(places)))
-    panels[0].set_yticklabels(["all layers" if place == ALL else _cut(place) for place in places], parse_math=False)
-    panels[0].set_ylim(len(places) - 0.4, -0.6)
+    panels[0].set_yticks(range(len(layers)))
+    panels[0].set_yticklabels(["all layers" if layer == ALL else _cut(layer) for layer in layers], parse_math=False)
+    panels[0].set_ylim(len(layers) - 0.4, -0.6)
     named = (
         f"{_cut(first)} minus {_cut(str(others[0]))}" if len(others) == 1 else f"{_cut(first)} minus each other model"
     )

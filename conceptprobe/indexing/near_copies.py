@@ -1,6 +1,6 @@
 """Images that show the same picture: copies, recompressed or mirrored copies, neighbouring frames of a video.
 
-Such images are not independent evidence of what a feature responds to, so statistics count each group of them as one unit.
+Such images are not independent evidence of what a feature responds to, so statistics count each group as one unit.
 Two images are near copies if their thumbnails of 12 x 12 cells correlate at .97 or more, as they are or mirrored, and
 differ by at most 40 of 255 grey levels in mean brightness. Groups are the connected components of these pairs, so they
 do not depend on the order of the images.

@@ -58,7 +58,7 @@ def test_differences_stand_at_their_values_with_their_intervals(world: Any) -> N
     figure = world.contrast.figure()
     measures = ("object", "conceptual", "polysemantic", "abstraction")
     for axes, measure in zip(figure.axes, measures, strict=True):
-        rows = world.contrast.differences.query("measure == @measure").set_index("place")
+        rows = world.contrast.frame.query("measure == @measure").set_index("layer")
         rows = rows.loc[["all", LAYER, "blocks.1.mlp.hidden"]]
         unit = 1 if measure == "abstraction" else 100
         dots = axes.collections[1].get_offsets()
@@ -72,10 +72,10 @@ def test_differences_stand_at_their_values_with_their_intervals(world: Any) -> N
 
 
 def test_a_dot_is_filled_where_the_interval_leaves_out_zero(world: Any) -> None:
-    rows = world.contrast.differences.copy()
-    of = (rows["measure"] == "object") & (rows["place"] == LAYER)
+    rows = world.contrast.frame.copy()
+    of = (rows["measure"] == "object") & (rows["layer"] == LAYER)
     rows.loc[of, ["difference", "low", "high"]] = [0.2, 0.1, 0.3]
-    figure = replace(world.contrast, differences=rows).figure()
+    figure = replace(world.contrast, frame=rows).figure()
     faces = figure.axes[0].collections[1].get_facecolors()
     np.testing.assert_array_equal((faces[:, :3] == 1).all(axis=1), [True, False, True])
 
@@ -116,7 +116,7 @@ def test_names_are_never_read_as_mathematics(world: Any) -> None:
     scores, own = world.scores[0], world.contrast
     settings = {**own.settings, "models": [ODD, ODD]}
     odd = Contrast(
-        own.differences.assign(place=ODD, model_b=ODD).drop_duplicates("measure"), own.models, own.concepts,
+        own.frame.assign(layer=ODD, model_b=ODD).drop_duplicates("measure"), own.models, own.concepts,
         own.matches, settings, (),
     )  # fmt: skip
     named = FeatureScores(scores.frame.assign(layer=ODD), scores.curve, {**scores.settings, "model": ODD})

@@ -134,14 +134,14 @@ def test_scores_with_hostile_names_stay_text(world: Any) -> None:
 def test_a_contrast_shows_its_words_and_every_difference(world: Any) -> None:
     own = world.contrast
     reader = read(own._repr_html_())
-    for line in own.summary().splitlines():
+    for line in own.text().splitlines():
         assert line in reader.texts or not line
     rows = re.findall(r"<tr><td>", own._repr_html_())
-    assert len(rows) == len(own.differences)
-    row = own.differences.iloc[0]
+    assert len(rows) == len(own.frame)
+    row = own.frame.iloc[0]
     assert f"{100 * row['difference']:.3g}" in reader.texts
     named = Contrast(
-        own.differences.assign(place=HOSTILE), own.models, own.concepts.assign(concept=HOSTILE), own.matches,
+        own.frame.assign(layer=HOSTILE), own.models, own.concepts.assign(concept=HOSTILE), own.matches,
         {**own.settings, "models": [HOSTILE, "<i>b</i>"]}, (HOSTILE,),
     )  # fmt: skip
     assert "</script>" in " ".join(read(named._repr_html_()).texts)

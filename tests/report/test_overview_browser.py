@@ -48,15 +48,15 @@ def test_each_chart_shows_the_numbers_of_the_contrast(world: Any, visit: Callabl
         assert figure.locator(".behind tbody tr").count() > 0
     rows = rows_of(page, "How many features stand for an object, how many for a concept?")
     models = world.contrast.models
-    models = models[(models["place"] != "all") & models["measure"].isin(["object", "conceptual", "polysemantic"])]
+    models = models[(models["layer"] != "all") & models["measure"].isin(["object", "conceptual", "polysemantic"])]
     assert len(rows) == len(models) == 12
     found = {tuple(row[:3]): [float(cell) for cell in row[3:6]] for row in rows}
     for row in models.itertuples():
-        assert found[row.place, row.model, row.measure] == pytest.approx([row.value, row.low, row.high], abs=1e-4)
+        assert found[row.layer, row.model, row.measure] == pytest.approx([row.value, row.low, row.high], abs=1e-4)
     differences = rows_of(page, "Where does mini:clip differ from mini:supervised?")
     depth = rows_of(page, "Which is more abstract?")
-    assert len(differences) + len(depth) == len(world.contrast.differences)
-    row = world.contrast.differences.query("place == 'all' and measure == 'abstraction'").iloc[0]
+    assert len(differences) + len(depth) == len(world.contrast.frame)
+    row = world.contrast.frame.query("layer == 'all' and measure == 'abstraction'").iloc[0]
     numbers = [float(cell.replace("−", "-")) for cell in depth[-1][1:6]]
     assert depth[-1][0] == "all layers"
     assert numbers == pytest.approx(row[["a", "b", "difference", "low", "high"]].astype(float).tolist(), abs=1e-4)
@@ -69,7 +69,7 @@ def test_bars_are_as_high_as_their_shares(world: Any, visit: Callable[..., Page]
     boxes = [bar.bounding_box() for bar in chart.locator("svg [aria-label=rect] rect").all()]
     heights = sorted(box["height"] for box in boxes if box is not None and box["height"] > 0)
     shares = world.contrast.models
-    chosen = (shares["place"] != "all") & shares["measure"].isin(["object", "conceptual"])
+    chosen = (shares["layer"] != "all") & shares["measure"].isin(["object", "conceptual"])
     shares = np.sort(shares.loc[chosen, "value"])
     np.testing.assert_allclose(np.array(heights) / heights[-1], shares / shares[-1], atol=0.02)
 

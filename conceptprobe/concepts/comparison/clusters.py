@@ -1,4 +1,4 @@
-"""Clusters of redundant features: those that fire on the same images."""
+"""Clusters of redundant features: features that fire on the same images."""
 
 import numpy as np
 from scipy import sparse
@@ -8,14 +8,14 @@ CHUNK = 2048
 
 
 def redundancy_clusters(vectors_fn: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
-    """The cluster of each feature, int64 [f], numbered by their first features.
+    """The cluster of each feature, int64 [f], numbered in the order of their first features.
 
     Every cluster has a centre that all its members correlate with at `threshold` or more: the feature with the most
-    such neighbours is made a centre, those of its neighbours that are still free join it, and so on (Butina 1999, doi
-    10.1021/ci9803381). Unlike connected components, it cannot chain most of a layer into one cluster.
+    such neighbours becomes a centre, those of its neighbours that are in no cluster yet join it, and so on (Butina
+    1999, doi 10.1021/ci9803381). Unlike connected components, this cannot chain most of a layer into one cluster.
 
     Args:
-        vectors_fn: Centred activations of length one (see `feature_vectors`); zeros are clusters of one.
+        vectors_fn: Centred activations of length one (see `feature_vectors`); zero vectors are clusters of one.
         threshold: Pearson's r.
     """
     near = neighbours(vectors_fn, threshold)

@@ -1,4 +1,4 @@
-"""Which model has a feature for a concept, and how surely another has none."""
+"""Which model has a feature for a concept, and how surely another model has none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,23 +17,34 @@ SURE = 0.8
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """The top lists of a layer, with the rows of `FeatureScores.frame` for it."""
+    """The top lists of a layer, and its rows of `FeatureScores.frame`.
+
+    Attributes:
+        rows_fk: Rows of the images in each list, int64 [f,k].
+        scores: One row for each feature.
+    """
 
     rows_fk: np.ndarray
     scores: pd.DataFrame
 
 
-def holders(model: str, lists: Sequence[Lists], concepts: ConceptSet) -> pd.DataFrame:
-    """What a model has for each concept.
+def concept_states(model: str, lists: Sequence[Lists], concepts: ConceptSet) -> pd.DataFrame:
+    """Which concepts a model has features for.
 
-    A concept is `held` when it is the best concept of a significant feature: a verdict of object, conceptual or
-    polysemantic. It is `enriched` when no feature is for it, but one that may be for a narrower or broader concept has
-    more of its images than chance gives (hypergeometric, Bonferroni over the features, at 0.05); else `none`.
+    A concept is `held` if it is the best concept of a significant feature, that is, of one whose verdict is object,
+    conceptual or polysemantic. It is `enriched` if no feature is for it, but the list of some feature, perhaps one for
+    a narrower or broader concept, has more of its images than chance gives (hypergeometric test, Bonferroni over the
+    features, at 0.05). Otherwise the state is `none`.
+
+    Args:
+        model: The name of the model.
+        lists: The top lists of its layers.
+        concepts: The concepts that the scores are by.
 
     Returns:
-        One row a concept: model, concept, kind, size, at_leaf_level, state, held (how many features hold it), layer and
-        feature (the one of the largest log-likelihood ratio for it: of those that hold it, or of all where none does),
-        hits, k, llr, q (of that feature for its own best concept), verdict.
+        One row for each concept: model, concept, kind, size, at_leaf_level, state, held (the number of features that
+        hold it), layer and feature (the feature with the largest log-likelihood ratio for it, among those that hold it
+        or, where none does, among all), hits, k, llr, q (of that feature for its own best concept), verdict.
     """
     count, k = len(concepts), lists[0].rows_fk.shape[1]
     images = concepts.members_nc.shape[0]
@@ -83,22 +94,25 @@ def holders(model: str, lists: Sequence[Lists], concepts: ConceptSet) -> pd.Data
 
 
 def least_llr(scores: pd.DataFrame) -> float:
-    """The smallest log-likelihood ratio of a significant feature of a model; NaN where there is none."""
+    """The smallest log-likelihood ratio of a model's significant features; NaN where there is none."""
     return float(scores.loc[scores["verdict"].isin(POSITIVE), "llr"].min())
 
 
 def power_to_find(table: pd.DataFrame, strongest_hits_c: np.ndarray, least: float, images: int) -> np.ndarray:
-    """The probability that a model would be found to hold a concept, had it a feature as strong as another model's
-    strongest, float64 [c]; NaN where no other model holds it or nothing in this model is significant.
+    """The probability that a model would be found to hold a concept if it had a feature as strong as another model's.
 
-    Such a feature is taken to list an image of the concept at the other's rate in each of its k places; it counts as
-    found when its ratio is no less than the smallest significant one of this model.
+    Each of the k images in the list of such a feature is assumed to be of the concept at the rate of the other model's
+    strongest feature; the feature is found if its log-likelihood ratio reaches the smallest significant one here.
 
     Args:
-        table: Rows of `holders`.
-        strongest_hits_c: Most hits of a feature of another model that holds the concept, float64 [c]; NaN where none.
-        least: See `least_llr`.
-        images: All images.
+        table: Rows of `concept_states`.
+        strongest_hits_c: The most hits of a feature of another model that holds the concept, float64 [c]; NaN where
+            none holds it.
+        least: The value of `least_llr` for this model.
+        images: The number of all images.
+
+    Returns:
+        float64 [c]; NaN where no other model holds the concept, or nothing in this model is significant.
     """
     k = int(table["k"].iloc[0])
     ratio_hc = log_likelihood_ratio(np.arange(k + 1)[:, None], k, table["size"].to_numpy(), images)

@@ -1,4 +1,4 @@
-"""How sure an average over features, and its difference between two models, is: images and features are samples."""
+"""Intervals of averages over features and of their differences between models: images and features are samples."""
 
 from dataclasses import dataclass, replace
 
@@ -12,15 +12,15 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """What is averaged over features: the sum of `value` over the sum of `counts`, such as conceptual over testable.
+    """An average over features: the sum of `value` over the sum of `counts`, such as conceptual over tested ones.
 
     Attributes:
-        value_f: Float64 [f]; 0 where a feature does not count.
+        value_f: The value of each feature, float64 [f]; 0 where it does not count.
         counts_f: 1 where a feature counts, else 0, float64 [f].
-        value_bf: The same in each resample of the images, float64 [b,f].
-        counts_bf: Float64 [b,f].
-        image_scale: What a variance over the resamples is multiplied by to be one over new images.
-        is_share: Whether values are 0 or 1.
+        value_bf: The values in each resample of the images, float64 [b,f].
+        counts_bf: Which features count in each resample, float64 [b,f].
+        image_scale: The factor that turns a variance over the resamples into one over new images.
+        is_rate: Whether values are 0 or 1.
     """
 
     value_f: np.ndarray
@@ -28,10 +28,10 @@ class Measure:
     value_bf: np.ndarray
     counts_bf: np.ndarray
     image_scale: float
-    is_share: bool = True
+    is_rate: bool = True
 
     def of(self, features: np.ndarray) -> "Measure":
-        """The same of some features, by positions or bool [f]."""
+        """The measure of some of the features, by positions or bool [f]."""
         return replace(
             self,
             value_f=self.value_f[features],
@@ -51,10 +51,10 @@ class Estimate:
 
     Attributes:
         value: The estimate; NaN where a model has no feature that counts.
-        low: Lower end of the interval.
-        high: Upper end.
-        se: Standard error.
-        se_images: The part of it from which images there are, beyond what each cluster's own chance adds.
+        low: The lower end of the interval.
+        high: The upper end of the interval.
+        se: The standard error.
+        se_images: The standard error from the choice of images, beyond the chance within each cluster by itself.
     """
 
     value: float
@@ -68,38 +68,38 @@ NOTHING = Estimate(*[np.nan] * 5)
 
 
 def estimate(measure: Measure, sign_f: np.ndarray, cluster_f: np.ndarray) -> Estimate:
-    """The average over the features of sign 1 less that over the features of sign -1, if there are any; with an
-    interval for other images, and other features of the same kinds.
+    """The average over the features of sign 1 minus that over the features of sign -1, if there are any.
 
-    The variance is two-way (Cameron, Gelbach & Miller 2011, doi 10.1198/jbes.2010.07136): between clusters of redundant
-    features, whose members are drawn together also where they are of both models; plus between images, from resamples
-    in which every list was made anew; minus what both counted, the variance of each cluster by itself over the
-    resamples. Without that, as when images are resampled within a bootstrap of features, the chance in every single
-    list counts twice or more (Owen 2007, doi 10.1214/07-AOAS122). Averages are linearised, so the part between clusters
-    is that of a cluster bootstrap, without its noise. Shares get two more clusters in each model for the variance, one
-    all 1 and one all 0 (Agresti & Caffo 2000, doi 10.1080/00031305.2000.10474560), so that 0 of 50 is not surely 0.
+    The interval holds for other images, and for other features of the same kinds. The variance is two-way (Cameron,
+    Gelbach & Miller 2011, doi 10.1198/jbes.2010.07136): between clusters of redundant features, whose members are drawn
+    together even if they are of both models; plus between images, from resamples in which every list is made anew;
+    minus the variance that both terms count, which is that of each cluster by itself over the resamples. If it were not
+    subtracted, as when images are resampled within a bootstrap of features, the chance in every single list would count
+    twice or more (Owen 2007, doi 10.1214/07-AOAS122). Averages are linearised, so the variance between clusters is that
+    of a cluster bootstrap without its noise. Rates get two more clusters in each model for the variance, one all 1 and
+    one all 0 (Agresti & Caffo 2000, doi 10.1080/00031305.2000.10474560), so that 0 of 50 is not surely 0.
 
     Args:
-        measure: What is averaged, of the features of both models.
-        sign_f: Whose feature each is: 1 or -1, [f].
+        measure: The average over the features of both models.
+        sign_f: Which model each feature is of: 1 or -1, [f].
         cluster_f: Clusters of redundant features, int64 [f].
     """
-    member_fg = members(cluster_f)
+    member_fg = cluster_members(cluster_f)
     value, variance, freedom = 0.0, 0.0, 0
     centre_f, weight_f = np.zeros(len(sign_f)), np.zeros(len(sign_f))
     for sign in np.unique(sign_f):
-        own_f = sign_f == sign
-        total, count = measure.value_f[own_f].sum(), measure.counts_f[own_f].sum()
+        model_f = sign_f == sign
+        total, count = measure.value_f[model_f].sum(), measure.counts_f[model_f].sum()
         if not count:
             return NOTHING
         value += sign * total / count
-        clusters = int((measure.counts_f[own_f] @ member_fg[own_f] > 0).sum())
+        clusters = int((measure.counts_f[model_f] @ member_fg[model_f] > 0).sum())
         freedom += clusters - 1
-        if measure.is_share:
+        if measure.is_rate:
             size = count / clusters
             total, count = total + size, count + 2 * size
             variance += (size / count) ** 2 * ((1 - total / count) ** 2 + (total / count) ** 2)
-        centre_f[own_f], weight_f[own_f] = total / count, sign / count
+        centre_f[model_f], weight_f[model_f] = total / count, sign / count
     between_g = ((measure.value_f - centre_f * measure.counts_f) * weight_f) @ member_fg
     variance += float((between_g**2).sum())
     within_bg = ((measure.value_bf - centre_f * measure.counts_bf) * weight_f) @ member_fg
@@ -110,21 +110,21 @@ def estimate(measure: Measure, sign_f: np.ndarray, cluster_f: np.ndarray) -> Est
 
 
 def binomial(measure: Measure, sign_f: np.ndarray) -> Estimate:
-    """The interval as if every feature were drawn by itself and its verdict were sure: for comparison only."""
+    """The estimate if every feature were drawn by itself and its verdict were certain; for comparison only."""
     value, variance = 0.0, 0.0
     for sign in np.unique(sign_f):
-        own = measure.value_f[(sign_f == sign) & (measure.counts_f > 0)]
-        if not len(own):
+        values = measure.value_f[(sign_f == sign) & (measure.counts_f > 0)]
+        if not len(values):
             return NOTHING
-        value += sign * own.mean()
-        variance += own.var() / len(own)
+        value += sign * values.mean()
+        variance += values.var() / len(values)
     se = float(np.sqrt(variance))
     half = float(norm.ppf(0.5 + LEVEL / 2)) * se
     return Estimate(float(value), float(value - half), float(value + half), se, 0.0)
 
 
-def members(cluster_f: np.ndarray) -> sparse.csr_array:
-    """Clusters as a matrix of 0 and 1, CSR [f,g]."""
+def cluster_members(cluster_f: np.ndarray) -> sparse.csr_array:
+    """Which feature is in which cluster, as a matrix of 0 and 1, CSR [f,g]."""
     _, number = np.unique(cluster_f, return_inverse=True)
     shape = (len(cluster_f), int(number.max(initial=-1)) + 1)
     return sparse.csr_array((np.ones(len(number)), (np.arange(len(number)), number)), shape=shape)

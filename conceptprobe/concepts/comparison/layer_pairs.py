@@ -1,4 +1,4 @@
-"""Which indices can be compared, and which of their layers stand at the same place."""
+"""Which indices can be compared, and which of their layers are compared with each other."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,76 +12,80 @@ from conceptprobe.indexing.activations import chosen_rows, image_vectors
 from conceptprobe.indexing.storage.faiss_files import unit
 
 DECODING = ("background", "fast_decode")
-SAMPLE = 1024  # images that features are compared over
+SAMPLE = 1024  # images over which features are compared
 
 
 def check_comparable(indices: Sequence[Index], pooling: str | None = None) -> str:
-    """Indices of the same images with lists of the same length, and the pooling that all have.
+    """Check that indices are of the same images with lists of the same length, and choose a pooling that all have.
 
     Raises:
         ContrastError: There are fewer than two, or they differ in a way that would show as a difference of models.
     """
     if len(indices) < 2:
-        raise ContrastError(f"{len(indices)} index given: a contrast needs two or more")
+        raise ContrastError(f"{len(indices)} index was given: a contrast needs two or more")
     first = indices[0]
     for other in indices[1:]:
-        for what, own, its in (
-            ("images", *(named(index.manifest.source) for index in (first, other))),
+        for what, ours, theirs in (
+            ("images", *(source_name(index.manifest.source) for index in (first, other))),
             *((key, *(str(index.manifest.source.get(key)) for index in (first, other))) for key in DECODING),
             ("k", str(first.manifest.k), str(other.manifest.k)),
         ):
-            if own != its:
+            if ours != theirs:
                 raise ContrastError(
-                    f"{first.path} and {other.path} differ in {what}: {own} and {its}. What is compared must be the "
-                    "models alone: build both indices over the same images with the same k"
+                    f"{first.path} and {other.path} differ in {what}: {ours} and {theirs}. Only the models may differ: "
+                    "build both indices over the same images with the same k"
                 )
         if not first.images["id"].equals(other.images["id"]):
-            mine, its_own = set(first.images["id"]), set(other.images["id"])
-            only = sorted(mine ^ its_own)
+            different = sorted(set(first.images["id"]) ^ set(other.images["id"]))
             raise ContrastError(
-                f"{first.path} and {other.path} hold other images: {len(only)} are in one alone, such as "
-                f"{', '.join(only[:3])} (see Index.skipped); build both where all images can be read"
+                f"{first.path} and {other.path} hold different images: {len(different)} are in only one of them, such "
+                f"as {', '.join(different[:3])} (see Index.skipped); build both where all images can be read"
             )
     shared = [p for p in first.manifest.pooling if all(p in i.manifest.pooling for i in indices)]
     if pooling is None and shared:
         return shared[0]
     if pooling not in shared:
-        raise ContrastError(f"pooling {pooling!r}: the indices share {', '.join(shared) or 'none'}; build with it")
+        raise ContrastError(
+            f"pooling is {pooling!r}, but the indices share {', '.join(shared) or 'none'}: give a shared one, or build "
+            "the indices with it"
+        )
     return pooling
 
 
-def named(source: Mapping[str, Any]) -> str:
+def source_name(source: Mapping[str, Any]) -> str:
     """An image source of a manifest, with enough of its fingerprint to tell it from others."""
     return f"{source['spec']} ({source['fingerprint'][:12]})"
 
 
-def side_by_side(indices: Sequence[Index], given: Iterable[Sequence[str]] | None = None) -> tuple[tuple[str, ...], ...]:
-    """The layers of several indices that are compared: by name where all have the same ones, else by their relative
-    depth among the indexed layers, which must then be of one site, such as `blocks.{i}.mlp.hidden`.
+def pair_layers(indices: Sequence[Index], pairs: Iterable[Sequence[str]] | None = None) -> tuple[tuple[str, ...], ...]:
+    """Find the layers of several indices that are compared with each other.
+
+    Layers of the same name are compared where all indices have the same layers. Otherwise layers are compared that are
+    at the same relative depth among the indexed ones; they must then be of one site, such as `blocks.{i}.mlp.hidden`.
 
     Args:
         indices: The indices.
-        given: For each place the layer of each index, where they are to be others.
+        pairs: The layers that a user wants compared, one of each index in each tuple.
 
     Returns:
-        For each place the layer of each index.
+        One layer of each index in each tuple.
 
     Raises:
-        ContrastError: A layer is not there, or the layers cannot be paired.
+        ContrastError: An index lacks a layer, or the layers cannot be paired.
     """
-    if given is not None:
-        places = tuple(tuple(place) for place in given)
-        for place in places:
-            if len(place) != len(indices):
+    if pairs is not None:
+        chosen = tuple(tuple(pair) for pair in pairs)
+        for pair in chosen:
+            if len(pair) != len(indices):
                 raise ContrastError(
-                    f"{' = '.join(place)}: {len(place)} layers for {len(indices)} indices; give one each"
+                    f"{'='.join(pair)} has {len(pair)} layers for {len(indices)} indices: give one each"
                 )
-            for index, layer in zip(indices, place, strict=True):
+            for index, layer in zip(indices, pair, strict=True):
                 if layer not in index.layers:
                     raise ContrastError(f"{index.path} has no layer {layer!r}; it has {', '.join(index.layers)}")
-        if not places:
-            raise ContrastError("no layers to compare were given")
-        return places
+        if not chosen:
+            raise ContrastError("pairs is empty: give at least one pair of layers, or leave pairs out")
+        return chosen
     if all(set(index.layers) == set(indices[0].layers) for index in indices):
         return tuple((layer,) * len(indices) for layer in indices[0].layers)
     if len({site(layer) for index in indices for layer in index.layers}) > 1:
@@ -92,14 +96,14 @@ def side_by_side(indices: Sequence[Index], given: Iterable[Sequence[str]] | None
         )
     count = min(len(index.layers) for index in indices)
     return tuple(
-        tuple(index.layers[-(-(place + 1) * len(index.layers) // count) - 1] for index in indices)
-        for place in range(count)
+        tuple(index.layers[-(-(number + 1) * len(index.layers) // count) - 1] for index in indices)
+        for number in range(count)
     )
 
 
-def place_name(layers: Sequence[str]) -> str:
-    """What the layers of one place are called together."""
-    return layers[0] if len(set(layers)) == 1 else " | ".join(layers)
+def pair_name(pair: Sequence[str]) -> str:
+    """One name for layers that are compared: `a | b` where their names differ."""
+    return pair[0] if len(set(pair)) == 1 else " | ".join(pair)
 
 
 def site(layer: str) -> str:
@@ -108,13 +112,15 @@ def site(layer: str) -> str:
 
 
 def feature_vectors(index: Index, layer: str, images: int = SAMPLE) -> np.ndarray:
-    """Every feature's activations on the same images, centred and scaled to length one, float32 [f,n]: an inner product
-    of two features is Pearson's r, of one model or of two over the same images. A feature that does not vary is zeros.
+    """Every feature's activations on the same images, centred and scaled to length one, float32 [f,n].
+
+    An inner product of two such vectors is Pearson's r, for features of one model or of two models over the same
+    images. The vector of a feature that does not vary is zero.
 
     Args:
         index: An index with vectors.
         layer: One of its layers.
-        images: At most so many, chosen by the hash of their ids.
+        images: The largest number of images; they are chosen by the hash of their ids.
 
     Raises:
         IndexingError: The index was built without vectors.

@@ -1,4 +1,4 @@
-"""Is a difference there between features that are alike in what has nothing to do with meaning?"""
+"""The difference between features of the same layer and of similar firing rate."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ class Matched:
     """A difference within strata.
 
     Attributes:
-        value: Mean over the strata of A's average less B's, weighted by n_a n_b / (n_a + n_b) (Cochran 1954); NaN where
-            no stratum has features of both.
-        p: Two-sided, against permuted model labels.
+        value: The mean over the strata of A's average minus B's, weighted by n_a n_b / (n_a + n_b) (Cochran 1954); NaN
+            where no stratum has features of both models.
+        p: The two-sided p-value against permuted model labels.
     """
 
     value: float
@@ -26,11 +26,14 @@ class Matched:
 
 
 def strata_of(layer_f: np.ndarray, firing_rate_f: np.ndarray, bands: int = BANDS) -> np.ndarray:
-    """Strata of features by their pair of layers, hence by relative depth, and within it by firing rate, in bands of as
-    many features; int64 [f]."""
+    """The stratum of each feature, int64 [f]: its pair of layers, and its band of firing rate in that pair.
+
+    Bands have equally many features.
+    """
     rank_f = pd.Series(firing_rate_f).groupby(layer_f).rank(method="average", pct=True).fillna(1).to_numpy()
     band_f = np.ceil(rank_f * bands).astype(np.int64).clip(1, bands) - 1
-    return pd.factorize(layer_f)[0] * bands + band_f
+    stratum_f: np.ndarray = pd.factorize(layer_f)[0] * bands + band_f
+    return stratum_f
 
 
 def matched_difference(
@@ -42,20 +45,20 @@ def matched_difference(
     rng: Generator,
     permutations: int = PERMUTATIONS,
 ) -> Matched:
-    """Compare averages within strata, and with those under permuted model labels.
+    """Compare averages within strata, and test the difference by permuting model labels.
 
-    What is relabelled are units: the members of a cluster of redundant features in a stratum. Units of one model change
-    labels with each other within a stratum; a unit of both has its two sides exchanged or not. So redundant features
-    count as one.
+    Labels belong to units: a unit is the members of a cluster of redundant features in a stratum, so redundant features
+    count as one. Units with features of one model exchange labels within a stratum; a unit with features of both models
+    has its two sides exchanged or not.
 
     Args:
-        value_f: Float64 [f]; 0 where a feature does not count.
-        counts_f: 1 where it counts, else 0, [f].
-        sign_f: Whose feature each is: 1 for A, -1 for B, [f].
-        cluster_f: Int64 [f].
-        stratum_f: Int64 [f].
-        rng: Where permutations come from.
-        permutations: How many.
+        value_f: The value of each feature, float64 [f]; 0 where it does not count.
+        counts_f: 1 where a feature counts, else 0, [f].
+        sign_f: Which model each feature is of: 1 for A, -1 for B, [f].
+        cluster_f: The cluster of each feature, int64 [f].
+        stratum_f: The stratum of each feature, int64 [f].
+        rng: The source of the permutations.
+        permutations: How many permutations are drawn.
     """
     counted = np.flatnonzero(counts_f > 0)
     units, unit_f = np.unique(np.stack([stratum_f[counted], cluster_f[counted]]), axis=1, return_inverse=True)
@@ -66,7 +69,7 @@ def matched_difference(
     value_au, count_au = (x[counted] * in_a @ of_unit for x in (value_f, counts_f))
     value_bu, count_bu = (x[counted] * ~in_a @ of_unit for x in (value_f, counts_f))
     mixed_u, only_a_u = (count_au > 0) & (count_bu > 0), count_bu == 0
-    above = np.zeros((1 + permutations, 2))  # weighted differences and weights; the first row is as observed
+    sums_p2 = np.zeros((1 + permutations, 2))  # weighted differences and weights; the first row is as observed
     for stratum in np.unique(stratum_u):
         at = np.flatnonzero(stratum_u == stratum)
         swap_pu = np.zeros((1 + permutations, len(at)), bool)
@@ -75,14 +78,14 @@ def matched_difference(
         labels = np.broadcast_to(only_a_u[at][pure], (permutations, len(pure)))
         swap_pu[1:, pure] = rng.permuted(labels, axis=1) != labels
         sums = [
-            own[at].sum() + swap_pu @ (other[at] - own[at])
-            for own, other in ((value_au, value_bu), (count_au, count_bu), (value_bu, value_au), (count_bu, count_au))
+            one[at].sum() + swap_pu @ (other[at] - one[at])
+            for one, other in ((value_au, value_bu), (count_au, count_bu), (value_bu, value_au), (count_bu, count_au))
         ]
         total_a, n_a, total_b, n_b = sums
-        above[:, 0] += (total_a * n_b - total_b * n_a) / (n_a + n_b)
-        above[:, 1] += n_a * n_b / (n_a + n_b)
-    if not above[0, 1]:
+        sums_p2[:, 0] += (total_a * n_b - total_b * n_a) / (n_a + n_b)
+        sums_p2[:, 1] += n_a * n_b / (n_a + n_b)
+    if not sums_p2[0, 1]:
         return Matched(np.nan, np.nan)
-    differences = above[:, 0] / np.where(above[:, 1] > 0, above[:, 1], np.nan)
+    differences = sums_p2[:, 0] / np.where(sums_p2[:, 1] > 0, sums_p2[:, 1], np.nan)
     as_large = np.sum(np.abs(differences[1:]) >= np.abs(differences[0]) - 1e-12)
     return Matched(float(differences[0]), float((1 + as_large) / (1 + permutations)))

@@ -17,16 +17,17 @@ DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Plan:
-    """How images are resampled: a random part of them is kept, and lists are shorter in proportion, so that a list goes
-    as deep into the images, and a concept holds as much of it, as before.
+    """How images are resampled.
 
-    Not a bootstrap: an image that is drawn twice is surely in a list twice, which looks like enrichment.
+    A resample keeps a random subset of the images, and its lists are shorter in proportion: a list then reaches as deep
+    into the images as before, and a concept fills as much of it. This is no bootstrap: an image that is drawn twice
+    would surely be in a list twice, which looks like enrichment.
 
     Attributes:
-        images: All images.
-        kept: Images of a resample.
-        k: Length of the lists over them.
-        seed: Which images each resample keeps; the same for every model and layer.
+        images: The number of all images.
+        kept: The number of images that a resample keeps.
+        k: The length of the lists over them.
+        seed: Decides which images each resample keeps; they are the same for every model and layer.
     """
 
     images: int
@@ -36,14 +37,16 @@ class Plan:
 
     @classmethod
     def of(cls, images: int, k: int, seed: int, share: float = SHARE) -> "Plan":
-        """The plan for lists of k of all images, whose k is a length that nulls have."""
+        """The plan for lists of k of all images."""
         shorter = max(1, min(k - 1, round(share * k)))
         return cls(images, round(images * shorter / k), shorter, seed)
 
     @property
     def scale(self) -> float:
-        """What the variance over resamples is multiplied by to be that over new images: of m of n images without
-        repeats a mean varies by (1 - m / n) / m, of n new ones by 1 / n."""
+        """The factor that turns a variance over resamples into one over new images.
+
+        The variance of a mean is (1 - m / n) / m over m of n images without repeats, and 1 / n over n new images.
+        """
         return self.kept / (self.images - self.kept)
 
     def keep(self, resample: int) -> np.ndarray:
@@ -60,8 +63,8 @@ class Resamples:
 
     Attributes:
         verdict_bf: Positions in `VERDICTS`, int8 [b,f].
-        abstraction_bf: Float64 [b,f].
-        short: Share of the lists for which the index keeps too few images.
+        abstraction_bf: The abstraction of each feature, float64 [b,f].
+        short: The share of the lists for which the index keeps too few images.
     """
 
     verdict_bf: np.ndarray
@@ -69,32 +72,33 @@ class Resamples:
     short: float
 
     def __add__(self, other: "Resamples") -> "Resamples":
-        own, its = self.verdict_bf.shape[1], other.verdict_bf.shape[1]
+        ours, theirs = self.verdict_bf.shape[1], other.verdict_bf.shape[1]
         return Resamples(
             np.concatenate([self.verdict_bf, other.verdict_bf], 1),
             np.concatenate([self.abstraction_bf, other.abstraction_bf], 1),
-            (own * self.short + its * other.short) / (own + its),
+            (ours * self.short + theirs * other.short) / (ours + theirs),
         )
 
     def is_verdict(self, name: str) -> np.ndarray:
         """Where the verdict is `name`, as 0 and 1, float64 [b,f]."""
-        return (self.verdict_bf == VERDICTS.index(name)).astype(np.float64)
+        is_name_bf: np.ndarray = self.verdict_bf == VERDICTS.index(name)
+        return is_name_bf.astype(np.float64)
 
     def at(self, features: np.ndarray) -> "Resamples":
-        """Those of some features, by their positions."""
+        """The resamples of some of the features, by their positions."""
         return Resamples(self.verdict_bf[:, features], self.abstraction_bf[:, features], self.short)
 
 
 def sublists(rows_fk: np.ndarray, keep_n: np.ndarray, k: int) -> np.ndarray:
-    """The first k images of each list that are kept, int64 [f,k]; -1 where the list has no more."""
-    inside_fk = (rows_fk >= 0) & keep_n[rows_fk]
-    places_fk = np.argsort(~inside_fk, axis=1, kind="stable")[:, :k]
-    chosen_fk = np.take_along_axis(rows_fk, places_fk, 1)
-    return np.where(np.take_along_axis(inside_fk, places_fk, 1), chosen_fk, -1)
+    """The first k images of each list that a resample keeps, int64 [f,k]; -1 where the list has no more."""
+    kept_fk = (rows_fk >= 0) & keep_n[rows_fk]
+    order_fk = np.argsort(~kept_fk, axis=1, kind="stable")[:, :k]
+    chosen_fk = np.take_along_axis(rows_fk, order_fk, 1)
+    return np.where(np.take_along_axis(kept_fk, order_fk, 1), chosen_fk, -1)
 
 
 def random_null(relations: Relations, k: int, rng: Generator, draws: int = DRAWS) -> Null:
-    """The null of random lists that `rejudge` takes; the same for every layer."""
+    """The null distribution of random lists that `rejudge` needs; it is the same for every layer."""
     return draw_null(relations.concepts, dict.fromkeys(lengths_of(k), draws), rng)
 
 
@@ -114,21 +118,21 @@ def rejudge(
 ) -> Resamples:
     """Judge a layer's features over resampled images.
 
-    The nulls are those of all images at the shorter length: a resample changes which images a list holds, hardly what
-    share of the images a concept is. p-values against looks stay as they are.
+    The null distributions are those of all images at the shorter length: a resample changes which images a list holds,
+    but hardly the share of the images that a concept has. p-values against looks stay as they are.
 
     Args:
         rows_fk: The lists as the index keeps them, longer than the plan's, int64 [f,K].
-        relations: Of the concepts, over the same rows.
+        relations: The relations of the concepts over the same images.
         plan: How images are resampled.
-        resamples: How often.
-        rng: Where the nulls' draws come from.
-        random: See `random_null`.
-        q: See `judge`, as for the rest.
-        p_visual_f: Float [f].
-        dead_f: Bool [f].
-        faults_f: Str [f].
-        draws: Draws of the hub-weighted nulls.
+        resamples: The number of resamples.
+        rng: The source of the draws of the null distributions.
+        random: The null distribution that `random_null` makes.
+        q: The false discovery rate, as in `judge`.
+        p_visual_f: The p-values against looks, float [f], as in `judge`.
+        dead_f: Which features are dead, bool [f], as in `judge`.
+        faults_f: Why features cannot be tested, str [f], as in `judge`.
+        draws: The number of draws of the hub-weighted null distributions.
     """
     live_f = np.ones(len(rows_fk), bool) if dead_f is None else ~dead_f
     nulls = draw_nulls(rows_fk[:, : plan.k], relations.concepts, rng, live_f=live_f, draws=draws, random=random)
@@ -139,12 +143,12 @@ def rejudge(
         lists_fk = sublists(rows_fk, plan.keep(resample), plan.k)
         short += int((lists_fk[live_f, -1] < 0).sum())
         frame = judge(lists_fk, relations, nulls, q=q, p_visual_f=p_visual_f, dead_f=dead_f, faults_f=faults_f)
-        verdict_bf[resample] = codes(frame["verdict"])
+        verdict_bf[resample] = verdict_codes(frame["verdict"])
         abstraction_bf[resample] = frame["abstraction"]
     return Resamples(verdict_bf, abstraction_bf, short / max(1, resamples * int(live_f.sum())))
 
 
-def codes(verdicts: Sequence[str]) -> np.ndarray:
+def verdict_codes(verdicts: Sequence[str]) -> np.ndarray:
     """Positions in `VERDICTS`, int8 [f]."""
     position: dict[str, int] = {name: at for at, name in enumerate(VERDICTS)}
     return np.array([position[name] for name in verdicts], np.int8)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from conceptprobe.concepts.comparison.contrast import Contrast
-from conceptprobe.concepts.comparison.layer_pairs import place_name
+from conceptprobe.concepts.comparison.layer_pairs import pair_name
 from conceptprobe.display.text import shorten
 from conceptprobe.report.collect.concepts import ReportConcepts
 from conceptprobe.report.collect.models import ReportModel, contrast_models
@@ -107,12 +107,12 @@ def contrast_data(
     return {
         "models": list(contrast.models),
         "names": [shorten(name) for name in settings["models"]],
-        "words": own.summary().split("\n"),
+        "words": own.text().split("\n"),
         "caveats": list(own.caveats),
-        "places": settings["places"],
-        "place_names": [place_name(place) for place in settings["places"]],
+        "places": settings["layers"],
+        "place_names": [pair_name(pair) for pair in settings["layers"]],
         "settings": {name: settings.get(name) for name in SETTINGS},
-        "differences": rows_of(own.differences, contrast.model_of, ("model_a", "model_b")),
+        "differences": rows_of(own.frame, contrast.model_of, ("model_a", "model_b")),
         "models_table": rows_of(own.models, contrast.model_of, ("model",)),
         "states": list(STATES),
         "concepts": holders_data(contrast, models, concepts),
@@ -121,8 +121,9 @@ def contrast_data(
 
 
 def rows_of(frame: pd.DataFrame, model_of: Mapping[str, int], models: Sequence[str]) -> list[Json]:
-    """A table as records, with models by their numbers in the report."""
+    """A table as records, with models by their numbers in the report; the layer is called `place`."""
     frame = frame.assign(**{column: frame[column].map(model_of) for column in models})
+    frame = frame.rename(columns={"layer": "place"})
     columns = [[plain(value) for value in frame[name].tolist()] for name in frame]
     return [dict(zip(frame, row, strict=True)) for row in zip(*columns, strict=True)]
 

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 import contrast_coverage as simulation
 from conceptprobe.cli.main import app
 from conceptprobe.concepts.comparison.contrast import Contrast, contrast, load_contrast
-from conceptprobe.concepts.comparison.coverage import Lists, holders, power_to_find
+from conceptprobe.concepts.comparison.coverage import Lists, concept_states, power_to_find
 from conceptprobe.concepts.comparison.intervals import Measure, binomial, estimate
-from conceptprobe.concepts.comparison.layer_pairs import check_comparable, feature_vectors, side_by_side
+from conceptprobe.concepts.comparison.layer_pairs import check_comparable, feature_vectors, pair_layers
 from conceptprobe.concepts.comparison.matched_difference import matched_difference, strata_of
 from conceptprobe.concepts.comparison.resampling import Plan, sublists
 from conceptprobe.concepts.errors import ContrastError
@@ -62,7 +62,7 @@ def found(twins: list[Index], scores: list[FeatureScores]) -> Contrast:
 
 def measure(value_f: np.ndarray, value_bf: np.ndarray | None = None, scale: float = 1.0) -> Measure:
     value_bf = np.tile(value_f, (2, 1)) if value_bf is None else value_bf
-    return Measure(value_f, np.ones_like(value_f), value_bf, np.ones_like(value_bf), scale, is_share=False)
+    return Measure(value_f, np.ones_like(value_f), value_bf, np.ones_like(value_bf), scale, is_rate=False)
 
 
 # The interval.
@@ -110,7 +110,7 @@ def test_the_same_features_in_both_models_do_not_differ_at_all() -> None:
 
 
 def test_no_case_among_few_features_is_not_surely_none() -> None:
-    none = dataclasses.replace(measure(np.zeros(100)), is_share=True)
+    none = dataclasses.replace(measure(np.zeros(100)), is_rate=True)
     sign_f = np.repeat([1, -1], 50)
     assert binomial(none, sign_f).se == 0
     # Agresti and Caffo's interval for 0 of 50 against 0 of 50, without the shift of its centre.
@@ -244,7 +244,7 @@ def planted_lists() -> tuple[ConceptSet, Lists]:
 
 def test_a_concept_is_held_by_a_significant_feature_that_it_explains_best() -> None:
     concepts, lists = planted_lists()
-    table = holders("model", [lists], concepts).set_index("concept")
+    table = concept_states("model", [lists], concepts).set_index("concept")
     assert table["state"].to_dict() == {"cat": "held", "dog": "held", "pet": "enriched", "car": "enriched"}
     assert table["held"].to_dict() == {"cat": 1, "dog": 1, "pet": 0, "car": 0}
     assert table["feature"].to_dict() == {"cat": 0, "dog": 1, "pet": 0, "car": 3}
@@ -255,7 +255,7 @@ def test_a_concept_is_held_by_a_significant_feature_that_it_explains_best() -> N
 def test_a_model_whose_features_cannot_be_tested_holds_nothing() -> None:
     concepts, lists = planted_lists()
     untested = lists.scores.assign(tested=False, concept=None, verdict="dead")
-    table = holders("model", [Lists(lists.rows_fk, untested)], concepts)
+    table = concept_states("model", [Lists(lists.rows_fk, untested)], concepts)
     assert (table["state"] == "none").all()
     assert table["feature"].isna().all()
 
@@ -273,33 +273,43 @@ def test_power_is_the_chance_that_a_feature_as_strong_is_found() -> None:
 # All of it, on a few emoji.
 
 
+def told_in_text(summary: pd.DataFrame) -> pd.Series:
+    """The rows that the text has a sentence for: all layers together, and the conceptual features of each layer."""
+    return (summary["layer"] == "all") | (summary["measure"] == "conceptual")
+
+
+def more_points(summary: pd.DataFrame) -> pd.Series:
+    return (summary["measure"] != "abstraction") & (summary["difference"] > 0)
+
+
 def test_contrast_of_the_twins(twins: list[Index], found: Contrast, tmp_path: Path) -> None:
-    places = {*twins[0].layers, "all"}
-    assert set(found.differences["place"]) == places
-    row = found.differences.iloc[0]
-    value = found.models.set_index(["model", "place", "measure"])["value"]
-    assert row["a"] == value["mini:clip", row["place"], row["measure"]]
-    np.testing.assert_allclose(found.differences["difference"], found.differences["a"] - found.differences["b"])
-    assert ((found.differences["low"] <= found.differences["difference"]) | found.differences["low"].isna()).all()
-    shares = found.models[found.models["measure"] != "abstraction"].groupby(["model", "place"])["value"].sum()
-    np.testing.assert_allclose(shares, 1)
+    assert set(found.frame["layer"]) == {*twins[0].layers, "all"}
+    row = found.frame.iloc[0]
+    value = found.models.set_index(["model", "layer", "measure"])["value"]
+    assert row["a"] == value["mini:clip", row["layer"], row["measure"]]
+    np.testing.assert_allclose(found.frame["difference"], found.frame["a"] - found.frame["b"])
+    assert ((found.frame["low"] <= found.frame["difference"]) | found.frame["low"].isna()).all()
+    rates = found.models[found.models["measure"] != "abstraction"].groupby(["model", "layer"])["value"].sum()
+    np.testing.assert_allclose(rates, 1)
     assert (found.models["features"] == found.models[["tested", "dead", "untested"]].sum(axis=1)).all()
     assert set(found.matches["side"]) == {"a", "b"}
-    text = found.summary()
+    text = found.text()
     assert "mini:clip against mini:supervised" in text
     assert "that mini:supervised was trained to tell apart" in text
-    assert "points" in text
+    summary = found.summary()
+    assert text.count("no difference is shown") == int((~summary["shown"] & told_in_text(summary)).sum())
+    assert text.count(" points more") == int((summary["shown"] & told_in_text(summary) & more_points(summary)).sum())
     folder = found.save(tmp_path / "contrast")
     assert json.loads((folder / "contrast.json").read_text())["settings"]["models"] == ["mini:clip", "mini:supervised"]
     again = load_contrast(folder)
-    for name in ("differences", "models", "concepts", "matches"):
+    for name in ("frame", "models", "concepts", "matches"):
         pd.testing.assert_frame_equal(getattr(again, name), getattr(found, name))
-    assert again.summary() == text
+    assert again.text() == text
 
 
 def test_contrast_is_the_same_again(twins: list[Index], scores: list[FeatureScores], found: Contrast) -> None:
     again = contrast(*twins, scores=scores, resamples=8)
-    for name in ("differences", "models", "concepts", "matches"):
+    for name in ("frame", "models", "concepts", "matches"):
         pd.testing.assert_frame_equal(getattr(again, name), getattr(found, name))
 
 
@@ -308,10 +318,10 @@ def test_a_model_does_not_differ_from_itself_among_three(
 ) -> None:
     copy = build_index(load_model("mini:clip", device="cpu"), images, LAYERS, tmp_path / "copy", k=K, workers=0)
     same = contrast(twins[0], copy, twins[1], scores=[scores[0], *scores], resamples=4, match=False)
-    rows = same.differences[same.differences["model_b"] == str(copy.path)]
+    rows = same.frame[same.frame["model_b"] == str(copy.path)]
     assert (rows["difference"].dropna() == 0).all()
     assert rows.loc[rows["measure"] == "abstraction", "se"].max() < 1e-12  # the very same features, drawn together
-    assert len(same.differences) == 2 * len(rows)
+    assert len(same.frame) == 2 * len(rows)
     assert set(same.models["model"]) == {str(index.path) for index in (twins[0], copy, twins[1])}
 
 
@@ -375,17 +385,17 @@ def test_layers_are_paired_by_name_by_depth_or_by_hand(twins: list[Index]) -> No
 
     a, b = twins[0], twins[1]
     first, last = a.layers
-    assert side_by_side([a, b]) == ((first, first), (last, last))
+    assert pair_layers([a, b]) == ((first, first), (last, last))
     deep = [f"blocks.{i}.mlp.hidden" for i in (8, 9, 10, 11)]
-    assert side_by_side([a, renamed(deep)]) == ((first, deep[1]), (last, deep[3]))
-    assert side_by_side([renamed(deep), a]) == ((deep[1], first), (deep[3], last))
+    assert pair_layers([a, renamed(deep)]) == ((first, deep[1]), (last, deep[3]))
+    assert pair_layers([renamed(deep), a]) == ((deep[1], first), (deep[3], last))
     with pytest.raises(ContrastError, match="do not pair"):
-        side_by_side([a, renamed(["blocks.5.resid"])])
-    assert side_by_side([a, renamed(["blocks.5.resid"])], [(last, "blocks.5.resid")]) == ((last, "blocks.5.resid"),)
+        pair_layers([a, renamed(["blocks.5.resid"])])
+    assert pair_layers([a, renamed(["blocks.5.resid"])], [(last, "blocks.5.resid")]) == ((last, "blocks.5.resid"),)
     with pytest.raises(ContrastError, match=r"no layer 'blocks\.99\.resid'"):
-        side_by_side([a, b], [(first, "blocks.99.resid")])
+        pair_layers([a, b], [(first, "blocks.99.resid")])
     with pytest.raises(ContrastError, match="1 layers for 2 indices"):
-        side_by_side([a, b], [(first,)])
+        pair_layers([a, b], [(first,)])
 
 
 def test_scores_that_do_not_belong_are_refused(twins: list[Index], scores: list[FeatureScores]) -> None:
@@ -399,7 +409,7 @@ def test_scores_that_do_not_belong_are_refused(twins: list[Index], scores: list[
         contrast(*twins, scores=[scores[0], other_k])
     with pytest.raises(ContrastError, match="1 scores for 2 indices"):
         contrast(*twins, scores=scores[:1])
-    with pytest.raises(ContrastError, match="1 index given"):
+    with pytest.raises(ContrastError, match="1 index was given"):
         check_comparable(twins[:1])
     with pytest.raises(ContrastError, match="resamples is 1"):
         contrast(*twins, scores=scores, resamples=1)

@@ -1,10 +1,14 @@
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.random import Generator
 
 from conceptprobe.concepts.comparison import matching
 from conceptprobe.concepts.comparison.clusters import redundancy_clusters
-from conceptprobe.concepts.comparison.matching import best_pairs, match_vectors, pooled_p
+from conceptprobe.concepts.comparison.matching import Matches, best_pairs, load_matches, match_vectors, pooled_p
+from conceptprobe.errors import OutputError
 from conceptprobe.indexing.storage.faiss_files import unit
 
 IMAGES = 512
@@ -104,3 +108,25 @@ def test_clusters_of_planted_copies(rng: Generator) -> None:
 
 def test_dead_features_are_clusters_of_their_own() -> None:
     assert len(set(redundancy_clusters(np.zeros((4, 8), np.float32)))) == 4
+
+
+def test_matches_are_counted_shown_and_saved(rng: Generator, tmp_path: Path) -> None:
+    own, order = heavy(40, rng), rng.permutation(40)
+    noisy = own[order] + own.std() * rng.standard_normal(own.shape)
+    frame = match_vectors(features(own), features(noisy), rng, draws=10).assign(layer="first", other_layer="<b>")
+    matches = Matches(frame, {"models": ["mini:clip", "<i>other</i>"], "images": IMAGES, "draws": 10, "q": 0.05})
+    summary = matches.summary().set_index("side")
+    matched = frame[frame["matched"] & (frame["side"] == "a")]
+    assert summary["count"].tolist() == [len(matched)] * 2
+    assert summary.loc["a", "median_r"] == matched["r"].median()
+    assert repr(matches) == f"Matches(first: {len(matched)} of 40)"
+    page = matches._repr_html_()
+    assert f"<td>{len(matched)} of 40</td>" in page
+    assert "<i>" not in page
+    bars = matches.figure().axes[0].patches
+    np.testing.assert_allclose([bar.get_height() for bar in bars], 100 * summary["share"])
+    again = load_matches(matches.save(tmp_path / "matches"))
+    pd.testing.assert_frame_equal(again.frame, frame)
+    assert again.settings == matches.settings
+    with pytest.raises(OutputError, match=r"holds no matches\.json: make it with `match_features"):
+        load_matches(tmp_path)

@@ -275,10 +275,11 @@ def test_templates_are_averaged(clip: VisionModel) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 3}, "k is 3: it must be from 8 to 100"),
-        ({"k": 1000}, "keeps lists of 100"),
+        ({"k": 3}, "k is 3: input should be greater than or equal to 8"),
+        ({"k": 1000}, "k is 1000: input should be less than or equal to 100"),
         ({"q": 0}, "q is 0"),
-        ({"templates": "a {}"}, "give sentences"),
+        ({"templates": "a {}"}, "templates is 'a {}': input should be a valid tuple"),
+        ({"templates": ()}, "templates is .*at least 1 item"),
         ({"templates": ["a"]}, "give sentences"),
         ({"words": "no/such/list"}, "there is no word list"),
         ({"concepts": ConceptSet.from_sets({"x": ["a", "b"]}, ["a", "b", "c"])}, "the concepts are over 3 images"),
@@ -299,3 +300,26 @@ def test_what_cannot_be_named_is_refused(planted: Index, tmp_path: Path) -> None
         label(make_index(tmp_path / "small", activations()[:30], k=30))
     with pytest.raises(ModelError, match="no text tower"):
         label_features(planted, WORDS, load_model("mini:supervised", device="cpu"))
+
+
+@pytest.mark.usefixtures("world")
+def test_a_k_that_the_index_does_not_allow_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConceptError, match=r"k is 50, but .* keeps lists of 20"):
+        label(make_index(tmp_path / "short", activations(), k=20), k=50)
+    with pytest.raises(ConceptError, match="keeps lists of 5, but names need at least 8 top images"):
+        label(make_index(tmp_path / "shorter", activations(), k=5))
+
+
+@pytest.mark.usefixtures("world")
+def test_the_summary_counts_the_names_of_rank_1(planted: Index) -> None:
+    names = label(planted, concepts=meanings())
+    summary = names.summary().set_index("source")
+    words = best_of(names).loc[range(50)]
+    assert summary.loc["words", ["layer", "count", "of"]].tolist() == ["acts", (~words["abstained"]).sum(), 50]
+    assert summary.loc["words", "median_auc"] == words["auc"].median()
+    assert summary.loc["words", "low"] < summary.loc["words", "share"] < summary.loc["words", "high"]
+    assert f"acts, by words: {summary.loc['words', 'count']} of 50 tested features are named" in names.text()
+    assert "acts:1  flag (1.00) | flag (1.00)" in names.text().splitlines()
+    page = names._repr_html_()
+    assert f"<td>{summary.loc['words', 'count']} of 50</td>" in page
+    assert [axes.get_title() for axes in names.figure().axes] == ["words", "concepts"]

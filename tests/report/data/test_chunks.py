@@ -289,8 +289,8 @@ def test_a_contrast_names_features_by_their_numbers(make_index, make_source, tmp
     assert matches["r"].tolist() == found.matches["r"].astype(np.float32).tolist()
     (data,) = read_data(tmp_path / "report", "contrast")
     assert data["models"] == [0, 1]
-    assert data["words"] == found.summary().split("\n")
-    assert [row["difference"] for row in data["differences"]] == [number(d) for d in found.differences["difference"]]
+    assert data["words"] == found.text().split("\n")
+    assert [row["difference"] for row in data["differences"]] == [number(d) for d in found.frame["difference"]]
     for number_, side in enumerate(data["concepts"]["models"]):
         own = found.concepts[found.concepts["model"] == found.settings["models"][number_]]
         assert [data["states"][state] for state in side["state"]] == own["state"].tolist()
