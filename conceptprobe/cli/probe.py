@@ -50,7 +50,7 @@ def probe(
     from conceptprobe.probes import PROBES, ProbeError, run_probe
     from conceptprobe.probes.framework.cache import Memory
     from conceptprobe.probes.framework.result import NAME
-    from conceptprobe.probes.framework.settings import make_settings
+    from conceptprobe.probes.framework.settings import make_probe_settings
     from conceptprobe.probes.imagenet_sets import SETS
     from conceptprobe.probes.run import get_probe
 
@@ -74,7 +74,7 @@ def probe(
     if name == "all" and settings:
         raise typer.BadParameter("--set goes with one probe, not with all")
     for each in chosen:
-        make_settings(PROBES[each], settings)
+        make_probe_settings(PROBES[each], settings)
         check_output(folder_of(out, name, each), NAME)
     loaded = [load_model(spec) for spec in model]
     verdicts = {found.settings["model"]: found for found in map(load_scores, scores or [])}

@@ -4,7 +4,7 @@ Figures are made without pyplot, so that neither its state nor a backend is touc
 works anywhere, and a notebook shows a figure after `%matplotlib inline`. Texts are never read as mathematics.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,6 +113,45 @@ def differences_figure(differences: pd.DataFrame, first: str, measures: Sequence
     )
     figure.supxlabel(named, fontsize="medium", parse_math=False)
     if len(others) > 1:
+        _legend(figure, panels[0])
+    return figure
+
+
+def curves_figure(curves: pd.DataFrame, metric: str, x_names: Mapping[str, str], unchanged: str) -> "Figure":
+    """Curves with their 95 % intervals, a panel for each series, models in colours.
+
+    Args:
+        curves: Of one metric: model, series, x, value, low, high.
+        metric: What the values are.
+        x_names: What x is, by series.
+        unchanged: The series that the others are compared with: a dotted line in every panel.
+
+    Raises:
+        DisplayError: matplotlib is not installed.
+    """
+    models, names = (list(dict.fromkeys(curves[column])) for column in ("model", "series"))
+    shown = [name for name in names if name != unchanged] or names
+    columns = min(COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = new_figure(max(4.0, 2.4 * columns), 2.4 * rows + 0.4)
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    for axes, series in zip(panels, shown, strict=False):
+        for at, model in enumerate(models):
+            of_model = curves[curves["model"] == model]
+            line = of_model[of_model["series"] == series].sort_values("x")
+            x, value, low, high = (line[name].to_numpy(np.float64) for name in ("x", "value", "low", "high"))
+            colour = COLOURS[at % len(COLOURS)]
+            axes.plot(x, value, color=colour, marker="o", markersize=3, linewidth=1.2, label=shorten(model))
+            axes.vlines(x, low, high, color=colour, linewidth=1)
+            for level in of_model[of_model["series"] == unchanged]["value"] if series != unchanged else ():
+                axes.axhline(level, color=colour, linewidth=0.8, linestyle="dotted")
+        axes.set_title(_cut(series), fontsize=8, parse_math=False)
+        axes.set_xlabel(_cut(x_names[series]), fontsize=8, parse_math=False)
+        _tidy(axes, "y")
+    figure.supylabel(_cut(metric), fontsize="medium", parse_math=False)
+    if len(models) > 1:
         _legend(figure, panels[0])
     return figure
 

@@ -15,14 +15,15 @@ Class lists and ReaL's labels are those that timm ships.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Literal, get_args
 
 import numpy as np
+from pydantic.dataclasses import dataclass
 
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.models import VisionModel, load_model
-from conceptprobe.models.layers import suggest
 from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.heads import ClassHead, imagenet_head
 from conceptprobe.probes.framework.imagenet_classes import imagenet_synsets, real_labels, subset_indices
@@ -30,18 +31,20 @@ from conceptprobe.probes.framework.images import Items, choose_items
 from conceptprobe.probes.framework.probe import CLEAN, Findings, Probe, behave, rows_of
 from conceptprobe.probes.framework.responses import Subject, respond
 from conceptprobe.probes.framework.result import ProbeResult
-from conceptprobe.probes.framework.settings import make_settings
+from conceptprobe.probes.framework.settings import make_probe_settings
 from conceptprobe.probes.protocols.corruption import PROBE as CORRUPTION
 from conceptprobe.probes.protocols.corruption import find_corruptions
 from conceptprobe.probes.run import assemble, check_needs, make_subject
+from conceptprobe.validation import CONFIG, make_settings
 
-SETS = ("v2", "sketch", "r", "a", "c", "real")
+SetName = Literal["v2", "sketch", "r", "a", "c", "real"]
+SETS: tuple[str, ...] = get_args(SetName)
 SUBSETS = ("r", "a")
 VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})\b")
 TEMPLATES = ("a photo of a {}.",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class ImageNetSet:
     """Settings.
 
@@ -49,11 +52,7 @@ class ImageNetSet:
         name: One of `SETS`.
     """
 
-    name: str
-
-    def __post_init__(self) -> None:
-        if self.name not in SETS:
-            raise ProbeError(f"no set {self.name!r}.{suggest(self.name, SETS)}")
+    name: SetName
 
 
 def probe_imagenet_set(
@@ -84,10 +83,10 @@ def probe_imagenet_set(
     Raises:
         ProbeError: The folder's labels or file names are not those of the set, or a model knows no ImageNet classes.
     """
-    chosen = ImageNetSet(name)
+    chosen = make_settings(ImageNetSet, {"name": name}, what="the probe of an ImageNet test set", error=ProbeError)
     loaded = [load_model(model) if isinstance(model, str) else model for model in models]
     if name == "c":
-        config = make_settings(CORRUPTION, {"severities": severities, "folder": folder})
+        config = make_probe_settings(CORRUPTION, {"severities": severities, "folder": folder})
         first = find_corruptions(folder, config.corruptions)[config.corruptions[0]] / str(severities[0])
         items = label_items(load_images(f"folder:{first}"), name, n, seed)
         heads = [set_head(model, name, templates) for model in loaded]

@@ -23,7 +23,7 @@ from conceptprobe.probes.framework.images import Items, choose_items, class_name
 from conceptprobe.probes.framework.probe import Findings, Probe
 from conceptprobe.probes.framework.responses import Subject
 from conceptprobe.probes.framework.result import ProbeResult, make_curves, make_differences
-from conceptprobe.probes.framework.settings import make_settings
+from conceptprobe.probes.framework.settings import make_probe_settings
 from conceptprobe.probes.protocols import (
     adversarial,
     attention_distance,
@@ -117,7 +117,7 @@ def run_probe(
         IndexingError: A layer has no such pooling; nothing was computed either.
     """
     probe = get_probe(name)
-    config = make_settings(probe, settings)
+    config = make_probe_settings(probe, settings)
     loaded = [as_model(model) for model in _listed(models)]
     specs = [model.spec for model in loaded]
     if len({*specs}) != len(specs):

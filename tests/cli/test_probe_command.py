@@ -96,13 +96,16 @@ def test_settings_are_read_in_pythons_notation(text: str, expected: tuple[str, o
     ("args", "message"),
     [
         (("oclusion", "--model", MODEL, *IMAGES), "Did you mean occlusion"),
-        (("occlusion", "--model", MODEL, *IMAGES, "--set", "share=1"), "no setting 'share'; it has kinds, shares"),
+        (
+            ("occlusion", "--model", MODEL, *IMAGES, "--set", "share=1"),
+            "did you mean 'shares'? Settings: kinds",
+        ),
         (("occlusion", "--model", MODEL, *IMAGES, "--set", "draws"), "--set takes NAME=VALUE"),
         (("all", "--model", MODEL, *IMAGES, "--set", "draws=1"), "not with all"),
         (("occlusion", "--model", MODEL), "--images"),
         (("occlusion", *IMAGES), "--model"),
         (("occlusion", "--model", MODEL, *IMAGES, "--scores", "/nowhere"), "holds no scores.json"),
-        (("imagenet-x", "--model", MODEL, "--images", "folder:/nowhere"), "no set 'x'"),
+        (("imagenet-x", "--model", MODEL, "--images", "folder:/nowhere"), "name is 'x': input should be 'v2'"),
         (("imagenet-r", "--model", MODEL, *IMAGES, "--layer", LAYER), "--layer does not go with imagenet-r"),
         (
             ("imagenet-r", "--model", MODEL, *IMAGES, "--set", "severities=[1]"),
@@ -110,7 +113,7 @@ def test_settings_are_read_in_pythons_notation(text: str, expected: tuple[str, o
         ),
         (
             ("imagenet-c", "--model", MODEL, "--images", "/", "--set", "severities=3"),
-            "severities takes a value such as",
+            "severities is 3: input should be a valid tuple",
         ),
         (("cutout", "--model", MODEL, *IMAGES, "--classes", __file__), "0 images have one of the"),
     ],

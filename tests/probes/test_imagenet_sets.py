@@ -73,7 +73,7 @@ def test_a_subset_chooses_among_its_own_classes(lit: VisionModel, tmp_path: Path
     # The model's best class is none of the 200: what is left are equal scores, of which the first wins.
     save(tmp_path / imagenet_synsets()[inside[0]] / "art_3.png", outside)
     result = probe_imagenet_set("r", [lit], str(tmp_path))
-    found = result.rows[result.rows["metric"] == "correct"].set_index("image")["value"]
+    found = result.frame[result.frame["metric"] == "correct"].set_index("image")["value"]
     assert found[[f"{imagenet_synsets()[inside[0]]}/art_{i}.png" for i in (2, 3)]].tolist() == [0, 1]
     assert accuracy(result) == pytest.approx(2 / 3)
     assert result.about["models"][0]["classes"] == 200
@@ -142,7 +142,7 @@ def test_numbers_of_the_validation_set() -> None:
 def test_models_of_other_classes_and_unknown_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ProbeError, match="no classifier of ImageNet"):
         set_head(load_model("mini:supervised"), "r")
-    with pytest.raises(ProbeError, match="no set 'x'"):
+    with pytest.raises(ProbeError, match="name is 'x': input should be 'v2', 'sketch', 'r', 'a', 'c' or 'real'"):
         probe_imagenet_set("x", ["mini:supervised"], str(tmp_path))
 
 
@@ -160,7 +160,7 @@ def test_names_that_several_classes_have_do_not_mix_them_up(lit: VisionModel, tm
         run_probe("cutout", twice, f"folder:{tmp_path}", shares=(0.0,), draws=1),  # labels are WordNet ids
         run_probe("cutout", [twice, lit], f"folder:{tmp_path}", shares=(0.0,), draws=1),  # in another wording
     ):
-        for _, rows in result.rows[result.rows["metric"] == "correct"].groupby(["model", "series"]):
+        for _, rows in result.frame[result.frame["metric"] == "correct"].groupby(["model", "series"]):
             found = rows.set_index("image")["value"].to_dict()
             assert found == {f"{synsets[number]}/a.png": number != 40 for number in (20, 30, 40)}
 

@@ -95,16 +95,16 @@ def test_every_probe_runs_or_says_why_not(spec: str, probe: str, monkeypatch: py
     result = ask(probe, spec, **FEW.get(probe, {}))
     (about,) = result.about["models"]
     assert about["spec"] == spec
-    images = result.rows["image"].nunique()
+    images = result.frame["image"].nunique()
     assert images == 4 if probe not in LEARNERS else 4 <= images < LEARNERS[probe]
-    assert (result.rows.groupby(["metric", "series", "x", "draw"])["image"].nunique() == images).all()
+    assert (result.frame.groupby(["metric", "series", "x", "draw"])["image"].nunique() == images).all()
     if spec == REGISTERS and "answers" in needs_of(probe):
         assert (about["head"], about["classes"]) == (None, None)
-        assert set(result.rows["metric"]) == {"cosine", "r"}
+        assert set(result.frame["metric"]) == {"cosine", "r"}
         assert f"{spec} cannot name classes" in " ".join(result.caveats)
     elif {"classes", "answers"} & needs_of(probe):
         assert (about["head"], about["classes"]) == ("zero-shot" if spec.startswith("open_clip") else "native", 4)
-        values = {name: part["value"].to_numpy() for name, part in result.rows.groupby("metric")}
+        values = {name: part["value"].to_numpy() for name, part in result.frame.groupby("metric")}
         assert np.isin(values["correct"], (0, 1)).all()
         assert ((values["probability"] >= 0) & (values["probability"] <= 1)).all()
         if probe != "zero_shot":  # which changes neither images nor model
@@ -120,7 +120,7 @@ def test_every_probe_runs_or_says_why_not(spec: str, probe: str, monkeypatch: py
 @pytest.mark.parametrize("spec", [spec for spec in MODELS if spec != CNN])
 def test_attention_of_every_head_and_block_lies_within_the_image(spec: str) -> None:
     model = load(spec)
-    rows = ask("attention_distance", spec).rows
+    rows = ask("attention_distance", spec).frame
     heads = sum(name.startswith("head ") for name in rows["series"].unique())
     assert len(rows) == BLOCKS * (heads + 1) * 4
     width = model.resolve("blocks.0.resid")[0].width
@@ -131,7 +131,7 @@ def test_attention_of_every_head_and_block_lies_within_the_image(spec: str) -> N
 
 def test_features_of_a_cnn_are_silenced_where_blocks_cannot_be() -> None:
     result = ask("lesion", CNN, parts=(), features=("module:layer4:5",), draws=2)
-    assert set(result.rows["series"]) == {"clean", "features", "as many others"}
+    assert set(result.frame["series"]) == {"clean", "features", "as many others"}
     silent = result.features[result.features["series"] == "features"].set_index("feature")
     assert silent.loc[5, "r"] == 0
     np.testing.assert_allclose(silent.drop(5)["r"].dropna(), 1, atol=1e-6)

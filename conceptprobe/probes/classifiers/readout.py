@@ -118,18 +118,6 @@ def check_layers(subject: Subject) -> None:
         raise ProbeError(f"no layer of {subject.model.spec} is given to read")
 
 
-def check_c_values(c_values: Sequence[float], test: float) -> None:
-    """Refuse a sweep of no or impossible values of C, and a share to test on that leaves nothing.
-
-    Raises:
-        ProbeError: It is so.
-    """
-    if not c_values or min(c_values) <= 0:
-        raise ProbeError(f"c_values are above 0, got {c_values}")
-    if not 0 < test < 1:
-        raise ProbeError(f"test is a share between 0 and 1, got {test}")
-
-
 def _fit(features_nd: np.ndarray, targets_n: np.ndarray, c: float) -> Pipeline:
     with warnings.catch_warnings():
         # A weak penalty need not converge; validation judges its answers as they are.

@@ -1,43 +1,41 @@
-"""A probe's settings, checked."""
+"""Types of probe settings, and a probe's settings made from the values that a user gave."""
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, Field, FiniteFloat
 
 from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.probe import Probe
+from conceptprobe.validation import make_settings
+
+T = TypeVar("T")
 
 
-def make_settings(probe: Probe, given: Mapping[str, Any]) -> Any:
-    """The probe's settings with some changed.
+def _check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    if repeated := [value for value in values if values.count(value) > 1]:
+        raise ValueError(f"{repeated[0]!r} is listed twice: list each value once")
+    return values
+
+
+Distinct = Annotated[tuple[T, ...], AfterValidator(_check_distinct)]
+Several = Annotated[tuple[T, ...], Field(min_length=1), AfterValidator(_check_distinct)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ProperShare = Annotated[float, Field(gt=0, lt=1)]
+"""A share that is neither nothing nor all."""
+
+PositiveNumber = Annotated[FiniteFloat, Field(gt=0)]
+NonNegativeNumber = Annotated[FiniteFloat, Field(ge=0)]
+
+
+def make_probe_settings(probe: Probe, values: Mapping[str, Any]) -> Any:
+    """The settings of a probe, with its defaults for those that are not named.
+
+    Args:
+        probe: Whose settings they are.
+        values: Value by setting's name.
 
     Raises:
-        ProbeError: One is not a setting of the probe, or has an impossible value.
+        ProbeError: A name is not a setting of the probe, or a value is not allowed.
     """
-    known = [field.name for field in dataclasses.fields(probe.settings)]
-    if unknown := sorted(set(given) - set(known)):
-        raise ProbeError(f"{probe.name} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-    defaults = probe.settings()
-    for name, value in given.items():
-        if not _is_like(value, getattr(defaults, name)):
-            raise ProbeError(f"{probe.name}: {name} takes a value such as {getattr(defaults, name)!r}, got {value!r}")
-    try:
-        return probe.settings(**given)
-    except TypeError as error:
-        example = {name: getattr(defaults, name) for name in given}
-        raise ProbeError(f"{probe.name} cannot take {dict(given)}: give values such as {example}") from error
-
-
-def _is_like(value: Any, default: Any) -> bool:
-    """Whether a value is of the default's kind; None says nothing of what else is possible."""
-    match default:
-        case None:
-            return True
-        case bool() | str():
-            return isinstance(value, type(default))
-        case tuple():
-            return isinstance(value, tuple | list)
-        case int():
-            return isinstance(value, int) and not isinstance(value, bool)
-        case _:
-            return isinstance(value, int | float) and not isinstance(value, bool)
+    return make_settings(probe.settings, values, what=f"the probe {probe.name}", error=ProbeError)

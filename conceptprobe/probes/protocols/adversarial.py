@@ -3,33 +3,35 @@
 Bhojanapalli et al. 2021, arXiv 2103.14586, figure 1; attacks on single features are ours.)"""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.indexing.reducers.pooling import pool
 from conceptprobe.models import VisionModel
-from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.heads import ClassHead
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, behave, rows_of
 from conceptprobe.probes.framework.responses import Condition, Subject, find_feature
+from conceptprobe.probes.framework.settings import Distinct, Several
 from conceptprobe.probes.stimuli.change_spectrum import grid_contrast, grid_share, power_spectrum, radial_shares
 from conceptprobe.probes.stimuli.grid import patch_grid
+from conceptprobe.validation import CONFIG
 
-ATTACKS = ("fgsm", "pgd")
-GOALS = ("lower", "raise")
 LEVEL = 1 / 255
 
 Loss = Callable[[Tensor, np.ndarray], Tensor]
 """What an attack drives up: from pixels [b,3,h,w] and the items' numbers [b] to a value an image [b]."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Adversarial:
     """Settings.
 
@@ -42,23 +44,16 @@ class Adversarial:
         shown: How many images' changes are kept as pictures.
     """
 
-    epsilons: tuple[float, ...] = (1.0,)
-    attacks: tuple[str, ...] = ATTACKS
-    steps: int = 8
-    features: tuple[str, ...] = ()
-    goals: tuple[str, ...] = GOALS
-    shown: int = 8
+    epsilons: Several[Annotated[float, Field(ge=0, le=255)]] = (1.0,)
+    attacks: Distinct[Literal["fgsm", "pgd"]] = ("fgsm", "pgd")
+    steps: PositiveInt = 8
+    features: Distinct[str] = ()
+    goals: Several[Literal["lower", "raise"]] = ("lower", "raise")
+    shown: NonNegativeInt = 8
 
     def __post_init__(self) -> None:
-        if not self.epsilons or not all(0 <= epsilon <= 255 for epsilon in self.epsilons):
-            raise ProbeError(f"epsilons are grey levels from 0 to 255, got {self.epsilons!r}")
-        for name, given, known in (("attacks", self.attacks, ATTACKS), ("goals", self.goals, GOALS)):
-            if isinstance(given, str) or not {*given} <= {*known}:
-                raise ProbeError(f"{name} are a tuple of {', '.join(known)}, got {given!r}")
-        if isinstance(self.features, str):
-            raise ProbeError(f"features are a tuple of names, got {self.features!r}")
-        if self.steps < 1 or self.shown < 0:
-            raise ProbeError(f"steps must be at least 1 and shown at least 0, got {self.steps} and {self.shown}")
+        if not self.attacks and not self.features:
+            raise ValueError("attacks and features are both empty: name at least one of either")
 
 
 def check(subject: Subject, items: Items, settings: Adversarial) -> None:
@@ -72,8 +67,8 @@ def run(subject: Subject, items: Items, settings: Adversarial, seed: int) -> Fin
     assert subject.head is not None, subject
     targets_n = torch.from_numpy(subject.head.targets(items.classes or ()))
     losses: dict[str, tuple[str, Loss]] = {}  # by series: what the loss is called, and itself
-    for name in settings.attacks:
-        losses[name] = ("cross-entropy", class_loss(subject.model, subject.head, targets_n))
+    for attack_name in settings.attacks:
+        losses[attack_name] = ("cross-entropy", class_loss(subject.model, subject.head, targets_n))
     for feature in settings.features:
         for goal in settings.goals:
             losses[f"{goal} {feature}"] = ("activation", feature_loss(subject, feature, goal))

@@ -1,20 +1,20 @@
 """How far does each head look? (Mean attention distance of Dosovitskiy et al. 2021, arXiv 2010.11929, figure 7.)"""
 
-from dataclasses import dataclass
-
 import pandas as pd
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.models.preprocessing import as_floats
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, rows_of
 from conceptprobe.probes.framework.responses import Condition, Subject
+from conceptprobe.validation import CONFIG
 
 BATCH = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class AttentionDistance:
     """Settings.
 

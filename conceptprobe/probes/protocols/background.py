@@ -1,19 +1,20 @@
 """Does a model know an object without its background, and the background without the object? (Foreground-only and
 background-only images after Ghiasi et al. 2022, arXiv 2212.06727, section 5.)"""
 
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, behave
 from conceptprobe.probes.framework.responses import Condition, Subject
+from conceptprobe.validation import CONFIG
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Background:
     """Settings.
 
@@ -22,11 +23,7 @@ class Background:
             the model sees as 0), "black" or "white".
     """
 
-    fill: str = "mean"
-
-    def __post_init__(self) -> None:
-        if self.fill not in ("mean", "black", "white"):
-            raise ProbeError(f"fill is mean, black or white, got {self.fill!r}")
+    fill: Literal["mean", "black", "white"] = "mean"
 
 
 def run(subject: Subject, items: Items, settings: Background, seed: int) -> Findings:

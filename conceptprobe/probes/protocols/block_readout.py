@@ -4,16 +4,18 @@ et al. 2021, arXiv 2105.10497, section 3.5.)"""
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.models import VisionModel
 from conceptprobe.probes.classifiers.readout import (
     C_VALUES,
-    check_c_values,
     frozen_features,
     most_frequent,
     read_linearly,
@@ -24,11 +26,13 @@ from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, behave, rows_of
 from conceptprobe.probes.framework.responses import Condition, Subject
+from conceptprobe.probes.framework.settings import PositiveNumber, ProperShare, Several
+from conceptprobe.validation import CONFIG
 
 METRIC = "correct by a linear probe"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class BlockReadout:
     """Settings.
 
@@ -44,16 +48,11 @@ class BlockReadout:
     """
 
     linear: bool = True
-    last: int = 4
+    last: Annotated[int, Field(ge=2)] = 4
     target: str | None = None
     together: str | None = None
-    test: float = 0.5
-    c_values: tuple[float, ...] = C_VALUES
-
-    def __post_init__(self) -> None:
-        check_c_values(self.c_values, self.test)
-        if self.last < 2:
-            raise ProbeError(f"last is {self.last}: an ensemble takes at least 2 blocks")
+    test: ProperShare = 0.5
+    c_values: Several[PositiveNumber] = C_VALUES
 
 
 def check(subject: Subject, items: Items, settings: BlockReadout) -> None:

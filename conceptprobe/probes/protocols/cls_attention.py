@@ -1,10 +1,12 @@
 """Does CLS look at the object? (Masks of self-attention after DINO, Caron et al. 2021, arXiv 2104.14294.)"""
 
-from dataclasses import dataclass
+import dataclasses
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import NonNegativeInt
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.models import VisionModel
@@ -13,15 +15,17 @@ from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, rows_of
 from conceptprobe.probes.framework.responses import Condition, Subject, image_generators
+from conceptprobe.probes.framework.settings import ProperShare
 from conceptprobe.probes.stimuli.objects import PatchedObjects, patched_objects
 from conceptprobe.probes.stimuli.saliency import attention_layers, holding
+from conceptprobe.validation import CONFIG
 
 BATCH = 16
 ORACLE = "best head (oracle)"
 RANDOM_ORACLE = "best random (oracle)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class ClsAttention:
     """Settings.
 
@@ -31,17 +35,9 @@ class ClsAttention:
         shown: Of how many images the maps are kept.
     """
 
-    mass: float = 0.6
-    token: int | None = None
-    shown: int = 8
-
-    def __post_init__(self) -> None:
-        if not 0 < self.mass < 1:
-            raise ProbeError(f"mass is a share between 0 and 1, got {self.mass}")
-        if self.token is not None and (not isinstance(self.token, int) or isinstance(self.token, bool)):
-            raise ProbeError(f"token is the position of a prefix token, or None for CLS; got {self.token!r}")
-        if self.shown < 0:
-            raise ProbeError(f"shown is at least 0, got {self.shown}")
+    mass: ProperShare = 0.6
+    token: NonNegativeInt | None = None
+    shown: NonNegativeInt = 8
 
 
 def check(subject: Subject, items: Items, settings: ClsAttention) -> None:
@@ -105,7 +101,7 @@ def keep_mass(maps_sp: np.ndarray, mass: float) -> np.ndarray:
     return holding(maps_sp, np.argsort(-maps_sp, axis=-1, kind="stable"), mass)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class BlockScores:
     """Jaccard in one block, means over the objects of an image; NaN where it shows none.
 
@@ -158,7 +154,7 @@ def nearest_to_centre(grid: tuple[int, int]) -> np.ndarray:
     return np.argsort(np.argsort(apart_p, kind="stable"), kind="stable")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class FixedHeads:
     """The heads chosen on the first and the second half of the images, and for each image the one that the other half
     chose, int64 [n]."""

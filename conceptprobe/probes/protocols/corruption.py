@@ -2,20 +2,25 @@
 1903.12261; the corruptions are our own, see `corruptions`.)"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, behave, rows_of
 from conceptprobe.probes.framework.responses import Condition, Subject, image_generators
-from conceptprobe.probes.stimuli.corruptions import CORRUPTIONS, SEVERITIES, SMALLEST, check, corrupt
+from conceptprobe.probes.framework.settings import Several
+from conceptprobe.probes.stimuli.corruptions import CORRUPTIONS, SEVERITIES, SMALLEST, check_corruption, corrupt
+from conceptprobe.validation import CONFIG
 
 ALEXNET_ERRORS: Mapping[str, float] = {
     "gaussian_noise": 0.886428, "shot_noise": 0.894468, "impulse_noise": 0.922640, "defocus_blur": 0.819880,
@@ -26,7 +31,7 @@ ALEXNET_ERRORS: Mapping[str, float] = {
 """AlexNet's errors on ImageNet-C, means over the severities (github.com/hendrycks/robustness, `ImageNet-C/test.py`)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Corruption:
     """Settings.
 
@@ -37,20 +42,13 @@ class Corruption:
             `noise` above. Images are then read from there, by the ids of the images probed; None corrupts those.
     """
 
-    corruptions: tuple[str, ...] = tuple(CORRUPTIONS)
-    severities: tuple[int, ...] = (3, 5)
+    corruptions: Several[Annotated[str, AfterValidator(check_corruption)]] = tuple(CORRUPTIONS)
+    severities: Several[Annotated[int, Field(ge=1, le=5)]] = (3, 5)
     folder: str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.corruptions, str) or not self.corruptions or not self.severities:
-            raise ProbeError(
-                f"give tuples of corruptions and severities, got {self.corruptions!r}, {self.severities!r}"
-            )
-        for name in self.corruptions:
-            for severity in self.severities:
-                check(name, severity)
         if self.folder is not None and not Path(self.folder).expanduser().is_dir():
-            raise ProbeError(f"{self.folder} is no folder: give the one that holds ImageNet-C")
+            raise ValueError(f"{self.folder} is not a folder: give the folder that holds ImageNet-C")
 
     @property
     def kind(self) -> str:

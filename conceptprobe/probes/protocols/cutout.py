@@ -1,19 +1,21 @@
 """What does a square hole cost? (Square cutouts of Paul & Chen 2022, arXiv 2105.07581.)"""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pydantic import PositiveInt
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, behave
 from conceptprobe.probes.framework.responses import Condition, Subject, image_generators
+from conceptprobe.probes.framework.settings import Several, Share
+from conceptprobe.validation import CONFIG
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Cutout:
     """Settings.
 
@@ -22,12 +24,8 @@ class Cutout:
         draws: Random places an image and share.
     """
 
-    shares: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
-    draws: int = 3
-
-    def __post_init__(self) -> None:
-        if not self.shares or not all(0 <= share <= 1 for share in self.shares) or self.draws < 1:
-            raise ProbeError(f"shares are from 0 to 1, at least one draw; got {self.shares}, {self.draws}")
+    shares: Several[Share] = (0.05, 0.1, 0.2, 0.5)
+    draws: PositiveInt = 3
 
 
 def run(subject: Subject, items: Items, settings: Cutout, seed: int) -> Findings:

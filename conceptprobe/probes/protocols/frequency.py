@@ -2,22 +2,25 @@
 arXiv 2212.06727; the heat map after Yin et al., arXiv 1906.08988.)"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import NonNegativeInt
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, behave
 from conceptprobe.probes.framework.responses import Condition, Subject, image_generators
+from conceptprobe.probes.framework.settings import NonNegativeNumber, PositiveNumber, Several
+from conceptprobe.validation import CONFIG
 
 RADII = (2.0, 4.0, 8.0, 16.0, 24.0, 32.0, 48.0, 64.0, 112.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Frequency:
     """Settings.
 
@@ -30,15 +33,9 @@ class Frequency:
             sizes so that the change per pixel is the same.
     """
 
-    radii: tuple[float, ...] | None = None
-    heat_map: int = 0
-    norm: float = 15.7
-
-    def __post_init__(self) -> None:
-        if self.radii is not None and (not self.radii or min(self.radii) < 0):
-            raise ProbeError(f"radii are numbers of cycles per image, 0 or more, got {self.radii}")
-        if self.heat_map < 0 or self.norm <= 0:
-            raise ProbeError(f"heat_map must be 0 or more and norm above 0, got {self.heat_map} and {self.norm}")
+    radii: Several[NonNegativeNumber] | None = None
+    heat_map: NonNegativeInt = 0
+    norm: PositiveNumber = 15.7
 
 
 def check(subject: Subject, items: Items, settings: Frequency) -> None:

@@ -5,10 +5,12 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import PositiveInt
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.models import Layer, VisionModel
@@ -16,12 +18,14 @@ from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, behave
 from conceptprobe.probes.framework.responses import Condition, Subject, find_feature
+from conceptprobe.probes.framework.settings import Distinct, ProperShare
+from conceptprobe.validation import CONFIG
 
 BRANCHES = {"attention": ("attn.out",), "mlp": ("mlp.out",), "block": ("attn.out", "mlp.out")}
 BLOCK = re.compile(r"blocks\.(\d+)\.(?:attn|mlp)\.out")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Lesion:
     """Settings.
 
@@ -33,18 +37,14 @@ class Lesion:
         draws: Random choices of blocks, and of as many other features for comparison; the paper has ten.
     """
 
-    parts: tuple[str, ...] = ("attention", "mlp", "block")
-    together: tuple[float, ...] = (0.5,)
-    features: tuple[str, ...] = ()
-    draws: int = 4
+    parts: Distinct[Literal["attention", "mlp", "block"]] = ("attention", "mlp", "block")
+    together: Distinct[ProperShare] = (0.5,)
+    features: Distinct[str] = ()
+    draws: PositiveInt = 4
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.parts) - set(BRANCHES)):
-            raise ProbeError(f"part {unknown[0]!r} is unknown: choose from {', '.join(BRANCHES)}")
-        if not all(0 < share < 1 for share in self.together) or self.draws < 1:
-            raise ProbeError(
-                f"together are shares between 0 and 1, draws at least 1; got {self.together}, {self.draws}"
-            )
+        if not self.parts and not self.features:
+            raise ValueError("parts and features are both empty: name at least one of either")
 
 
 def check(subject: Subject, items: Items, settings: Lesion) -> None:

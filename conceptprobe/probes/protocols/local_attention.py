@@ -2,9 +2,11 @@
 
 import functools
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
+from pydantic import NonNegativeInt
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.models import Layer, VisionModel
@@ -12,10 +14,12 @@ from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, behave
 from conceptprobe.probes.framework.responses import Condition, Subject
+from conceptprobe.probes.framework.settings import Several
 from conceptprobe.probes.stimuli.saliency import attention_layers
+from conceptprobe.validation import CONFIG
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class LocalAttention:
     """Settings.
 
@@ -24,13 +28,8 @@ class LocalAttention:
         relay: Patches see the prefix tokens too, which see everything and so can pass on what is far away.
     """
 
-    radii: tuple[int, ...] = (0, 1, 2, 3, 4, 6, 8, 12)
+    radii: Several[NonNegativeInt] = (0, 1, 2, 3, 4, 6, 8, 12)
     relay: bool = True
-
-    def __post_init__(self) -> None:
-        whole = all(isinstance(radius, int) and not isinstance(radius, bool) for radius in self.radii)
-        if not self.radii or not whole or min(self.radii) < 0:
-            raise ProbeError(f"radii are whole numbers of patches, 0 or more; got {self.radii}")
 
 
 def run(subject: Subject, items: Items, settings: LocalAttention, seed: int) -> Findings:

@@ -3,11 +3,14 @@
 import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.models import VisionModel, load_model
@@ -15,6 +18,7 @@ from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, behave, rows_of
 from conceptprobe.probes.framework.responses import Condition, Subject, image_generators
+from conceptprobe.probes.framework.settings import Several, Share
 from conceptprobe.probes.stimuli.grid import patch_grid, upsample
 from conceptprobe.probes.stimuli.saliency import (
     attention_saliency,
@@ -24,15 +28,14 @@ from conceptprobe.probes.stimuli.saliency import (
     mask_saliency,
     ranked,
 )
+from conceptprobe.validation import CONFIG
 
-KINDS = ("random", "salient", "non-salient", "tokens")
 LED = ("salient", "non-salient")
-GUIDES = ("masks", "attention")
 MASKED = 0.9
 """Share of images with a mask from which on masks are the guide, where none is named."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Occlusion:
     """Settings.
 
@@ -52,26 +55,17 @@ class Occlusion:
         blocks: Before which blocks tokens are dropped; None takes the first, the middle and the last.
     """
 
-    kinds: tuple[str, ...] = KINDS
-    shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
-    grid: tuple[int, int] | None = None
-    draws: int = 2
+    kinds: Several[Literal["random", "salient", "non-salient", "tokens"]] = (
+        "random", "salient", "non-salient", "tokens"
+    )  # fmt: skip
+    shares: Several[Share] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    grid: tuple[PositiveInt, PositiveInt] | None = None
+    draws: PositiveInt = 2
     guide: str | None = None
-    head: int | None = None
+    head: NonNegativeInt | None = None
     mass: bool = False
-    token_shares: tuple[float, ...] = (0.25, 0.5, 0.75)
-    blocks: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.kinds or not {*self.kinds} <= {*KINDS}:
-            raise ProbeError(f"kinds are some of {', '.join(KINDS)}, got {self.kinds}")
-        for name, shares in (("shares", self.shares), ("token_shares", self.token_shares)):
-            if not shares or not all(0 <= share <= 1 for share in shares):
-                raise ProbeError(f"{name} are from 0 to 1, got {shares}")
-        if self.draws < 1 or (self.grid is not None and min(self.grid) < 1):
-            raise ProbeError(f"draws and grid must be at least 1, got {self.draws} and {self.grid}")
-        if self.blocks is not None and (not self.blocks or min(self.blocks) < 0):
-            raise ProbeError(f"blocks are numbers from 0, got {self.blocks}")
+    token_shares: Several[Share] = (0.25, 0.5, 0.75)
+    blocks: Several[NonNegativeInt] | None = None
 
     @property
     def led(self) -> tuple[str, ...]:

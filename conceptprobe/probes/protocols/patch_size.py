@@ -1,11 +1,13 @@
 """What changes with the size of the patches? (Other probes over checkpoints of several patch sizes, as in the tables of
 Caron et al. 2021, arXiv 2104.14294, and Naseer et al. 2021, arXiv 2105.10497.)"""
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import pandas as pd
+from pydantic.dataclasses import dataclass
 
 from conceptprobe.models import VisionModel
 from conceptprobe.probes.classifiers.readout import residual_layers
@@ -13,6 +15,7 @@ from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe
 from conceptprobe.probes.framework.responses import Subject
+from conceptprobe.probes.framework.settings import Several
 from conceptprobe.probes.protocols import attention_distance, background, cls_attention, cutout, occlusion, shuffle
 from conceptprobe.probes.protocols.attention_distance import AttentionDistance
 from conceptprobe.probes.protocols.background import Background
@@ -20,6 +23,7 @@ from conceptprobe.probes.protocols.cls_attention import ORACLE, RANDOM_ORACLE, C
 from conceptprobe.probes.protocols.cutout import Cutout
 from conceptprobe.probes.protocols.occlusion import Occlusion
 from conceptprobe.probes.protocols.shuffle import Shuffle
+from conceptprobe.validation import CONFIG
 
 CONFOUNDS = (
     "Checkpoints of different patch sizes differ in more than that: mostly in the number of tokens and so in compute, "
@@ -28,7 +32,7 @@ CONFOUNDS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Part:
     """A probe with what it is asked here.
 
@@ -62,7 +66,7 @@ PARTS: dict[str, Part] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class PatchSize:
     """Settings.
 
@@ -70,12 +74,11 @@ class PatchSize:
         probes: Which probes the models are asked.
     """
 
-    probes: tuple[str, ...] = ("attention_distance", "occlusion", "shuffle")
-
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.probes if name not in PARTS]
-        if unknown or not self.probes or len({*self.probes}) != len(self.probes):
-            raise ProbeError(f"probes are some of {', '.join(PARTS)}, each once; got {self.probes}")
+    probes: Several[Literal["attention_distance", "background", "cls_attention", "cutout", "occlusion", "shuffle"]] = (
+        "attention_distance",
+        "occlusion",
+        "shuffle",
+    )
 
 
 def patch_pixels(model: VisionModel) -> float:

@@ -2,16 +2,15 @@
 probe of frozen features.)"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.probes.classifiers.readout import (
     C_VALUES,
-    check_c_values,
     check_layers,
     depth_layers,
     frozen_features,
@@ -22,11 +21,13 @@ from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, rows_of
 from conceptprobe.probes.framework.responses import Condition, Subject
+from conceptprobe.probes.framework.settings import PositiveNumber, ProperShare, Several
+from conceptprobe.validation import CONFIG
 
 TURNS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Rotation:
     """Settings.
 
@@ -37,11 +38,8 @@ class Rotation:
     """
 
     together: str | None = None
-    test: float = 0.5
-    c_values: tuple[float, ...] = C_VALUES
-
-    def __post_init__(self) -> None:
-        check_c_values(self.c_values, self.test)
+    test: ProperShare = 0.5
+    c_values: Several[PositiveNumber] = C_VALUES
 
 
 def check(subject: Subject, items: Items, settings: Rotation) -> None:

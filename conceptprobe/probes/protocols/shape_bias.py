@@ -2,11 +2,12 @@
 features go by is ours, and so are the stand-ins for their images.)"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.probes.classifiers.categories import CATEGORIES
@@ -26,6 +27,7 @@ from conceptprobe.probes.stimuli.cue_conflict import (
 from conceptprobe.probes.stimuli.cue_conflict_images import (
     PATCH,
     Drawing,
+    PatchShare,
     background_of,
     conflicts,
     drawings,
@@ -35,6 +37,7 @@ from conceptprobe.probes.stimuli.cue_conflict_images import (
     silhouette,
 )
 from conceptprobe.probes.stimuli.distillation_token import own_tokens
+from conceptprobe.validation import CONFIG
 
 STAND_IN = ", stand-in"
 AGAINST_SHAPE, AGAINST_TEXTURE = "stand-in and its shape's source", "stand-in and its texture's source"
@@ -44,7 +47,7 @@ SHOWN = 8
 CONDITIONAL = "Shape bias is of the images that are answered by either cue: not the same ones of each model."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class ShapeBias:
     """Settings.
 
@@ -54,14 +57,8 @@ class ShapeBias:
         patch: The side of the patches that stand-ins get their texture from, as a share of an image's shorter side.
     """
 
-    stimuli: str = "made"
-    patch: float = PATCH
-
-    def __post_init__(self) -> None:
-        if self.stimuli not in ("made", "given"):
-            raise ProbeError(f"stimuli are made or given, got {self.stimuli!r}")
-        if not 0 < self.patch <= 1:
-            raise ProbeError(f"patch is a share of the image's side, above 0 and up to 1, got {self.patch}")
+    stimuli: Literal["made", "given"] = "made"
+    patch: PatchShare = PATCH
 
 
 def needs(settings: ShapeBias) -> frozenset[str]:

@@ -3,11 +3,12 @@ al. 2021, arXiv 2105.10497, section 3.2: a few steps of training on few images, 
 
 import functools
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import PositiveInt
+from pydantic.dataclasses import dataclass
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -20,9 +21,19 @@ from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, alikeness, rows_of
 from conceptprobe.probes.framework.responses import Condition, Subject, image_generators
+from conceptprobe.probes.framework.settings import PositiveNumber, Share
 from conceptprobe.probes.stimuli.cue_conflict import choose_textures, decisions
-from conceptprobe.probes.stimuli.cue_conflict_images import PATCH, background_of, conflicts, drawings, seen, silhouette
+from conceptprobe.probes.stimuli.cue_conflict_images import (
+    PATCH,
+    PatchShare,
+    background_of,
+    conflicts,
+    drawings,
+    seen,
+    silhouette,
+)
 from conceptprobe.probes.stimuli.distillation_token import distillation_loss, own_tokens, read_tokens, train
+from conceptprobe.validation import CONFIG
 
 TOY = ", toy"
 BATCH = 64
@@ -36,7 +47,7 @@ FLOOR = 1e-6
 TEACHERS = ("texture-free teacher", "plain teacher")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class ShapeDistillation:
     """Settings.
 
@@ -50,21 +61,12 @@ class ShapeDistillation:
         patch: As in `shape_bias`.
     """
 
-    alpha: float = 0.5
-    tau: float = 1.0
-    steps: int = 100
-    rate: float = 1e-3
+    alpha: Share = 0.5
+    tau: PositiveNumber = 1.0
+    steps: PositiveInt = 100
+    rate: PositiveNumber = 1e-3
     column: str = ""
-    patch: float = PATCH
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1 or self.tau <= 0 or self.rate <= 0 or self.steps < 1:
-            raise ProbeError(
-                "alpha is from 0 to 1, tau and rate are above 0, steps at least 1; got "
-                f"{self.alpha}, {self.tau}, {self.rate}, {self.steps}"
-            )
-        if not 0 < self.patch <= 1:
-            raise ProbeError(f"patch is a share of the image's side, above 0 and up to 1, got {self.patch}")
+    patch: PatchShare = PATCH
 
 
 def check(subject: Subject, items: Items, settings: ShapeDistillation) -> None:

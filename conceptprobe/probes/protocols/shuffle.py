@@ -1,18 +1,20 @@
 """Does the order of an image's parts matter? (Patch shuffling of Naseer et al. 2021, arXiv 2105.10497, section 3.3.)"""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
+from pydantic import PositiveInt
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, behave
 from conceptprobe.probes.framework.responses import Condition, Subject, image_generators
+from conceptprobe.probes.framework.settings import Several
+from conceptprobe.validation import CONFIG
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Shuffle:
     """Settings.
 
@@ -21,12 +23,8 @@ class Shuffle:
         draws: Random orders an image and grid.
     """
 
-    grids: tuple[tuple[int, int], ...] = ((2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (14, 14), (16, 16))
-    draws: int = 2
-
-    def __post_init__(self) -> None:
-        if not self.grids or any(len(grid) != 2 or min(grid) < 1 for grid in self.grids) or self.draws < 1:
-            raise ProbeError(f"grids are pairs of rows and columns, at least one draw; got {self.grids}, {self.draws}")
+    grids: Several[tuple[PositiveInt, PositiveInt]] = ((2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (14, 14), (16, 16))
+    draws: PositiveInt = 2
 
 
 def fitting_grids(subject: Subject, settings: Shuffle) -> list[tuple[int, int]]:

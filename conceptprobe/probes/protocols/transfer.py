@@ -1,15 +1,14 @@
 """What can be learnt from a model's frozen features? (Logistic regression as in Naseer et al. 2021, arXiv 2105.10497,
 section 3.5; k nearest neighbours as in Caron et al. 2021, arXiv 2104.14294.)"""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
+from pydantic import NonNegativeInt
+from pydantic.dataclasses import dataclass
 
 from conceptprobe.models import VisionModel
 from conceptprobe.probes.classifiers.readout import (
     C_VALUES,
-    check_c_values,
     check_layers,
     frozen_features,
     most_frequent,
@@ -17,13 +16,14 @@ from conceptprobe.probes.classifiers.readout import (
     read_linearly,
 )
 from conceptprobe.probes.classifiers.tasks import choose_task, split_task
-from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import Findings, Probe, rows_of
 from conceptprobe.probes.framework.responses import Condition, Subject
+from conceptprobe.probes.framework.settings import PositiveNumber, ProperShare, Several
+from conceptprobe.validation import CONFIG
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Transfer:
     """Settings.
 
@@ -40,15 +40,10 @@ class Transfer:
 
     target: str | None = None
     together: str | None = None
-    test: float = 0.5
-    c_values: tuple[float, ...] = C_VALUES
-    k: int = 20
-    temperature: float = 0.07
-
-    def __post_init__(self) -> None:
-        check_c_values(self.c_values, self.test)
-        if self.k < 0 or self.temperature <= 0:
-            raise ProbeError(f"k is 0 or more and temperature above 0, got {self.k} and {self.temperature}")
+    test: ProperShare = 0.5
+    c_values: Several[PositiveNumber] = C_VALUES
+    k: NonNegativeInt = 20
+    temperature: PositiveNumber = 0.07
 
 
 def check(subject: Subject, items: Items, settings: Transfer) -> None:

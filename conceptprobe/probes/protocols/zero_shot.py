@@ -1,23 +1,23 @@
 """How often is a model right, and what do the words around a class name change? (Zero-shot classification and prompt
 ensembling of Radford et al. 2021, arXiv 2103.00020, section 3.1.)"""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import torch
+from pydantic.dataclasses import dataclass
 
-from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.heads import ClassHead, ensemble_head, template_heads, template_texts
 from conceptprobe.probes.framework.images import Items
 from conceptprobe.probes.framework.probe import CLEAN, Findings, Probe, answers, clean_response, rows_of
 from conceptprobe.probes.framework.responses import Condition, Subject
+from conceptprobe.probes.framework.settings import Distinct
+from conceptprobe.validation import CONFIG
 
 TOP = 5
 PROMPTS = ("{}", "a photo of a {}", "a photo of the small {}", "art of the {}", "itap of a {}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class ZeroShot:
     """Settings.
 
@@ -27,13 +27,11 @@ class ZeroShot:
             have no prompts.
     """
 
-    prompts: tuple[str, ...] = PROMPTS
+    prompts: Distinct[str] = PROMPTS
 
     def __post_init__(self) -> None:
         if self.prompts:
             template_texts(self.prompts)
-        if len({*self.prompts}) != len(self.prompts):
-            raise ProbeError(f"a prompt is given twice: {list(self.prompts)}")
 
 
 def check(subject: Subject, items: Items, settings: ZeroShot) -> None:

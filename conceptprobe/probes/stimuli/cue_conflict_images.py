@@ -3,10 +3,12 @@ of another. They are not those of Geirhos et al. 2019, which are made by style t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 
 from conceptprobe.images.decode import parse_background
@@ -15,6 +17,9 @@ from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.images import OPAQUE, Items
 
 PATCH = 1 / 6
+PatchShare = Annotated[float, Field(gt=0, le=1)]
+"""The side of a patch as a share of an image's shorter side."""
+
 SHADE = 0
 
 

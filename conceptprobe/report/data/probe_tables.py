@@ -115,7 +115,7 @@ def write_csv(result: ProbeResult, folder: Path) -> list[Json]:
     """
     written: list[Json] = []
     for name in sorted(TABLES, key=lambda table: table == "rows"):
-        frame = getattr(result, name)
+        frame = getattr(result, TABLES[name])
         if frame.empty:
             continue
         data = csv_text(frame).encode()

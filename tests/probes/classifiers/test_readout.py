@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,9 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from conceptprobe.models import VisionModel, load_model
-from conceptprobe.probes import ProbeError
 from conceptprobe.probes.classifiers.readout import (
-    check_c_values,
     depth_layers,
     frozen_features,
     most_frequent,
@@ -119,10 +116,3 @@ def test_depth_is_blocks_or_the_outermost_modules() -> None:
     plain = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3)), nn.Sequential(nn.Conv2d(4, 5, 3)))
     wrapped = VisionModel.wrap(plain, layers=("0", "0.0", "1"), image_size=8, mean=(0.0,) * 3, std=(1.0,) * 3)
     assert depth_layers(wrapped) == ("module:0", "module:1")
-
-
-def test_sweeps_and_shares_are_checked() -> None:
-    with pytest.raises(ProbeError, match="above 0"):
-        check_c_values((), 0.5)
-    with pytest.raises(ProbeError, match="between 0 and 1"):
-        check_c_values((1.0,), 1.0)

@@ -47,6 +47,6 @@ def test_probes_that_share_a_memory_find_the_same_and_see_clean_images_once(monk
     memory = Memory()
     for name, settings in asked.items():
         found = run_probe(name, model, images, n=9, memory=memory, **settings)
-        assert found.rows.equals(alone[name].rows)
+        assert found.frame.equals(alone[name].frame)
         assert np.array_equal(found.survival["value"], alone[name].survival["value"])
     assert (len(read), sum(shown)) == (9, 27)

@@ -9,7 +9,7 @@ from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import ProbeError, run_probe
 from conceptprobe.probes.framework.heads import native_head
 from conceptprobe.probes.framework.responses import Subject
-from conceptprobe.probes.protocols.adversarial import Adversarial, Attack, bounds, class_loss, climb, feature_loss
+from conceptprobe.probes.protocols.adversarial import Attack, bounds, class_loss, climb, feature_loss
 from conceptprobe.probes.stimuli.change_spectrum import grid_contrast, grid_share, power_spectrum, radial_shares
 
 EPSILON = 1 / 255
@@ -155,7 +155,7 @@ def test_a_slope_is_no_grid() -> None:
 
 def test_accuracy_falls_and_curves_are_of_images_known_before() -> None:
     result = run_probe("adversarial", "mini:supervised", "mini:emoji", n=16, epsilons=(4.0,), steps=4, shown=3)
-    values = result.rows.pivot_table(index="image", columns=["metric", "series", "x"], values="value")
+    values = result.frame.pivot_table(index="image", columns=["metric", "series", "x"], values="value")
     known = values["correct", "clean", 0] == 1
     curve = values["cross-entropy", "pgd, epsilon 4"]
     assert curve.columns.tolist() == [0, 1, 2, 3, 4]
@@ -172,7 +172,7 @@ def test_accuracy_falls_and_curves_are_of_images_known_before() -> None:
 
 def test_an_epsilon_of_zero_is_the_identity() -> None:
     result = run_probe("adversarial", "mini:clip", "mini:emoji", n=8, epsilons=(0.0,), steps=2)
-    values = result.rows.pivot_table(index="image", columns=["metric", "series", "x"], values="value")
+    values = result.frame.pivot_table(index="image", columns=["metric", "series", "x"], values="value")
     assert values["probability", "pgd", 0].tolist() == values["probability", "clean", 0].tolist()
     assert np.allclose(values["cosine", "fgsm", 0], 1)
 
@@ -186,21 +186,6 @@ def test_a_features_activation_is_driven_down_and_up() -> None:
     down, up = (curves[f"{goal} {feature}, epsilon 1"] for goal in ("lower", "raise"))
     assert down[0] == pytest.approx(up[0])
     assert down[3] < down[0] < up[3]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"epsilons": (300.0,)}, "grey levels from 0 to 255"),
-        ({"attacks": ("cw",)}, "attacks are a tuple of fgsm, pgd"),
-        ({"goals": "lower"}, "goals are a tuple"),
-        ({"features": "blocks.3.mlp.hidden:5"}, "features are a tuple"),
-        ({"steps": 0}, "steps must be at least 1"),
-    ],
-)
-def test_wrong_settings_are_refused(wrong: dict[str, object], message: str) -> None:
-    with pytest.raises(ProbeError, match=message):
-        Adversarial(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_feature_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

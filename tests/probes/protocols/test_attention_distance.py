@@ -33,10 +33,10 @@ def test_what_is_paid_to_prefix_tokens_counts_only_where_it_is_not_renormalised(
 
 def test_it_runs_on_the_twins_with_a_value_for_every_head_block_and_image() -> None:
     result = run_probe("attention_distance", ["mini:clip", "mini:supervised"], "mini:emoji", n=8)
-    heads = result.rows[result.rows["series"].str.startswith("head ")]
+    heads = result.frame[result.frame["series"].str.startswith("head ")]
     assert len(heads) == 2 * 6 * 3 * 8
     assert heads["value"].between(0, np.hypot(40, 40)).all()
-    mean = result.rows[result.rows["series"] == "mean of heads"].set_index(["model", "x", "image"])["value"]
+    mean = result.frame[result.frame["series"] == "mean of heads"].set_index(["model", "x", "image"])["value"]
     by_hand = heads.groupby(["model", "x", "image"])["value"].mean()
     np.testing.assert_allclose(mean.sort_index(), by_hand.sort_index(), rtol=1e-5)
 

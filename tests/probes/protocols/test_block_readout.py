@@ -79,12 +79,12 @@ def test_the_last_block_is_the_model_itself_and_an_earlier_one_is_not(spec: str)
 
 
 def test_the_last_block_by_its_own_head_is_exactly_the_models_accuracy(result: ProbeResult) -> None:
-    rows = result.rows[result.rows["metric"].isin(["correct", "probability"])]
+    rows = result.frame[result.frame["metric"].isin(["correct", "probability"])]
     clean = rows[rows["series"] == "clean"].set_index(["model", "metric", "image"])["value"]
     last = rows[(rows["series"] == "own head") & (rows["x"] == 5)].set_index(["model", "metric", "image"])["value"]
     assert last[clean.index].tolist() == clean.tolist()
     assert 0.2 < clean.xs("correct", level="metric").mean() < 1
-    assert {*result.rows[result.rows["series"] == "own head"]["x"]} == {*range(6)}
+    assert {*result.frame[result.frame["series"] == "own head"]["x"]} == {*range(6)}
 
 
 def test_linear_probes_read_the_cls_token_of_each_block_and_of_the_last_four_together(result: ProbeResult) -> None:
@@ -94,7 +94,7 @@ def test_linear_probes_read_the_cls_token_of_each_block_and_of_the_last_four_tog
     split = split_task(task, 0, 0.5)
     features = frozen_features(Subject(model), items.pixels(model), residual_layers(model), "cls")
     values = list(features.values())
-    rows = result.rows[(result.rows["model"] == "mini:supervised") & (result.rows["metric"] == METRIC)]
+    rows = result.frame[(result.frame["model"] == "mini:supervised") & (result.frame["metric"] == METRIC)]
     tested = [id_ for id_, is_tested in zip(items.ids, split.test_n, strict=True) if is_tested]
     for series, x, values_nd in (
         ("linear probe", 3, values[3]),
@@ -110,7 +110,7 @@ def test_linear_probes_read_the_cls_token_of_each_block_and_of_the_last_four_tog
 
 def test_without_enough_images_linear_probes_are_left_out_and_it_says_so() -> None:
     result = run_probe("block_readout", "mini:supervised", "mini:emoji", n=8)
-    assert METRIC not in {*result.rows["metric"]}
+    assert METRIC not in {*result.frame["metric"]}
     assert "No linear probes: 8 images" in result.caveats[0]
 
 
@@ -118,11 +118,11 @@ def test_a_model_that_cannot_name_classes_has_linear_probes_and_its_embedding() 
     result = run_probe(
         "block_readout", "mini:distilled", "mini:emoji", n=24, target="group", test=0.6, last=2, c_values=(0.1,)
     )
-    assert {*result.rows["metric"]} == {"cosine", "r", METRIC}
+    assert {*result.frame["metric"]} == {"cosine", "r", METRIC}
     by_block = result.curves[(result.curves["series"] == "own head") & (result.curves["metric"] == "cosine")]
     assert by_block["value"].iloc[-1] == pytest.approx(1, abs=1e-6)
     assert by_block["value"].iloc[0] < 0.9
-    assert "last 2 blocks together" in {*result.rows["series"]}
+    assert "last 2 blocks together" in {*result.frame["series"]}
 
 
 def test_bad_input_is_refused_before_any_compute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,5 +134,3 @@ def test_bad_input_is_refused_before_any_compute(monkeypatch: pytest.MonkeyPatch
         run_probe("block_readout", cnn, "mini:emoji", n=4, classes=known)
     with pytest.raises(ProbeError, match="no column 'grupo'"):
         run_probe("block_readout", "mini:supervised", "mini:emoji", target="grupo")
-    with pytest.raises(ProbeError, match="at least 2 blocks"):
-        run_probe("block_readout", "mini:supervised", "mini:emoji", last=1)

@@ -208,20 +208,6 @@ def test_a_folder_is_read_whole_and_named_for_what_it_is(tmp_path: Path) -> None
     assert (Corruption().kind, Corruption(folder=str(tmp_path)).kind) == ("C-like", "ImageNet-C")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"corruptions": ("fogg",)}, "no corruption 'fogg'. Did you mean fog"),
-        ({"corruptions": "fog"}, "tuples of corruptions"),
-        ({"severities": (6,)}, "severities are 1, 2, 3, 4, 5, got 6"),
-        ({"folder": "/nowhere"}, "/nowhere is no folder"),
-    ],
-)
-def test_wrong_settings_are_refused(wrong: dict[str, object], message: str) -> None:
-    with pytest.raises(ProbeError, match=message):
-        Corruption(**wrong)  # type: ignore[arg-type]
-
-
 def test_tiny_or_grey_images_are_refused() -> None:
     for shape in ((16, 48, 3), (48, 48)):
         with pytest.raises(ProbeError, match="at least 32 pixels"):

@@ -1,11 +1,10 @@
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conceptprobe.probes import ProbeError, run_probe
-from conceptprobe.probes.protocols.cutout import Cutout, SquareHole
+from conceptprobe.probes import run_probe
+from conceptprobe.probes.protocols.cutout import SquareHole
 
 
 @settings(max_examples=50, deadline=None)
@@ -29,11 +28,6 @@ def test_places_depend_on_the_id_and_differ_between_draws() -> None:
 
 def test_no_hole_is_the_identity_and_a_hole_of_everything_leaves_black() -> None:
     result = run_probe("cutout", "mini:supervised", "mini:emoji", n=16, shares=(0.0, 1.0), draws=1)
-    values = result.rows.pivot_table(index="image", columns=["metric", "series", "x"], values="value")
+    values = result.frame.pivot_table(index="image", columns=["metric", "series", "x"], values="value")
     assert values["correct", "square", 0.0].tolist() == values["correct", "clean", 0.0].tolist()
     assert (result.features[result.features["x"] == 1]["r"].dropna() == 0).all()
-
-
-def test_settings_are_checked() -> None:
-    with pytest.raises(ProbeError, match="from 0 to 1"):
-        Cutout(shares=(-0.1,))

@@ -79,8 +79,3 @@ def test_silencing_features_is_compared_with_silencing_as_many_others() -> None:
 def test_a_cnn_has_no_blocks_to_take_away() -> None:
     with pytest.raises(ProbeError, match="no transformer blocks"):
         list(block_lesions(load_model("timm:resnet18@random"), Lesion(), 0))
-
-
-def test_settings_are_checked() -> None:
-    with pytest.raises(ProbeError, match="attention, mlp, block"):
-        Lesion(parts=("head",))

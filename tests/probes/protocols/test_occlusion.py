@@ -90,7 +90,7 @@ def test_dropping_nothing_is_the_identity_and_dropping_all_leaves_one_answer(mod
         "occlusion", model, "mini:emoji", n=12, classes=("skull", "pizza", "ghost", "guitar"), shares=(0.0, 1.0),
         draws=1, token_shares=(0.0,), blocks=(0, 3), mass=mass, guide="attention",
     )  # fmt: skip
-    values = result.rows.pivot_table(index="image", columns=["metric", "series", "x"], values="value")
+    values = result.frame.pivot_table(index="image", columns=["metric", "series", "x"], values="value")
     for kind in ("random", "salient", "non-salient", "tokens, block 0", "tokens, block 3"):
         for metric in ("correct", "probability"):
             assert values[metric, kind, 0.0].tolist() == values[metric, "clean", 0.0].tolist()
@@ -101,7 +101,7 @@ def test_dropping_nothing_is_the_identity_and_dropping_all_leaves_one_answer(mod
     survival = result.features[result.features["x"] == 0].dropna()
     assert (survival["overlap"] == 1).all()
     assert (result.features[result.features["x"] == 1].dropna()["r"] == 0).all()
-    assert ("share of cells dropped" in set(result.rows["metric"])) == mass
+    assert ("share of cells dropped" in set(result.frame["metric"])) == mass
 
 
 @pytest.fixture(scope="module")
@@ -187,21 +187,7 @@ def test_another_model_guides_the_drops_of_all() -> None:
         "occlusion", models, "mini:emoji/noto", n=6, classes=("skull", "pizza", "ghost"), kinds=("salient",),
         shares=(0.5,), guide="mini:distilled",
     )  # fmt: skip
-    assert set(result.rows["series"]) == {"clean", "salient"}
+    assert set(result.frame["series"]) == {"clean", "salient"}
     assert result.caveats == (
         "Salient is what mini:distilled's CLS attends to in the last block, the mean of its heads.",
     )
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"kinds": ("saliant",)}, "kinds are some of random, salient, non-salient, tokens"),
-        ({"token_shares": (2.0,)}, "token_shares are from 0 to 1"),
-        ({"blocks": (-1,)}, "blocks are numbers from 0"),
-        ({"grid": (0, 2)}, "draws and grid must be at least 1"),
-    ],
-)
-def test_wrong_settings_are_refused(wrong: dict[str, object], message: str) -> None:
-    with pytest.raises(ProbeError, match=message):
-        Occlusion(**wrong)  # type: ignore[arg-type]

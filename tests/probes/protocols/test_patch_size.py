@@ -9,7 +9,7 @@ from conceptprobe.images import load_images
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import ProbeError, ProbeResult, run_probe
 from conceptprobe.probes.framework.result import make_differences
-from conceptprobe.probes.protocols.patch_size import PARTS, PatchSize, at_patch_size, facts, patch_pixels
+from conceptprobe.probes.protocols.patch_size import PARTS, at_patch_size, facts, patch_pixels
 
 SMALL, LARGE = "timm:vit_tiny_patch16_224@random#64", "timm:vit_small_patch32_224@random#64"
 LABELS = ("skull", "pizza", "ghost", "guitar")
@@ -62,7 +62,7 @@ def test_differences_are_paired_by_image_over_the_patch_sizes() -> None:
     assert found == value_of(distance.curves, model=SMALL, series="mean of heads", x=7)
     (row,) = result.differences[result.differences["series"] == "attention_distance: mean of heads 0"].itertuples()
     assert (row.first, row.second, row.x, row.n) == (SMALL, LARGE, -16, 8)
-    values = result.rows[result.rows["series"] == row.series].pivot_table(
+    values = result.frame[result.frame["series"] == row.series].pivot_table(
         index="image", columns="model", values="value"
     )
     assert row.value == pytest.approx((values[SMALL] - values[LARGE]).mean())
@@ -138,9 +138,3 @@ def test_models_whose_patches_do_not_differ_are_refused_before_any_compute(
         monkeypatch.setattr(VisionModel, name, lambda *args: pytest.fail("it computed"))
     with pytest.raises(ProbeError, match=message):
         run_probe("patch_size", models, "mini:emoji", n=4)
-
-
-@pytest.mark.parametrize("probes", [(), ("lesion",), ("shuffle", "shuffle")])
-def test_parts_that_it_has_not_are_refused(probes: tuple[str, ...]) -> None:
-    with pytest.raises(ProbeError, match="some of attention_distance"):
-        PatchSize(probes=probes)

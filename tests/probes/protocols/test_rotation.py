@@ -53,7 +53,7 @@ def test_features_that_say_where_is_bright_tell_the_turn_and_those_that_do_not_a
     result = run_probe("rotation", corners, ImageSource("bright", table, reader), n=None)
     by_layer = result.curves.set_index("x")["value"]
     assert by_layer.to_dict() == {0.0: 1.0, 1.0: 0.25}
-    assert (result.rows[result.rows["x"] == 1].groupby("image")["value"].sum() == 1).all()
+    assert (result.frame[result.frame["x"] == 1].groupby("image")["value"].sum() == 1).all()
 
 
 def test_turns_are_by_quarters_and_four_are_none() -> None:
@@ -68,9 +68,9 @@ def test_turns_are_by_quarters_and_four_are_none() -> None:
 def test_each_image_to_test_is_asked_in_its_four_turns_at_every_block() -> None:
     result = run_probe("rotation", ["mini:clip", "mini:supervised"], "mini:emoji", n=24, c_values=(0.1,))
     assert result.about["models"][0]["layers"] == [f"blocks.{i}.resid" for i in range(6)]
-    counts = result.rows.groupby(["model", "x", "image"])["draw"].agg(sorted)
+    counts = result.frame.groupby(["model", "x", "image"])["draw"].agg(sorted)
     assert (counts.map(tuple) == (0, 1, 2, 3)).all()
-    tested = result.rows["image"].nunique()
+    tested = result.frame["image"].nunique()
     assert (result.curves["n"] == tested).all()
     assert f"tested on {tested} others" in result.caveats[0]
     assert result.artifacts["mini:clip/c"].tolist() == [0.1] * 6
@@ -79,15 +79,15 @@ def test_each_image_to_test_is_asked_in_its_four_turns_at_every_block() -> None:
 def test_images_can_be_kept_together_by_a_column() -> None:
     source = load_images("mini:emoji")
     result = run_probe("rotation", "mini:clip", source, n=40, layers="embedding", together="style", c_values=(0.1,))
-    tested = {id_.partition("/")[0] for id_ in result.rows["image"]}
+    tested = {id_.partition("/")[0] for id_ in result.frame["image"]}
     rows = np.sort(np.random.default_rng(0).choice(len(source), 40, replace=False))
     drawn = [id_ for id_ in source.table["id"].take(rows).to_pylist() if id_.partition("/")[0] in tested]
-    assert {*result.rows["image"]} == {*drawn}  # all images of a style are tested, or none
+    assert {*result.frame["image"]} == {*drawn}  # all images of a style are tested, or none
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"together": "colour"}, "no column 'colour'"), ({"n": 2}, "cannot be split"), ({"c_values": ()}, "above 0")],
+    [({"together": "colour"}, "no column 'colour'"), ({"n": 2}, "cannot be split")],
 )
 def test_bad_input_is_refused_before_any_compute(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, object], message: str

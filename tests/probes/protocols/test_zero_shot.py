@@ -15,7 +15,7 @@ NAMES = ("skull", "pizza", "ghost", "guitar", "wolf", "rocket", "mushroom", "vio
 
 
 def values(result: ProbeResult, metric: str, series: str) -> np.ndarray:
-    rows = result.rows[(result.rows["metric"] == metric) & (result.rows["series"] == series)]
+    rows = result.frame[(result.frame["metric"] == metric) & (result.frame["series"] == series)]
     return rows.sort_values("image")["value"].to_numpy()
 
 
@@ -33,14 +33,14 @@ def asked(clip: VisionModel) -> ProbeResult:
 
 def test_accuracy_is_that_of_the_nearest_text(clip: VisionModel, asked: ProbeResult) -> None:
     source = load_images("mini:emoji")
-    ids = sorted(asked.rows["image"].unique())
+    ids = sorted(asked.frame["image"].unique())
     rows = [source.row_of(id_) for id_ in ids]
     with torch.no_grad():
         pixels = torch.stack([clip.preprocess(source.load(row).image) for row in rows])
         cosines_nc = clip.encode_image(pixels) @ clip.encode_text([f"art of the {name}" for name in NAMES]).T
     labels = [NAMES.index(source.table["label"][row].as_py()) for row in rows]
-    own = asked.rows["model"] == "mini:clip"
-    rows_of_clip = asked.rows[own & (asked.rows["metric"] == "correct") & (asked.rows["series"] == "art of the {}")]
+    own = asked.frame["model"] == "mini:clip"
+    rows_of_clip = asked.frame[own & (asked.frame["metric"] == "correct") & (asked.frame["series"] == "art of the {}")]
     found = rows_of_clip.sort_values("image")["value"].to_numpy()
     assert found.tolist() == (cosines_nc.argmax(1).numpy() == labels).tolist()
     assert 0 < found.mean() < 1
@@ -58,8 +58,8 @@ def test_what_other_probes_ask_is_there_for_every_model_and_compared(asked: Prob
 
 
 def test_the_gain_is_that_of_all_prompts_over_one(asked: ProbeResult) -> None:
-    together = asked.rows[asked.rows["series"] == "all 2 prompts"]
-    alone = asked.rows[asked.rows["series"] == "art of the {}"]
+    together = asked.frame[asked.frame["series"] == "all 2 prompts"]
+    alone = asked.frame[asked.frame["series"] == "art of the {}"]
     merged = together[together["metric"] == "correct"].merge(alone[alone["metric"] == "correct"], on="image")
     gain = alone[alone["metric"] == "gain by all prompts"].set_index("image")["value"]
     assert gain[merged["image"]].tolist() == (merged["value_x"] - merged["value_y"]).tolist()
@@ -115,7 +115,7 @@ def test_classifiers_of_imagenet_answer_with_the_sixteen_categories() -> None:
     class_map = {"bear": "bear", "cat": "cat", "dog": "dog", "elephant": "elephant"}
     source = load_images("mini:emoji/noto")
     result = run_probe("zero_shot", model, source, n=4, classes=tuple(class_map), class_map=class_map)
-    rows = result.rows[result.rows["metric"] == "probability"].set_index("image")["value"]
+    rows = result.frame[result.frame["metric"] == "probability"].set_index("image")["value"]
     for id_, value in rows.items():
         row = source.row_of(str(id_))
         with torch.no_grad():

@@ -12,7 +12,7 @@ from PIL import Image
 
 from conceptprobe.cli.probe import parse_setting
 from conceptprobe.probes import PROBES
-from conceptprobe.probes.framework.result import make_curves, make_differences
+from conceptprobe.probes.framework.result import TABLES, make_curves, make_differences
 from conceptprobe.report import ReportError, write_report
 from conceptprobe.report.data.artifacts import RAMPS, Scale, tiles_of
 from conceptprobe.report.data.probe_commands import probe_command, probe_python
@@ -63,7 +63,7 @@ def test_csv_files_have_every_bit(alone, read_data, name):
     frame = pd.read_csv(path)
     assert about["bytes"] == path.stat().st_size
     assert about["rows"] == len(frame)
-    pd.testing.assert_frame_equal(frame, getattr(result, name), check_dtype=False, check_exact=True)
+    pd.testing.assert_frame_equal(frame, getattr(result, TABLES[name]), check_dtype=False, check_exact=True)
 
 
 def test_a_large_table_is_packed_and_rows_beyond_it_are_left_out(make_probe, tmp_path, read_data, monkeypatch):
@@ -76,7 +76,7 @@ def test_a_large_table_is_packed_and_rows_beyond_it_are_left_out(make_probe, tmp
     again = pd.read_csv(tmp_path / "out" / files["features"]["file"])
     pd.testing.assert_frame_equal(again, result.features, check_dtype=False, check_exact=True)
     assert files["rows"]["file"] is None
-    assert files["rows"]["rows"] == len(result.rows)
+    assert files["rows"]["rows"] == len(result.frame)
     assert not list((tmp_path / "out" / "probes" / "odd").glob("rows*"))
 
 

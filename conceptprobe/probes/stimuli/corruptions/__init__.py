@@ -43,20 +43,21 @@ def corrupt(image_hwc: np.ndarray, name: str, severity: int, rng: np.random.Gene
     Raises:
         ProbeError: There is no such corruption or severity, or the image is too small.
     """
-    check(name, severity)
+    check_corruption(name)
+    if severity not in SEVERITIES:
+        raise ProbeError(f"severity is {severity!r}: choose from {', '.join(map(str, SEVERITIES))}")
     if image_hwc.ndim != 3 or image_hwc.shape[2] != 3 or min(image_hwc.shape[:2]) < SMALLEST:
         raise ProbeError(f"corruptions take RGB images [h,w,3] of at least {SMALLEST} pixels, got {image_hwc.shape}")
     changed = CORRUPTIONS[name](image_hwc.astype(np.float64), severity, rng)
     return (changed.clip(0, 1) * 255).round().astype(np.float32) / np.float32(255)
 
 
-def check(name: str, severity: int) -> None:
-    """Refuse what does not exist.
+def check_corruption(name: str) -> str:
+    """The name, if there is such a corruption.
 
     Raises:
-        ProbeError: There is no such corruption or severity.
+        ProbeError: There is none; the message names those that are near.
     """
     if name not in CORRUPTIONS:
         raise ProbeError(f"no corruption {name!r}.{suggest(name, CORRUPTIONS)}")
-    if severity not in SEVERITIES:
-        raise ProbeError(f"severities are {', '.join(map(str, SEVERITIES))}, got {severity!r}")
+    return name
