@@ -1,11 +1,13 @@
 # make demo   the main job on the embedded default
 # make test   all tests
-# make lint   style, types, and which room may import which
+# make quick  the tests that need neither minutes nor a browser
+# make lint   style, types, and which room may import which; of the report's JavaScript, too, where there is npm
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+NPM := $(shell command -v npm)
 
-.PHONY: demo test lint browser clean
+.PHONY: demo test quick lint browser clean
 
 demo: $(VENV)/.base
 	$(BIN)/conceptprobe demo --out demo
@@ -14,11 +16,19 @@ test: $(VENV)/.test lint browser
 	$(BIN)/python recipes/dinov2.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-lint: $(VENV)/.test
+quick: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow and not browser and not real'
+
+lint: $(VENV)/.test $(if $(NPM),node_modules/.package-lock.json)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+ifdef NPM
+	npm run --silent lint
+else
+	@echo 'npm is not installed: the JavaScript of the report is not checked'
+endif
 
 # Chromium for the browser tests: the system's, Debian's package, or the one that playwright downloads.
 browser: $(VENV)/.test
@@ -35,5 +45,8 @@ $(VENV)/.test: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,test]'
 	touch $@
 
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --silent --no-audit --no-fund
+
 clean:
-	rm -rf $(VENV) build dist demo
+	rm -rf $(VENV) node_modules build dist demo

@@ -12,6 +12,10 @@
   // A figure for each artifact, its pictures by model.
   app.makeArtifacts = (probe) => probe.artifacts.map((artifact) => makeArtifact(probe, artifact));
 
+  /**
+   * @param {Probe} probe
+   * @param {Artifact} artifact
+   */
   function makeArtifact(probe, { name, scale, models }) {
     const parts = models.map((own) => {
       const count = own.files.flat().length;
@@ -28,11 +32,20 @@
 
   const place = (own, row, column) => (own.files.length > 1 ? `row ${row + 1}, picture ${column + 1}` : `picture ${column + 1} of ${own.files[0].length}`);
 
+  /**
+   * @param {string} file
+   * @param {ArtifactOfModel} own
+   * @param {string} words
+   */
   function makePicture(file, { size }, words) {
     const [height, width] = size;
     return element("img", { src: file, alt: words, loading: "lazy", decoding: "async", width, height });
   }
 
+  /**
+   * @param {NonNullable<Artifact["scale"]>} scale
+   * @param {number} models
+   */
   function makeScale({ kind, low, high, file }, models) {
     return element("div", { class: "scale" },
       element("span", { text: format.number(low) }), element("img", { src: file, alt: `colours from ${format.number(low)} to ${format.number(high)}` }), element("span", { text: format.number(high) }),

@@ -25,9 +25,11 @@
     r: { words: "r", long: "correlation with its match in the other model", show: format.number },
   };
 
-  // options: heading ("h3"), note(g) -> whether it is selected; onSelect(g, on); position {at, of}
-  app.makeCard = function (catalogue, options = {}) {
-    const card = element("article", { class: "card", tabindex: options.tabindex ?? null });
+  // options: heading ("h3"), onSelect(g, on)
+  app.makeCard = function (options = {}) {
+    const card = /** @type {Card} */ (element("article", { class: "card", tabindex: options.tabindex ?? null }));
+    const { onSelect } = options;
+    /** @type {Card["parts"]} */
     const parts = {
       link: element("a", { class: "feature-id", tabindex: options.tabindex === undefined ? null : "-1" }),
       dot: element("span", { class: "dot", "aria-hidden": "true" }),
@@ -37,19 +39,19 @@
       title: element(options.heading || "h3", { class: "card-title clip" }),
       line: element("p", { class: "card-line" }),
       numbers: element("p", { class: "card-numbers" }),
+      tiles: Array.from({ length: TILES + (app.report.has.visualizations ? 1 : 0) }, () => element("span", { class: "tile" })),
+      check: null,
     };
     if (app.report.has.visualizations) card.classList.add("has-hero");
-    parts.tiles = Array.from({ length: TILES + (app.report.has.visualizations ? 1 : 0) }, () =>
-      element("span", { class: "tile" }),
-    );
     if (app.report.has.visualizations) parts.tiles[0].classList.add("hero");
     parts.images.append(...parts.tiles);
     parts.link.append(parts.dot, parts.layer, parts.index);
     const head = element("header", { class: "card-head" }, parts.link);
-    if (options.onSelect) {
-      parts.check = element("input", { type: "checkbox", tabindex: "-1", title: "Select (x)" });
-      parts.check.addEventListener("change", () => options.onSelect(card.feature, parts.check.checked));
-      head.append(element("label", { class: "select" }, parts.check));
+    if (onSelect) {
+      const check = element("input", { type: "checkbox", tabindex: "-1", title: "Select (x)" });
+      check.addEventListener("change", () => onSelect(card.feature, check.checked));
+      head.append(element("label", { class: "select" }, check));
+      parts.check = check;
     }
     card.append(head, parts.images, parts.title, parts.line, parts.numbers);
     card.parts = parts;
@@ -82,6 +84,11 @@
     return card;
   };
 
+  /**
+   * @param {Card["parts"]} parts
+   * @param {Catalogue} catalogue
+   * @param {number} g
+   */
   function fillImages(parts, catalogue, g) {
     const top = catalogue.top(g);
     const visualization = catalogue.number("vis", g);
@@ -106,6 +113,13 @@
     });
   }
 
+  /**
+   * @param {HTMLElement} line
+   * @param {Catalogue} catalogue
+   * @param {number} g
+   * @param {FeatureName | null} name
+   * @param {Verdict} verdict
+   */
   function fillLine(line, catalogue, g, name, verdict) {
     const concept = catalogue.concept(g);
     line.replaceChildren(app.verdictBadge(verdict));
@@ -124,12 +138,20 @@
     );
   }
 
-  // A name beside the concept: in quotation marks, for it is a word that fits, and was tested for no more than that.
+  /**
+   * A name beside the concept: in quotation marks, for it is a word that fits, and was tested for no more than that.
+   * @param {Catalogue} catalogue
+   * @param {number} g
+   */
   function makeWord(catalogue, word, g) {
     const auc = format.number(catalogue.number("auc", g));
     return element("span", { class: "clip", title: `Name by words, AUC ${auc}` }, "“", app.isolate(word), "”");
   }
 
+  /**
+   * @param {Catalogue} catalogue
+   * @param {number} g
+   */
   function fillNumbers(line, catalogue, g, sort) {
     const first = sort && app.NUMBERS[sort] && !NUMBERS.includes(sort) ? [sort] : [];
     const names = [...first, ...NUMBERS].filter((name) => catalogue.has(name)).slice(0, 4);

@@ -7,7 +7,8 @@
   const LETTER = 6.4; // px, a letter of an axis
   const LONGEST_NAME = 24; // letters of a layer on an axis
   const LEAST_BAR = 4; // px
-  const charts = (app.charts = {});
+  app.charts = /** @type {Charts} */ ({});
+  const { charts } = app;
 
   charts.colour = (model) => `var(--model-${app.report.models[model].colour % 6})`;
   charts.percent = (value) => `${format.number(100 * value, 2)} %`;
@@ -21,7 +22,7 @@
     const place = element("div", { role: "img", "aria-label": label }); // its parts say nothing to a screen reader
     const plot = element("div", { class: "plot" }, place);
     const words = element("figcaption", {}, element("h3", { text: title }), note && element("p", { class: "aside", text: note }));
-    const figure = element("figure", { class: "chart panel" }, words, legend, plot, table && makeTable(title, table));
+    const figure = /** @type {Figure} */ (element("figure", { class: "chart panel" }, words, legend, plot, table && makeTable(title, table)));
     let drawn = 0;
     const redraw = () => {
       const width = Math.max(Math.floor(plot.clientWidth), least);
@@ -41,6 +42,10 @@
     return figure;
   };
 
+  /**
+   * @param {string} title
+   * @param {ChartTable} table
+   */
   function makeTable(title, { columns, rows }) {
     const numeric = columns.map((_, i) => rows.some((row) => typeof row[i] === "number"));
     const cell = (value, i) => {
@@ -91,13 +96,12 @@
 
   // Values with intervals by layer, models side by side, one facet beside or below the other.
   // rows: { model, place, facet, value, low, high, title }; bars: from zero, else points joined by lines.
-  charts.byLayer = function (rows, { places, models, facets, bars, tickFormat, label, words = (facet) => facet }) {
+  charts.byLayer = function (rows, { places, models, facets, bars, tickFormat, words = (facet) => facet }) {
     const short = charts.shorten(places);
-    const position = new Map(places.map((place, i) => [place, i]));
     const slot = (bars ? 0.8 : 0.36) / models.length;
-    const known = rows.filter((row) => Number.isFinite(row.value) && position.has(row.place));
+    const known = rows.filter((row) => Number.isFinite(row.value) && places.includes(row.place));
     const placed = known.map((row) => {
-      const left = position.get(row.place) - (slot * models.length) / 2 + slot * models.indexOf(row.model);
+      const left = places.indexOf(row.place) - (slot * models.length) / 2 + slot * models.indexOf(row.model);
       return { ...row, left: left + slot * 0.06, right: left + slot * 0.94, middle: left + slot / 2, colour: charts.colour(row.model) };
     });
     return (width) => {
@@ -148,7 +152,7 @@
   charts.differences = function (rows, { places, models: [a, b], facets, tickFormat, words = (facet) => facet }) {
     const short = charts.shorten(places.filter((place) => place !== "all"));
     const names = new Map(places.filter((place) => place !== "all").map((place, i) => [place, short.names[i]]));
-    const named = (place) => (place === "all" ? "all layers" : charts.cut(names.get(place), 20));
+    const named = (place) => charts.cut(names.get(place) ?? "all layers", 20);
     const known = rows.filter((row) => Number.isFinite(row.value) && Number.isFinite(row.low));
     const colour = (row) => (row.clear ? charts.colour(row.value > 0 ? a : b) : "var(--muted)");
     return (width) => {

@@ -11,6 +11,11 @@
     return pair(images, values, positions);
   }
 
+  /**
+   * @param {Decoded} images
+   * @param {Decoded} values
+   * @param {Decoded | null} positions
+   */
   function pair(images, values, positions) {
     const found = [];
     for (let i = 0; i < images.length; i++) {

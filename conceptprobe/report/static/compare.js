@@ -8,11 +8,29 @@
   const MOST_POINTS = 6000;
   const DEFAULTS = { with: "0", layer: "", sort: "evidence", score: "llr", verdicts: "", concepts: "", numbers: "", pair: "" };
   const SWITCHES = ["verdicts", "concepts", "numbers"];
-  let catalogue, options, state, current, all, shown, chosen, scatter, count;
+  /** @typedef {{ contrast: ContrastData, a: number, b: number, file: string | null }} Option */
+  /** @type {Catalogue} */
+  let catalogue;
+  /** @type {Option[]} */
+  let options;
+  /** @type {PairState & { with: string, pair: string }} */
+  let state;
+  /** @type {Option} */
+  let current;
+  /** @type {Pair[]} */
+  let all;
+  /** @type {Pair[]} */
+  let shown;
+  /** @type {Pair | null} */
+  let chosen;
+  /** @type {Figure} */
+  let scatter;
+  let count = 0;
 
   function readState() {
     const { values } = app.readHash();
-    const own = Object.fromEntries(Object.entries(DEFAULTS).map(([name, value]) => [name, values.get(name) || value]));
+    const own = { ...DEFAULTS };
+    for (const [name, value] of Object.entries(DEFAULTS)) own[name] = values.get(name) || value;
     if (!options[own.with]) own.with = "0";
     if (![...byId("sort").options].some((option) => option.value === own.sort)) own.sort = DEFAULTS.sort;
     return own;
@@ -27,7 +45,7 @@
   function findOptions(contrasts) {
     return contrasts.flatMap((contrast) =>
       contrast.models.slice(1).filter((b) => b >= 0 && contrast.models[0] >= 0).map((b) => ({
-        contrast, a: contrast.models[0], b, file: (contrast.matches.find((own) => own.model_b === b && own.model_a === contrast.models[0]) || {}).file || null,
+        contrast, a: contrast.models[0], b, file: contrast.matches.find((own) => own.model_b === b && own.model_a === contrast.models[0])?.file || null,
       })),
     );
   }
@@ -75,6 +93,7 @@
     byId("more").hidden = count >= shown.length;
   }
 
+  /** @param {Pair} pair */
   function choosePair(pair, scroll) {
     chosen = pair;
     state.pair = catalogue.key(pair.a);
@@ -128,7 +147,7 @@
         rows: shown.slice(0, 500).map((pair) => [catalogue.id(pair.a), catalogue.id(pair.b), pair.r, value(pair.a), value(pair.b), catalogue.concept(pair.a) || "", catalogue.concept(pair.b) || ""]),
       },
     });
-    scatter.querySelector(".plot").classList.add("points");
+    scatter.querySelector(".plot")?.classList.add("points");
     byId("scatter").replaceChildren(scatter);
   }
 

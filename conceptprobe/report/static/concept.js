@@ -7,7 +7,18 @@
   const PAGE = 30;
   const MOST_RELATIVES = 40;
   const DEFAULTS = { model: "", layer: "", sort: "llr", scored: "" };
-  let catalogue, taxonomy, state, number, all, shown, count, listed, where;
+  /** @typedef {{ g: number, hits: number, llr: number, p: number, q: number, layer: Layer, own: boolean }} Row */
+  /** @type {Catalogue} */
+  let catalogue;
+  /** @type {Taxonomy} */
+  let taxonomy;
+  /** @type {Row[]} */
+  let all;
+  /** @type {Row[]} */
+  let shown;
+  /** @type {number[]} */
+  let listed;
+  let state, number, count;
 
   // The concept's name may hold "?" only percent-encoded, so the path is the name.
   function readState() {
@@ -78,12 +89,12 @@
     const figures = numbers.map((n) => {
       const label = catalogue.images.label(n);
       const words = element("figcaption", {}, isolate(label === null ? "" : label, "clip"));
-      const figure = element("figure", {}, app.makeTile(catalogue.images, n, label || `image ${n}`), words);
+      const tile = app.makeTile(catalogue.images, n, label || `image ${n}`);
       if (label === null) catalogue.images.words(n).then((text) => {
         words.replaceChildren(isolate(charts.cut(text, 60), "clip"));
-        figure.firstChild.setAttribute("aria-label", charts.cut(text, 200));
+        tile.setAttribute("aria-label", charts.cut(text, 200));
       });
-      return figure;
+      return element("figure", {}, tile, words);
     });
     byId("images").replaceChildren(...(figures.length ? figures : [element("p", { class: "none", text: "None of its images is in this report." })]));
   }
@@ -125,6 +136,7 @@
     byId("more").hidden = count >= shown.length;
   }
 
+  /** @param {Layer} layer */
   function kOf(layer) {
     const model = report.models[layer.model];
     return model.scores ? model.scores.k : model.table_k;
@@ -153,17 +165,17 @@
       title: `${report.models[row.layer.model].label} ${catalogue.id(row.g)}\n${catalogue.verdict(row.g)}, ${row.hits} of ${kOf(row.layer)} images\nLLR ${format.number(row.llr)}`,
     }));
     const short = charts.shorten(places);
-    where = charts.make({
+    const where = charts.make({
       title: "Where are they?",
       note: "Evidence (log-likelihood ratio) for this concept by layer. Each point is a feature; click to open it.",
       label: `Evidence for ${taxonomy.names[number]} by layer and model, ${shown.length} features. The features are in the table below.`,
       legend: charts.legend(models),
       draw: charts.scatter(rows, {
-        x: short.of, y: "LLR", height: 260, chosen: () => null, choose: (point) => location.assign(app.featureHref(catalogue.key(point.row.g))),
+        x: short.of, y: "LLR", height: 260, chosen: () => null, choose: ({ row }) => location.assign(app.featureHref(catalogue.key(row.g))),
         xs: { domain: [-0.5, places.length - 0.5], ticks: d3.range(places.length), tickFormat: (i) => charts.cut(short.names[i], 24), nice: false }, gridX: false, ys: { zero: true },
       }),
     });
-    where.querySelector(".plot").classList.add("points");
+    where.querySelector(".plot")?.classList.add("points");
     return byId("where").replaceChildren(where);
   }
 
@@ -174,9 +186,9 @@
     byId("heads").append(...heads.map((text, i) => element("th", { scope: "col", class: i > 1 ? "number" : null }, isolate(text))));
     const find = () => {
       const part = byId("find").value.trim().toLowerCase();
-      listed = Array.from({ length: taxonomy.count }, (_, c) => c).filter((c) => !part || taxonomy.names[c].toLowerCase().includes(part));
-      const most = new Map(listed.map((c) => [c, [taxonomy.total(c), models.reduce((sum, _, m) => sum + taxonomy.listedBy(c, m), 0)]]));
-      listed.sort((a, b) => most.get(b)[0] - most.get(a)[0] || most.get(b)[1] - most.get(a)[1] || a - b);
+      const fits = taxonomy.names.flatMap((name, c) => (!part || name.toLowerCase().includes(part) ? [c] : []));
+      const counted = fits.map((c) => ({ c, held: taxonomy.total(c), listed: models.reduce((sum, _, m) => sum + taxonomy.listedBy(c, m), 0) }));
+      listed = counted.sort((a, b) => b.held - a.held || b.listed - a.listed || a.c - b.c).map(({ c }) => c);
       byId("found").textContent = `${format.plural(listed.length, "concept")}. Under each model: features with a verdict for it, of those that have it among their first three concepts.`;
       byId("concepts").replaceChildren();
       growFinder();

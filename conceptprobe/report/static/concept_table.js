@@ -6,7 +6,7 @@
   const LONGEST_PATH = 6;
 
   app.makeConceptTable = function (feature, concepts) {
-    if (!feature.table || !feature.table.length || !concepts) return null;
+    if (!feature.table?.length || !concepts) return null;
     const k = feature.tableK;
     const rows = feature.table.map(([number, hits, llr, p, q, enrichment]) => {
       const name = element("td", {}, app.conceptLink(concepts.name[number]), makePath(concepts, number));
@@ -54,7 +54,7 @@
   }
 
   app.makeNames = function (feature) {
-    if (!feature.names || !feature.names.length) return null;
+    if (!feature.names?.length) return null;
     const rows = feature.names.map(([source, rank, word, , auc, , q, abstained, testedOn, images, reason]) => {
       const name = element(
         "td",
@@ -86,7 +86,7 @@
         text:
           "One half of the images chose a name, the other half tested it: AUC is the probability that an image of the " +
           "name activates the feature more than another image (0.5 is chance)." +
-          (about && about.scorer ? ` Words were scored by ${about.scorer}.` : ""),
+          (about?.scorer ? ` Words were scored by ${about.scorer}.` : ""),
       }),
       app.makeTable("Names", ["Name", "By", "AUC", "q", "Tested on"], rows, [2, 3, 4]),
     );

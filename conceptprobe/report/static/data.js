@@ -47,12 +47,9 @@
 
   // {t, s, d} as a typed array with its `shape` and, where there is one, the value `none` for what is missing.
   app.decode = function (packed) {
-    if (!packed) return null;
     let array = decoded.get(packed);
     if (!array) {
-      array = new TYPES[packed.t](bytes(packed.d).buffer);
-      array.shape = packed.s;
-      array.none = packed.none;
+      array = Object.assign(new TYPES[packed.t](bytes(packed.d).buffer), { shape: packed.s, none: packed.none });
       decoded.set(packed, array);
       packed.d = ""; // the text is four thirds of the array's size
     }
@@ -70,9 +67,6 @@
   app.row = function (array, i) {
     const shape = array.shape.slice(1);
     const size = shape.reduce((product, n) => product * n, 1);
-    const view = array.subarray(i * size, (i + 1) * size);
-    view.shape = shape;
-    view.none = array.none;
-    return view;
+    return Object.assign(array.subarray(i * size, (i + 1) * size), { shape, none: array.none });
   };
 })();

@@ -1,7 +1,8 @@
 "use strict";
 // Elements. Every text from the data goes in through textContent or an attribute, never as HTML.
 (function () {
-  const app = (window.conceptprobe = window.conceptprobe || {});
+  window.conceptprobe = window.conceptprobe || {};
+  const app = window.conceptprobe;
 
   // element("a", { class: "id", href: "…", text: "…", onclick }, child, "text", …); null and false are left out.
   app.element = function (tag, attributes, ...children) {
@@ -62,7 +63,7 @@
   };
 
   // The hash is the state of a page, so that skipping to the content must not change it.
-  document.querySelector(".skip").addEventListener("click", (event) => {
+  document.querySelector(".skip")?.addEventListener("click", (event) => {
     event.preventDefault();
     app.byId("content").focus();
   });

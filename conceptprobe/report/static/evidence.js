@@ -11,8 +11,8 @@
       element("h2", { id: "evidence-title", text: "Evidence" }),
     );
     if (feature.scores) {
-      panel.append(makeSentences(feature), makeTests(feature));
-      if (feature.curve && feature.curve.length > 1) panel.append(makeCurve(feature));
+      panel.append(makeSentences(feature.scores, feature.model), makeTests(feature.scores, feature.model));
+      if (feature.curve && feature.curve.length > 1) panel.append(makeCurve(feature.curve));
     } else {
       panel.append(
         element("p", { class: "aside", text: "Without scores there is no verdict: `conceptprobe score` makes them." }),
@@ -22,7 +22,11 @@
     return panel;
   };
 
-  function makeSentences({ scores, model }) {
+  /**
+   * @param {FeatureScore} scores
+   * @param {ModelData} model
+   */
+  function makeSentences(scores, model) {
     const list = element("ul", { class: "prose sentences" });
     const say = (...parts) => list.append(element("li", {}, parts));
     const { concepts, q: rate } = model.scores || {};
@@ -64,7 +68,11 @@
     return list;
   }
 
-  function makeTests({ scores, model }) {
+  /**
+   * @param {FeatureScore} scores
+   * @param {ModelData} model
+   */
+  function makeTests(scores, model) {
     const rows = [
       ["Random lists", "all images equally likely", scores.p_random],
       ["Hub-weighted lists", "images that many features list are likelier", scores.p_hub],
@@ -93,7 +101,8 @@
     );
   }
 
-  function makeCurve({ curve }) {
+  /** @param {any[][]} curve */
+  function makeCurve(curve) {
     const rows = curve.map(([k, concept, hits, llr, , q, verdict]) => {
       const cells = [
         element("td", { class: "number", text: String(k) }),
@@ -118,7 +127,8 @@
     );
   }
 
-  function makeNumbers({ stats, scores, layer, model }) {
+  /** @param {Feature} feature */
+  function makeNumbers({ stats, scores, model }) {
     const list = element("dl", { class: "facts" });
     const add = (name, value, title) =>
       list.append(element("div", { title }, element("dt", { text: name }), element("dd", { text: value })));
@@ -133,7 +143,7 @@
         add(
           name,
           format.number(scores[name]),
-          `in the space of ${model.scores && model.scores.scorer}; no verdict depends on it`,
+          `in the space of ${model.scores?.scorer}; no verdict depends on it`,
         );
     }
     if (stats.nonfinite)

@@ -9,14 +9,16 @@
 
   app.loadCatalogue().then(start).catch(app.fail);
 
+  /** @param {Catalogue} catalogue */
   function start(catalogue) {
     const search = new app.Search(catalogue);
     const selection = new app.Selection(catalogue);
     const box = byId("q");
     let state = app.readState();
-    let view = { order: new Uint32Array(0), sort: "" };
+    /** @type {View} */
+    let view = { order: new Uint32Array(0), facets: { model: new Map(), layer: new Map(), verdict: new Map() }, sort: "" };
     let active = -1; // position of the card that the keyboard is at
-    let settled = null;
+    let settled = 0;
     let typing = false; // a search being typed is one step back, not one a letter
 
     const grid = new app.Grid({
@@ -25,7 +27,7 @@
       gap: GAP,
       top: () => byId("toolbar").getBoundingClientRect().bottom,
       make: () =>
-        app.makeCard(catalogue, {
+        app.makeCard({
           heading: "h2",
           tabindex: "-1",
           onSelect: (g, on) => selection.set(catalogue.key(g), on),
@@ -206,8 +208,8 @@
       "a row up",
       move(() => -grid.columns),
     );
-    app.onKeys(["Enter"], "open the feature", (event) =>
-      event.target.closest("a, button, summary, label") ? false : onCard(open)(),
+    app.onKeys(["Enter"], "open the feature", ({ target }) =>
+      target instanceof Element && target.closest("a, button, summary, label") ? false : onCard(open)(),
     );
     app.onKeys(
       ["x"],

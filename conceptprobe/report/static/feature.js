@@ -3,8 +3,11 @@
 (function () {
   const app = window.conceptprobe;
   const { element, byId } = app;
-  let catalogue = null;
-  let selection = null;
+  /** @type {Catalogue} */
+  let catalogue;
+  /** @type {FeatureSelection} */
+  let selection;
+  /** @type {ConceptData | null} */
   let concepts = null;
   let shown = -1;
 
@@ -49,7 +52,9 @@
     window.scrollTo(0, 0);
   }
 
+  /** @param {Feature} feature */
   function draw(root, feature) {
+    /** @type {PictureContext} */
     const context = { images: catalogue.images, feature, maps: null };
     const left = [
       app.makeVisualizations(feature),
@@ -83,10 +88,11 @@
     app.loadMaps(feature).then((maps) => {
       if (!maps || shown !== feature.g) return;
       context.maps = maps;
-      context.redraw();
+      context.redraw?.();
     }, app.fail);
   }
 
+  /** @param {Feature} feature */
   function makeHead(feature) {
     const name = catalogue.name(feature.g);
     const from = {
@@ -104,7 +110,7 @@
     );
     const word = catalogue.word("word", feature.g);
     if (name && from[name.from]) line.append(element("span", { class: "muted", text: from[name.from] }));
-    if (word !== null && name.text !== word)
+    if (word !== null && name?.text !== word)
       line.append(element("span", { class: "muted" }, "also “", app.isolate(word), "” by words"));
     const check = element("button", { type: "button", class: "small" });
     const update = () => {
@@ -125,7 +131,10 @@
     return element("header", { class: "feature-head" }, makeSteps(feature), title, line, actions);
   }
 
-  // Back to the list, and its next and previous feature; where the reader comes from elsewhere, those of the report.
+  /**
+   * Back to the list, and its next and previous feature; where the reader comes from elsewhere, those of the report.
+   * @param {Feature} feature
+   */
   function makeSteps(feature) {
     const { hash, previous, next, words } = stepsOf(feature);
     const step = (key, text, title) =>
@@ -141,6 +150,7 @@
     );
   }
 
+  /** @param {{ key: string, g: number }} feature */
   function stepsOf({ key, g }) {
     const list = readList();
     const at = list ? list.keys.indexOf(key) : -1;
@@ -157,7 +167,7 @@
   // What the explorer left: its address, and the features of its list.
   function readList() {
     try {
-      return JSON.parse(sessionStorage.getItem("conceptprobe list"));
+      return JSON.parse(sessionStorage.getItem("conceptprobe list") ?? "null");
     } catch {
       return null;
     }

@@ -4,12 +4,13 @@
   const app = window.conceptprobe;
   const models = app.report.models;
   const layers = models.flatMap((model, m) => model.layers.map((layer) => ({ ...layer, model: m })));
-  let catalogue = null;
+  /** @type {Promise<Catalogue> | null} */
+  let loading = null;
 
   app.layers = layers; // of all models, in the order of the catalogue
 
   // The catalogue, its concepts and the images, once; a promise.
-  app.loadCatalogue = () => (catalogue = catalogue || load());
+  app.loadCatalogue = () => (loading = loading || load());
 
   async function load() {
     const [table, images, concepts] = await Promise.all([
@@ -21,11 +22,17 @@
   }
 
   class Catalogue {
+    /**
+     * @param {CatalogueTable} table
+     * @param {Images} images
+     * @param {string[]} concepts
+     */
     constructor(table, images, concepts) {
       this.count = app.report.counts.features;
       this.images = images;
       this.concepts = concepts;
       this.words = table.words;
+      /** @type {Record<string, Decoded>} */
       this.columns = {};
       for (const [name, packed] of Object.entries(table.columns)) this.columns[name] = app.decode(packed);
     }
@@ -101,15 +108,18 @@
       return app.POSITIVE.includes(this.verdict(g));
     }
 
-    // What to call it: { text, from: "words" | "concepts" | "concept" }, or null. A concept that a verdict stands for
-    // comes first: it was held against chance, hubs and looks, while a name was held against chance alone.
+    /**
+     * What to call it. A concept that a verdict stands for comes first: it was held against chance, hubs and looks,
+     * while a name was held against chance alone.
+     * @returns {FeatureName | null}
+     */
     name(g) {
-      if (this.found(g) && this.concept(g) !== null) return { text: this.concept(g), from: "concept" };
+      const concept = this.concept(g);
+      if (this.found(g) && concept !== null) return { text: concept, from: "concept" };
       const word = this.word("word", g);
       if (word !== null) return { text: word, from: "words" };
       const named = this.word("named", g);
       if (named !== null) return { text: named, from: "concepts" };
-      const concept = this.concept(g);
       return concept === null ? null : { text: concept, from: "concept" };
     }
 

@@ -9,12 +9,16 @@
   app.readState = function () {
     const { values } = app.readHash();
     const get = (name) => values.get(name) || "";
-    const state = { q: get("q"), concept: get("concept"), tag: get("tag"), sort: get("sort"), card: get("card") };
-    for (const name of LISTS) state[name] = get(name).split(",").filter(Boolean).map(unescapeComma);
-    for (const name of ["qmax", "firemin", "firemax"]) state[name] = readNumber(get(name));
-    for (const name of ["vis", "named", "selected", "turned"]) state[name] = get(name) === "1";
-    state.at = Math.max(0, Math.floor(readNumber(get("at")) || 0));
-    return state;
+    const list = (name) => get(name).split(",").filter(Boolean).map(unescapeComma);
+    const number = (name) => readNumber(get(name));
+    const flag = (name) => get(name) === "1";
+    return {
+      q: get("q"), concept: get("concept"), tag: get("tag"), sort: get("sort"), card: get("card"),
+      model: list("model"), layer: list("layer"), verdict: list("verdict"),
+      qmax: number("qmax"), firemin: number("firemin"), firemax: number("firemax"),
+      vis: flag("vis"), named: flag("named"), selected: flag("selected"), turned: flag("turned"),
+      at: Math.max(0, Math.floor(number("at") || 0)),
+    };
   };
 
   app.stateHash = function (state) {
@@ -61,35 +65,50 @@
       const fitting = counts.reduce((sum, count, verdict) => sum + count * fits[verdict], 0);
       if (inLayer) add("model", model, fitting);
       if (inModel) add("layer", layer.name, fitting);
-      if (inModel && inLayer) counts.forEach((count, verdict) => add("verdict", verdicts.names[verdict], count));
+      if (inModel && inLayer) for (const [v, count] of counts.entries()) add("verdict", verdicts.names[v], count);
     }
     return { order: sortKept(kept, catalogue, found, sort, state.turned), facets, sort };
   };
 
   // Verdicts as numbers, once for all features.
+  /** @type {{ names: string[], codes: Uint8Array } | null} */
   let coded = null;
+  /** @param {Catalogue} catalogue */
   function codeVerdicts(catalogue) {
     if (coded) return coded;
     const names = Object.keys(app.VERDICTS);
     const codes = new Uint8Array(catalogue.count);
     for (let g = 0; g < codes.length; g++) codes[g] = names.indexOf(catalogue.verdict(g));
-    return (coded = { names, codes });
+    coded = { names, codes };
+    return coded;
   }
 
-  // The sort that a state asks for, where the report has it; else by fit for a search, else by evidence.
+  /**
+   * The sort that a state asks for, where the report has it; else by fit for a search, else by evidence.
+   * @param {Catalogue} catalogue
+   * @param {Pick<ExplorerState, "sort">} state
+   * @param {Found | null} found
+   */
   function usedSort(catalogue, state, found) {
     if (state.sort === "number" || (state.sort && catalogue.has(state.sort))) return state.sort;
     if (found) return "fit";
     return catalogue.has("llr") ? "llr" : "max";
   }
 
+  /**
+   * @param {Catalogue} catalogue
+   * @param {ExplorerState} state
+   * @param {Found | null} found
+   * @param {FeatureSelection} selection
+   */
   function makeTest(catalogue, state, found, selection) {
     const tests = [];
     const { columns } = catalogue;
     if (found) tests.push((g) => found.scores[g] > 0);
-    if (state.qmax !== null) tests.push((g) => catalogue.number("q", g) <= state.qmax);
-    if (state.firemin !== null) tests.push((g) => columns.firing_rate[g] >= state.firemin);
-    if (state.firemax !== null) tests.push((g) => columns.firing_rate[g] <= state.firemax);
+    const { qmax, firemin, firemax } = state;
+    if (qmax !== null) tests.push((g) => catalogue.number("q", g) <= qmax);
+    if (firemin !== null) tests.push((g) => columns.firing_rate[g] >= firemin);
+    if (firemax !== null) tests.push((g) => columns.firing_rate[g] <= firemax);
     if (state.vis) tests.push((g) => catalogue.flag(2, g));
     if (state.named) tests.push((g) => catalogue.flag(3, g));
     if (state.selected) tests.push((g) => selection.has(catalogue.key(g)));
@@ -108,15 +127,16 @@
     };
   }
 
+  /** @param {Catalogue} catalogue */
   function makeTagTest(catalogue, tag) {
-    const { table, tagss } = catalogue.images;
-    const number = (table.tag_names || []).indexOf(tag);
-    const lists = (table.tag_lists || []).map((list) => list.includes(number));
+    const { table, tagLists } = catalogue.images;
+    const number = table.tag_names.indexOf(tag);
+    const lists = table.tag_lists.map((list) => list.includes(number));
     const { top } = catalogue.columns;
     const across = top.shape[1];
     return (g) => {
       let count = 0;
-      for (let i = across * g; i < across * (g + 1); i++) count += top[i] !== top.none && lists[tagss[top[i]]] ? 1 : 0;
+      for (let i = across * g; i < across * (g + 1); i++) count += top[i] !== top.none && lists[tagLists[top[i]]] ? 1 : 0;
       return count >= TAGGED;
     };
   }
@@ -124,6 +144,7 @@
   // All features by one number, the best first; what has no number last, whichever way; equal ones by their own number.
   // Sorted once for each: what passes the filters is then taken from it in order.
   const orders = new Map();
+  /** @param {Catalogue} catalogue */
   function orderBy(catalogue, sort, turned) {
     const name = `${sort} ${turned}`;
     if (orders.has(name)) return orders.get(name);
@@ -136,8 +157,8 @@
       order.sort((a, b) => {
         const [x, y] = [values[a], values[b]];
         if (x === y) return a - b;
-        if (x !== x) return y !== y ? a - b : 1;
-        if (y !== y) return -1;
+        if (Number.isNaN(x)) return Number.isNaN(y) ? a - b : 1;
+        if (Number.isNaN(y)) return -1;
         return x < y ? -up : up;
       });
     }
@@ -147,13 +168,16 @@
 
   // By fit: equal ones by evidence. A fit and a rank make one number, as numbers sort faster than by a comparison.
   const RANKS = 2 ** 26;
+  /**
+   * @param {Uint8Array} kept
+   * @param {Catalogue} catalogue
+   * @param {Found | null} found
+   * @param {string} sort
+   * @param {boolean} turned
+   */
   function sortKept(kept, catalogue, found, sort, turned) {
-    const order = orderBy(
-      catalogue,
-      sort === "fit" ? usedSort(catalogue, { sort: "" }, null) : sort,
-      sort !== "fit" && turned,
-    );
-    if (sort !== "fit") return order.filter((g) => kept[g]);
+    if (sort !== "fit" || !found) return orderBy(catalogue, sort, turned).filter((g) => kept[g]);
+    const order = orderBy(catalogue, usedSort(catalogue, { sort: "" }, null), false);
     const best = found.scores.reduce((most, score) => Math.max(most, score), 0);
     const keys = [];
     for (let rank = 0; rank < order.length; rank++) {

@@ -14,7 +14,9 @@
     if (grid && patch !== null && !images.missing(entry.n)) {
       tile.append(app.makeOutline(images, entry.n, feature.model, grid, patch));
     }
-    const picture = element("span", { class: "picture", tabindex: options.fixed ? null : "0", role: "img" }, tile);
+    const node = element("span", { class: "picture", tabindex: options.fixed ? null : "0", role: "img" }, tile);
+    const picture = /** @type {Picture} */ (node);
+    picture.tile = tile;
     describe(picture, images, [entry]);
     picture.entries = [entry];
     if (app.report.has.full_images && !options.fixed)
@@ -36,32 +38,50 @@
   app.mapOf = ({ maps }, { place }, pooling) =>
     maps && place !== undefined && maps.pooling === pooling ? maps.of(place) : null;
 
-  // The patch that an image is listed for, or else the brightest of its map.
+  /**
+   * The patch that an image is listed for, or else the brightest of its map.
+   * @param {PictureContext} context
+   * @param {Entry} entry
+   * @param {string | undefined} pooling
+   */
   function strongestPatch(context, entry, pooling) {
     if (entry.position !== null) return entry.position;
     const map = app.mapOf(context, entry, pooling);
     return map ? map.indexOf(Math.max(...map)) : null;
   }
 
-  // A stack of entries of one label: the best on top, how many as a number, all of them in its fan.
+  /**
+   * A stack of entries of one label: the best on top, how many as a number, all of them in its fan.
+   * @param {PictureContext} context
+   * @param {Entry[]} entries
+   */
   function makeStack(context, entries, options) {
     const stack = app.makePicture(context, entries[0], options);
     if (entries.length === 1) return stack;
     stack.classList.add("stack", entries.length > 2 ? "many" : "two");
-    stack.firstChild.after(element("span", { class: "badge", text: String(entries.length) }));
+    stack.tile.after(element("span", { class: "badge", text: String(entries.length) }));
     describe(stack, context.images, entries);
     stack.entries = entries;
     return stack;
   }
 
-  // The whole image of a picture, in a tab of its own, where the report has it or knows where it lies.
+  /**
+   * The whole image of a picture, in a tab of its own, where the report has it or knows where it lies.
+   * @param {Picture} picture
+   * @param {Images} images
+   */
   async function openWhole(picture, images) {
     if (picture.entries.length !== 1) return;
     const { file } = await images.details(picture.entries[0].n);
     if (file && /^(images\/|file:\/\/)/.test(file)) window.open(file, "_blank", "noopener");
   }
 
-  // What a picture says to those who do not see it: label, then style and activation of every image.
+  /**
+   * What a picture says to those who do not see it: label, then style and activation of every image.
+   * @param {Picture} picture
+   * @param {Images} images
+   * @param {Entry[]} entries
+   */
   function describe(picture, images, entries) {
     const about = entries
       .map(({ n, value }) => [images.style(n), format.number(value)].filter(Boolean).join(" "))
@@ -112,19 +132,19 @@
 
     function draw() {
       app.remember("gallery", chosen);
-      const all = feature.lists.find(({ pooling }) => pooling === chosen.pooling).entries;
+      const all = feature.lists.find(({ pooling }) => pooling === chosen.pooling)?.entries ?? [];
       const { entries, dropped } =
         chosen.duplicates === "once" ? app.collapse(images, all) : { entries: all, dropped: 0 };
       const duplicates = new Set(all.map(({ n }) => images.original(n))).size < all.length;
       switches.duplicates.hidden = !duplicates;
       const words = [`${format.plural(all.length, "image")}, by ${chosen.pooling} over the image.`];
       if (dropped) words.push(`${format.plural(dropped, "duplicate")} of equal content not shown again.`);
-      const mapped = context.maps && context.maps.pooling === chosen.pooling;
-      if (mapped || all.some(({ position }) => position !== null))
+      const maps = context.maps && context.maps.pooling === chosen.pooling ? context.maps : null;
+      if (maps || all.some(({ position }) => position !== null))
         words.push("The outline is the patch that fires most.");
-      if (mapped)
+      if (maps)
         words.push(
-          `Point at one of the first ${context.maps.count} for its map of activations (${format.number(context.maps.low)} dark to ${format.number(context.maps.high)} bright).`,
+          `Point at one of the first ${maps.count} for its map of activations (${format.number(maps.low)} dark to ${format.number(maps.high)} bright).`,
         );
       if (app.report.has.full_images) words.push("A click opens a single image as it is.");
       note.textContent = words.join(" ");

@@ -6,12 +6,22 @@
   const PAUSE = 150; // ms; letters of a search come faster than that
   const TALLEST = 12e6; // pixels; browsers do not lay out much more than this
 
-  // options: container, make() -> node, fill(node, position), least (px a column), gap (px), onFirst(position)
   class Grid {
-    constructor(options) {
-      Object.assign(this, options);
-      this.shown = new Map(); // position -> node
+    /** @param {GridOptions} options */
+    constructor({ container, least, gap, top, make, fill, onFirst }) {
+      this.container = container;
+      this.least = least;
+      this.gap = gap;
+      this.top = top;
+      this.make = make;
+      this.fill = fill;
+      this.onFirst = onFirst;
+      /** @type {Map<number, Card>} */
+      this.shown = new Map(); // by position
+      /** @type {Card[]} */
       this.spare = [];
+      this.rows = 0;
+      this.cell = 0;
       this.count = 0;
       this.columns = 1;
       this.height = 0;
@@ -144,9 +154,9 @@
 
     // Screen readers and Tab go by the document's order, so it follows the positions.
     order() {
+      /** @type {Card | null} */
       let next = null;
-      for (const position of [...this.shown.keys()].sort((a, b) => b - a)) {
-        const node = this.shown.get(position);
+      for (const [, node] of [...this.shown].sort(([a], [b]) => b - a)) {
         if (node.nextSibling !== next && !node.contains(document.activeElement))
           this.container.insertBefore(node, next);
         next = node;

@@ -7,7 +7,7 @@
   app.makeHistogram = function (feature) {
     const { stats, layer } = feature;
     if (!Number.isFinite(stats.min) || !Number.isFinite(stats.max) || stats.max <= stats.min) return null;
-    const bins = feature.histogram ? countBins(feature) : quantileBins(stats);
+    const bins = feature.histogram ? countBins(stats, feature.histogram.counts) : quantileBins(stats);
     if (!bins.length) return null;
     const rules = thresholds(feature);
     const note = feature.histogram
@@ -35,15 +35,20 @@
     });
   };
 
-  function countBins({ stats, histogram }) {
-    const step = (stats.max - stats.min) / histogram.counts.length;
-    return histogram.counts.map((height, i) => ({
+  /**
+   * @param {FeatureStats} stats
+   * @param {number[]} counts
+   */
+  function countBins(stats, counts) {
+    const step = (stats.max - stats.min) / counts.length;
+    return counts.map((height, i) => ({
       from: stats.min + i * step,
       to: stats.min + (i + 1) * step,
       height,
     }));
   }
 
+  /** @param {FeatureStats} stats */
   function quantileBins(stats) {
     const shares = [0, ...stats.levels, 1];
     const edges = [stats.min, ...stats.quantiles, stats.max];
@@ -55,12 +60,15 @@
     return bins;
   }
 
-  // What the numbers of the page are counted against.
+  /**
+   * What the numbers of the page are counted against.
+   * @param {Feature} feature
+   */
   function thresholds({ stats, layer, lists, model, scores }) {
     const rules = [];
     if (stats.min <= 0 && stats.max > 0) rules.push({ words: "fires above 0", x: 0 });
-    const high = layer.high && layer.high[model.pooling];
-    if (Number.isFinite(high) && high < stats.max) rules.push({ words: "layer's 95 %", x: high });
+    const high = layer.high[model.pooling];
+    if (high !== null && high < stats.max) rules.push({ words: "layer's 95 %", x: high });
     const { entries } = lists[0];
     const k = scores ? scores.k : null;
     if (k && entries.length >= k) rules.push({ words: `top ${k} from`, x: entries[k - 1].value });

@@ -10,11 +10,12 @@
   app.holders = function (contrast, a, b) {
     const { concepts } = contrast;
     const side = (m) => {
-      const own = concepts.models.find((table) => table.model === m);
+      const own = concepts.models.find((table) => table.model === m) ?? concepts.models[0];
       return Object.fromEntries(["state", "held", "feature", "hits", "k", "llr", "power", "sure"].map((name) => [name, typeof own[name] === "number" ? own[name] : values(own[name])]));
     };
     const sides = [side(a), side(b)];
     const held = contrast.states.indexOf("held");
+    /** @type {HeldConcept[][]} */
     const lists = [[], [], []];
     concepts.name.forEach((name, i) => {
       const who = sides.map((own) => own.state[i] === held);
@@ -27,13 +28,25 @@
     return lists;
   };
 
-  // What the model that does not hold a concept has of it.
+  /**
+   * What the model that does not hold a concept has of it.
+   * @param {ContrastData} contrast
+   * @param {HeldConcept["of"][number]} own
+   * @param {string} label
+   */
   function absence(contrast, own, label) {
     if (own.sure) return ["sure", `surely none in ${label}`];
     if (contrast.states[own.state] === "enriched") return ["", `a feature of ${label} has some of it`];
     return ["", Number.isNaN(own.power) || own.power === null ? `not found in ${label}` : `not found in ${label}, where it would be with ${format.number(own.power, 2)}`];
   }
 
+  /**
+   * @param {Catalogue} catalogue
+   * @param {ContrastData} contrast
+   * @param {HeldConcept} row
+   * @param {number[]} models
+   * @param {number} at
+   */
   function makeRow(catalogue, contrast, row, models, at) {
     const holding = at === 2 ? [0, 1] : [at];
     const item = element("li", { class: "holder" }, element("h4", {}, app.conceptLink(row.name, "clip")), element("span", { class: "kind", text: row.kind }));

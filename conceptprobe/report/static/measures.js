@@ -4,7 +4,8 @@
   const app = window.conceptprobe;
   const { format } = app;
   const Z = 1.959964; // 97.5 % quantile of the normal distribution
-  const measures = (app.measures = {});
+  app.measures = /** @type {Measures} */ ({});
+  const { measures } = app;
 
   // Wilson's interval (1927) of a share, 95 %.
   measures.wilson = function (count, of) {
@@ -39,10 +40,14 @@
     return { rows, places: contrast ? contrast.place_names : measures.layerNames() };
   };
 
+  /**
+   * @param {ContrastData} contrast
+   * @param {string[]} wanted
+   */
   function ofContrast(contrast, wanted) {
     return contrast.models_table
       .filter((row) => row.model >= 0 && row.place !== "all" && wanted.includes(row.measure))
-      .map((row) => ({ ...row, facet: row.measure, value: known(row.value), low: known(row.low), high: known(row.high) }));
+      .map((row) => ({ ...row, facet: row.measure, value: known(row.value), low: known(row.low), high: known(row.high), title: "" }));
   }
 
   function ofLayers() {
@@ -50,23 +55,27 @@
       .filter((layer) => layer.verdicts)
       .flatMap((layer) =>
         app.POSITIVE.map((facet) => {
-          const count = layer.verdicts[facet];
-          const [low, high] = measures.wilson(count, layer.tested);
-          return { model: layer.model, place: layer.name, facet, value: count / layer.tested, low, high, counted: layer.tested };
+          const count = layer.verdicts?.[facet] ?? 0;
+          const counted = layer.tested ?? 0;
+          const [low, high] = measures.wilson(count, counted);
+          return { model: layer.model, place: layer.name, facet, value: count / counted, low, high, counted, title: "" };
         }),
       );
   }
 
   // The mean abstraction of the features that are object or conceptual.
   measures.abstraction = function (contrast, catalogue) {
-    const rows = contrast ? ofContrast(contrast, ["abstraction"]) : app.layers.filter((layer) => layer.verdicts).map((layer) => meanAbstraction(layer, catalogue));
+    const rows = contrast ? ofContrast(contrast, ["abstraction"]) : catalogue ? app.layers.filter((layer) => layer.verdicts).map((layer) => meanAbstraction(layer, catalogue)) : [];
     for (const row of rows) {
-      row.facet = "abstraction";
       row.title = `${label(row.model)}, ${row.place}\nmean abstraction ${between(row, (value) => format.number(value, 2))}\nof ${format.count(row.counted)} features`;
     }
     return { rows, places: contrast ? contrast.place_names : measures.layerNames() };
   };
 
+  /**
+   * @param {Layer} layer
+   * @param {Catalogue} catalogue
+   */
   function meanAbstraction(layer, catalogue) {
     const values = [];
     for (let g = layer.start; g < layer.start + layer.count; g++) {
@@ -77,7 +86,7 @@
     const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1);
     const half = values.length > 1 ? Z * Math.sqrt(variance / values.length) : NaN;
     const [low, high] = [Math.max(0, mean - half), Math.min(1, mean + half)];
-    return { model: layer.model, place: layer.name, value: mean, low, high, counted: values.length };
+    return { model: layer.model, place: layer.name, facet: "abstraction", value: mean, low, high, counted: values.length, title: "" };
   }
 
   // Features that say nothing: dead, and those whose lists cannot be tested; shares of all.
@@ -87,9 +96,9 @@
         .filter(([facet]) => !app.TESTED.includes(facet))
         .map(([facet, count]) => {
           const [low, high] = measures.wilson(count, layer.width);
-          const row = { model: layer.model, place: layer.name, facet, value: count / layer.width, low, high, count, counted: layer.width };
-          row.title = `${label(row.model)}, ${row.place}\n${facet}: ${format.count(count)} of ${format.count(layer.width)}\n${between(row, app.charts.percent)}`;
-          return row;
+          const shares = { value: count / layer.width, low, high };
+          const title = `${label(layer.model)}, ${layer.name}\n${facet}: ${format.count(count)} of ${format.count(layer.width)}\n${between(shares, app.charts.percent)}`;
+          return { model: layer.model, place: layer.name, facet, ...shares, counted: layer.width, title };
         });
     });
     return { rows, places: measures.layerNames() };
@@ -104,7 +113,7 @@
         const clear = low > 0 || high < 0;
         const scale = row.measure === "abstraction" ? 1 : 100;
         const show = (number) => format.number(scale * number, 2);
-        const means = [row.a, row.b].map((mean) => (scale === 1 ? format.number(mean, 2) : app.charts.percent(mean)));
+        const means = [row.a, row.b].map((mean) => (scale === 1 ? format.number(mean, 2) : app.charts.percent(mean ?? NaN)));
         const title =
           `${row.place === "all" ? "all layers" : row.place}, ${row.measure}\n` +
           `${label(row.model_a)} ${means[0]}, ${label(row.model_b)} ${means[1]}\n` +

@@ -33,13 +33,17 @@
     );
   }
 
-  // A model: what it is, and how many features have each verdict.
+  /**
+   * A model: what it is, and how many features have each verdict.
+   * @param {ModelData} model
+   * @param {number} m
+   */
   function makeGlance(model, m) {
     const scored = model.layers.filter((layer) => layer.verdicts);
     const tested = sum(scored.map((layer) => layer.tested));
     const dead = sum(model.layers.map((layer) => layer.dead));
     const width = sum(model.layers.map((layer) => layer.width));
-    const count = (verdict) => sum(scored.map((layer) => layer.verdicts[verdict]));
+    const count = (verdict) => sum(scored.map((layer) => layer.verdicts?.[verdict] ?? 0));
     const said = scored.length ? `, ${format.count(tested)} tested` : "";
     const panel = element("article", { class: "glance panel" },
       element("h2", {}, app.modelLabel(m)),
@@ -104,8 +108,9 @@
     }
   }
 
+  /** @param {ContrastData} contrast */
   function makeDifferences(contrast, other) {
-    const [a, b] = [contrast.differences.find((row) => row.model_b === other).model_a, other];
+    const [a, b] = [contrast.models[0], other];
     const names = [a, b].map((m) => report.models[m].label);
     const rows = measures.differences(contrast, other, app.POSITIVE);
     const places = ["all", ...contrast.place_names];
@@ -124,8 +129,9 @@
     });
   }
 
+  /** @param {ContrastData} contrast */
   function makeDepth(contrast, other) {
-    const { model_a: a } = contrast.differences.find((row) => row.model_b === other);
+    const [a] = contrast.models;
     const rows = measures.differences(contrast, other, ["abstraction"]);
     const names = [a, other].map((m) => report.models[m].label);
     return charts.make({
@@ -215,7 +221,7 @@
       report.models.forEach((_, m) => {
         const chosen = report.examples[kind].filter((g) => catalogue.layer(g).model === m).slice(0, EXAMPLES);
         if (!chosen.length) return;
-        const cards = chosen.map((g) => app.fillCard(app.makeCard(catalogue, { heading: "h5" }), catalogue, g));
+        const cards = chosen.map((g) => app.fillCard(app.makeCard({ heading: "h5" }), catalogue, g));
         const column = element("div", { class: "by-model" }, element("h4", {}, app.modelLabel(m)), element("div", { class: "card-row" }, cards));
         block.querySelector(".examples").append(app.paintModel(column, m));
       });

@@ -3,7 +3,8 @@
 (function () {
   const app = window.conceptprobe;
   const { element, format } = app;
-  const pairs = (app.pairs = {});
+  app.pairs = /** @type {Pairs} */ ({});
+  const { pairs } = app;
 
   // What one can look at in both features; those that the report has.
   pairs.SCORES = ["llr", "abstraction", "effective_leaves", "firing_rate", "max", "auc", "clarity", "monosemanticity"];
@@ -58,7 +59,11 @@
     return state.sort === "evidence" ? eachOnce(catalogue, chosen) : chosen;
   };
 
-  // The first pair of each concept before the second of any: many features say the same.
+  /**
+   * The first pair of each concept before the second of any: many features say the same.
+   * @param {Catalogue} catalogue
+   * @param {Pair[]} sorted
+   */
   function eachOnce(catalogue, sorted) {
     const seen = new Map();
     const turn = new Map();

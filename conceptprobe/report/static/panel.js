@@ -7,6 +7,7 @@
 
   // change(part of the state): called for what the reader does.
   app.makePanel = function (root, catalogue, change) {
+    /** @type {((state: ExplorerState, facets: Facets) => void)[]} */
     const updates = [];
     const { models } = app.report;
     const layers = [...new Set(app.layers.map((layer) => layer.name))];
@@ -96,10 +97,11 @@
     if (catalogue.concepts.length) names.push(["concept", "Concept", catalogue.concepts]);
     if (app.report.has.tags) names.push(["tag", "Tag", catalogue.images.table.tag_names]);
     for (const [name, words, known] of names) {
-      const [label, update] = makeText(name, words, known, change);
+      const { label, update } = makeText(name, words, known, change);
       texts.append(label);
       updates.push(update);
     }
+    /** @type {["vis" | "named" | "selected", string, boolean][]} */
     const switches = [
       ["vis", "has a visualization", Boolean(app.report.has.visualizations)],
       ["named", "has a name", app.report.has.names],
@@ -113,9 +115,12 @@
       updates.push((state) => (box.checked = state[name]));
     }
     root.append(texts);
-    return (state, facets) => updates.forEach((update) => update(state, facets));
+    return (state, facets) => {
+      for (const update of updates) update(state, facets);
+    };
   };
 
+  /** @param {Catalogue} catalogue */
   function hasVerdict(catalogue, name) {
     for (let g = 0; g < catalogue.count; g++) if (catalogue.verdict(g) === name) return true;
     return false;
@@ -169,9 +174,11 @@
       const nearest = known.find((text) => app.fold(text) === app.fold(input.value));
       change({ [name]: nearest || input.value });
     });
-    return [
-      element("label", { class: "text-field" }, element("span", { text: words }), input, list),
-      (state) => input !== document.activeElement && (input.value = state[name]),
-    ];
+    return {
+      label: element("label", { class: "text-field" }, element("span", { text: words }), input, list),
+      update(state) {
+        if (input !== document.activeElement) input.value = state[name];
+      },
+    };
   }
 })();

@@ -50,7 +50,7 @@
   app.makeHeat = function (images, n, model, grid, values) {
     const [height, width] = grid;
     const canvas = app.element("canvas", { class: "heat", width, height, "aria-hidden": "true" });
-    const context = canvas.getContext("2d");
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     const picture = context.createImageData(width, height);
     for (let i = 0; i < values.length; i++) picture.data.set([...colour(values[i] / 255), 255], 4 * i);
     context.putImageData(picture, 0, 0);

@@ -11,8 +11,10 @@
   // On the body, because panels clip what they contain. Screen readers have the same words on the picture itself.
   const box = element("div", { class: "preview", "aria-hidden": "true", hidden: true });
   document.body.append(box);
+  /** @type {Picture | null} */
   let owner = null;
 
+  /** @param {Picture} picture */
   function fill(picture) {
     const { images, feature, maps, pooling } = picture.context;
     const entries = picture.entries.slice(0, MOST);
@@ -21,11 +23,12 @@
     const title = element("p", { class: "preview-title" }, app.isolate(images.label(first.n) || ""));
     const tiles = element("div", { class: alone ? "preview-tiles alone" : "preview-tiles" });
     for (const entry of entries) {
-      const tile = app.makePicture(picture.context, entry, { fixed: true, caption: false, pooling }).firstChild;
+      const { tile } = app.makePicture(picture.context, entry, { fixed: true, caption: false, pooling });
       const map = app.mapOf(picture.context, entry, pooling);
-      if (map && !images.missing(entry.n)) tile.prepend(app.makeHeat(images, entry.n, feature.model, maps.grid, map));
+      if (map && maps && !images.missing(entry.n)) tile.prepend(app.makeHeat(images, entry.n, feature.model, maps.grid, map));
       const caption = element("figcaption", {}, element("b", { text: format.number(entry.value, 4) }));
-      if (images.style(entry.n)) caption.append(app.isolate(images.style(entry.n), "clip"));
+      const style = images.style(entry.n);
+      if (style) caption.append(app.isolate(style, "clip"));
       const figure = element(
         "figure",
         {},
@@ -79,6 +82,7 @@
     }
   }
 
+  /** @param {Picture} picture */
   function show(picture) {
     if (owner === picture) return;
     owner = picture;
@@ -94,8 +98,11 @@
     box.hidden = true;
   }
 
-  const pictureAt = (event) => (event.target instanceof Element ? event.target.closest(".picture") : null);
-  const follow = (event) => (pictureAt(event) && pictureAt(event).entries ? show(pictureAt(event)) : hide());
+  function follow({ target }) {
+    const picture = target instanceof Element ? target.closest(".picture") : null;
+    if (picture && "entries" in picture) show(/** @type {Picture} */ (picture));
+    else hide();
+  }
   // Scrolling moves pictures under a pointer that rests: that is nobody pointing at them.
   let rested = "";
   document.addEventListener("pointerover", (event) => {
@@ -115,5 +122,9 @@
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && owner && owner === document.activeElement) owner.click();
   });
-  app.hidePreview = () => !box.hidden && (hide(), true);
+  app.hidePreview = function () {
+    const shown = !box.hidden;
+    if (shown) hide();
+    return shown;
+  };
 })();

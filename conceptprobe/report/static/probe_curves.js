@@ -19,15 +19,22 @@
   // Figures of one metric: curves, and differences where there are two models. None where no chosen series has it.
   app.makeMetric = function (probe, metric, { series, together, pair }) {
     const own = probe.curves.filter((row) => row.metric === metric);
-    const figures = [makeCurves(probe, metric, own, series, together)];
+    const curves = makeCurves(probe, metric, own, series, together);
+    const figures = curves ? [curves] : [];
     if (pair) {
       const between = probe.differences.filter((row) => row.metric === metric && row.first === pair[0] && row.second === pair[1]);
-      figures.push(makeDifferences(probe, metric, between, series, pair, together));
+      const differences = makeDifferences(probe, metric, between, series, pair, together);
+      if (differences) figures.push(differences);
     }
-    return figures.filter(Boolean);
+    return figures;
   };
 
-  // curves: one panel each or all in one; each with a line for every key of `by`. points: rows of intervals.
+  /**
+   * curves: one panel each or all in one; each with a line for every key of `by`. points: rows of intervals.
+   * @param {Probe} probe
+   * @param {number} metric
+   * @param {ProbeRow[]} rows
+   */
   function draw(probe, metric, rows, split, together, { by, look, zero, band, unchanged, rules }) {
     const point = (row) => ({ ...row, ...look(row) });
     const line = (series, i) =>
@@ -52,6 +59,13 @@
     return charts.stack(draws);
   }
 
+  /**
+   * @param {Probe} probe
+   * @param {number} metric
+   * @param {ProbeRow[]} rows
+   * @param {number[]} wanted
+   * @param {boolean} together
+   */
   function makeCurves(probe, metric, rows, wanted, together) {
     const split = app.splitSeries(rows, wanted);
     if (!split.curves.length && !split.points.length) return null;
@@ -90,6 +104,14 @@
 
   const sampled = (probe, series, i) => element("span", { class: "sampled" }, charts.sample(charts.dash(i), charts.symbol(i)), app.isolate(probe.seriesName(series)));
 
+  /**
+   * @param {Probe} probe
+   * @param {number} metric
+   * @param {ProbeRow[]} rows
+   * @param {number[]} wanted
+   * @param {[number, number]} pair
+   * @param {boolean} together
+   */
   function makeDifferences(probe, metric, rows, wanted, [first, second], together) {
     const split = app.splitSeries(rows, wanted);
     if (!split.curves.length && !split.points.length) return null;

@@ -18,7 +18,7 @@
   // "correct, random, share of patches dropped 0.9"
   app.pointWords = (point) => `${point.metric}, ${point.series}${point.points > 1 && point.x !== null ? `, ${point.axis} ${format.number(point.x)}` : ""}`;
 
-  app.makeHeadline = function ({ headline, models }) {
+  app.makeHeadline = function (headline, models) {
     const clean = new Map(headline.clean.map(([model, value]) => [model, value]));
     const values = headline.values.map(([model, value, low, high]) =>
       element("li", {},
@@ -32,8 +32,12 @@
     return element("div", { class: "headline" }, element("p", { class: "point" }, isolate(app.pointWords(headline))), element("ul", {}, values), differences.slice(0, 3));
   };
 
-  // The first curve without axes, for the eye: the numbers stand beside it.
-  function makeSpark({ headline, models }) {
+  /**
+   * The first curve without axes, for the eye: the numbers stand beside it.
+   * @param {Headline} headline
+   * @param {ProbeSummary["models"]} models
+   */
+  function makeSpark(headline, models) {
     if (headline.points < 2) return null;
     const place = element("div", { class: "spark", "aria-hidden": "true" });
     const rows = headline.line.map(([model, x, value]) => ({ model, x, value, colour: charts.hue(models[model].colour) }));
@@ -64,8 +68,8 @@
       element("li", { class: "probe-card panel" },
         element("p", { class: "eyebrow" }, isolate(probe.label)),
         element(heading, {}, element("a", { href: app.probeHref(probe.key) }, isolate(probe.question))),
-        probe.headline && makeSpark(probe),
-        probe.headline ? app.makeHeadline(probe) : element("p", { class: "aside", text: "No curves." }),
+        probe.headline && makeSpark(probe.headline, probe.models),
+        probe.headline ? app.makeHeadline(probe.headline, probe.models) : element("p", { class: "aside", text: "No curves." }),
         element("p", { class: "aside foot-line" }, `${format.plural(probe.images, "image")} of `, isolate(probe.source)),
       ),
     );

@@ -6,7 +6,12 @@
   const { report } = app;
   const MOST_SERIES = 16; // shown without being asked for
   const MOST_TOGETHER = 4; // lines that share a picture without being asked to
-  let probe, state, catalogue = null;
+  /** @type {Probe} */
+  let probe;
+  /** @type {ProbeChoice} */
+  let state;
+  /** @type {Catalogue | null} */
+  let catalogue = null;
 
   function readState() {
     const { path, values } = app.readHash();
@@ -71,16 +76,17 @@
     byId("protocol").replaceChildren("Protocol: ", isolate(probe.protocol));
     byId("protocol").hidden = !probe.protocol;
     const summary = report.probes[at];
-    byId("headline").replaceChildren(...(summary.headline ? [app.makeHeadline(summary)] : []));
+    byId("headline").replaceChildren(...(summary.headline ? [app.makeHeadline(summary.headline, summary.models)] : []));
     byId("caveats").hidden = !probe.caveats.length;
     byId("caveats").replaceChildren(...probe.caveats.map((text) => element("p", { class: "mind" }, element("strong", { text: "Mind: " }), isolate(text))));
-    for (const [id, step, words] of [["before", -1, "‹ "], ["after", 1, " ›"]]) {
-      const other = report.probes[at + step];
+    const link = (id, other, words) => {
       byId(id).hidden = !other;
-      if (!other) continue;
+      if (!other) return;
       byId(id).href = app.probeHref(other.key);
-      byId(id).replaceChildren(...(step < 0 ? [words, isolate(other.label)] : [isolate(other.label), words]));
-    }
+      byId(id).replaceChildren(...words(isolate(other.label)));
+    };
+    link("before", report.probes[at - 1], (label) => ["‹ ", label]);
+    link("after", report.probes[at + 1], (label) => [label, " ›"]);
   }
 
   // Which series the pictures show; the curves and, where features were followed, their survival.
@@ -88,13 +94,14 @@
     const boxes = probe.series.map((series) => {
       const box = element("input", { type: "checkbox", value: String(series) });
       box.checked = state.series.includes(series);
-      return element("label", { class: "chip choice" }, box, isolate(probe.seriesName(series), "clip"));
+      return box;
     });
-    const group = element("fieldset", { class: "choices" }, element("legend", { text: "Series" }), element("div", { class: "chips" }, boxes));
-    group.addEventListener("change", (event) => {
-      const chosen = [...group.querySelectorAll("input:checked")].map((box) => Number(box.value));
+    const labels = boxes.map((box, i) => element("label", { class: "chip choice" }, box, isolate(probe.seriesName(probe.series[i]), "clip")));
+    const group = element("fieldset", { class: "choices" }, element("legend", { text: "Series" }), element("div", { class: "chips" }, labels));
+    group.addEventListener("change", ({ target }) => {
+      const chosen = probe.series.filter((_, i) => boxes[i].checked);
       if (!chosen.length) {
-        event.target.checked = true; // at least one stays
+        if (target instanceof HTMLInputElement) target.checked = true; // at least one stays
         return;
       }
       change({ series: chosen.length === probe.series.length ? null : chosen.join(".") }, redraw);
@@ -130,7 +137,7 @@
       tools.push(makeSegments("view", "Curves", [["together", "together"], ["apart", "side by side"]], state.together ? "together" : "apart", (view) => change({ view }, redraw)));
     if (probe.pairs.length > 1) {
       const pairs = probe.pairs.map(([a, b]) => [`${a}-${b}`, `${probe.name(a)} − ${probe.name(b)}`]);
-      tools.push(makeSelect("Difference", pairs, state.pair.join("-"), (pair) => change({ pair }, redraw)));
+      tools.push(makeSelect("Difference", pairs, state.pair?.join("-"), (pair) => change({ pair }, redraw)));
     }
     byId("tools").replaceChildren(...tools);
     byId("tools").hidden = !tools.length;
@@ -193,16 +200,16 @@
     byId("context").hidden = !probe.context.length;
     byId("published").replaceChildren(...(probe.context.length ? [app.makeContext(probe.context)] : []));
     byId("files").replaceChildren(app.makeFiles(probe.files));
-    const facts = [
-      ["Seed", String(probe.seed)],
-      ...(probe.pooling ? [["Pooling", probe.pooling]] : []),
-      ["Images", [isolate(probe.source.spec), " ", print(probe.source.fingerprint)]],
-      ...probe.models.map((model) => ["Model", [app.probedLabel(model), " ", print(model.fingerprint), model.head ? `, head ${model.head}${model.classes ? ` of ${format.count(model.classes)} classes` : ""}` : ""]]),
-      ...probe.settings.map(([name, value]) => [name, isolate(value, "mono")]),
-      ["Versions", isolate(Object.entries(probe.versions).map(([name, value]) => `${name} ${value}`).join(", "))],
-    ];
-    byId("settings").replaceChildren(...facts.flatMap(([term, value]) => [element("dt", {}, isolate(term)), element("dd", {}, value)]));
-    const blocks = [["Shell", probe.command], ["Python", probe.python.join("\n")]].filter(([, text]) => text);
+    const fact = (term, ...value) => [element("dt", {}, isolate(term)), element("dd", {}, ...value)];
+    byId("settings").replaceChildren(
+      ...fact("Seed", String(probe.seed)),
+      ...(probe.pooling ? fact("Pooling", probe.pooling) : []),
+      ...fact("Images", isolate(probe.source.spec), " ", print(probe.source.fingerprint)),
+      ...probe.models.flatMap((model) => fact("Model", app.probedLabel(model), " ", print(model.fingerprint), model.head ? `, head ${model.head}${model.classes ? ` of ${format.count(model.classes)} classes` : ""}` : "")),
+      ...probe.settings.flatMap(([name, value]) => fact(name, isolate(value, "mono"))),
+      ...fact("Versions", isolate(Object.entries(probe.versions).map(([name, value]) => `${name} ${value}`).join(", "))),
+    );
+    const blocks = [["Shell", probe.command ?? ""], ["Python", probe.python.join("\n")]].filter(([, text]) => text);
     byId("reproduce").replaceChildren(...blocks.flatMap(([words, text]) => [
       element("div", { class: "title-line" }, element("h3", { text: words }), app.copyButton(text)),
       element("pre", { tabindex: "0", role: "region", "aria-label": words }, element("code", { text })),

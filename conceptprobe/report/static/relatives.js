@@ -6,13 +6,13 @@
   const TILES = 6;
 
   app.makeNeighbours = function (feature, catalogue) {
-    if (!feature.neighbours || !feature.neighbours.length) return null;
+    if (!feature.neighbours?.length) return null;
     const rows = feature.neighbours.map(([index, r]) => makeRow(catalogue, feature.layer.start + index, r));
     return makePanel("neighbours", "Neighbours in this layer", "Correlation of the activations over all images.", rows);
   };
 
   app.makeMatches = function (feature, catalogue) {
-    if (!feature.matches || !feature.matches.length) return null;
+    if (!feature.matches?.length) return null;
     const rows = feature.matches
       .filter(([g]) => g >= 0)
       .map(([g, r, q, mutual, matched]) => makeRow(catalogue, g, r, `${sayMatch(mutual, matched)} (q ${format.p(q)})`));
@@ -40,7 +40,11 @@
     );
   }
 
-  function makeRow(catalogue, g, r, note) {
+  /**
+   * @param {Catalogue} catalogue
+   * @param {number} g
+   */
+  function makeRow(catalogue, g, r, note = "") {
     const name = catalogue.name(g);
     const key = catalogue.key(g);
     const tiles = element(

@@ -23,7 +23,7 @@
       ["Python", feature.model.python],
       ["Shell", feature.model.cli],
     ]) {
-      if (!lines || !lines.length) continue;
+      if (!lines?.length) continue;
       const text = fill(lines);
       panel.append(
         element("div", { class: "panel-head" }, element("h3", { text: words }), app.copyButton(text)),

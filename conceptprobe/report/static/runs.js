@@ -8,6 +8,7 @@
   const print = (fingerprint) => element("code", { class: "print", title: fingerprint, text: fingerprint.slice(0, PRINT) });
   const pairs = (table) => Object.entries(table || {}).map(([name, value]) => `${name} ${value}`).join(", ");
 
+  /** @param {ModelData} model */
   function facts(model) {
     const source = app.report.sources[model.source];
     const rows = [

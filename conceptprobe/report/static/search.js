@@ -28,7 +28,10 @@
       this.words = Array.from(numbers.keys(), (word) => ` ${word}`);
       this.ends = new Uint32Array(lists.length);
       let end = 0;
-      lists.forEach((list, i) => (this.ends[i] = end += list.length));
+      for (const [i, list] of lists.entries()) {
+        end += list.length;
+        this.ends[i] = end;
+      }
       this.numbers = Uint32Array.from(lists.flat());
     }
 
@@ -49,8 +52,8 @@
       this.texts = {
         words: new Words(catalogue.words),
         concepts: new Words(catalogue.concepts),
-        labels: new Words(table.labels || []),
-        tags: new Words(table.tag_names || []),
+        labels: new Words(table.labels),
+        tags: new Words(table.tag_names),
         layers: new Words(
           app.layers.map((layer) => `${layer.name} ${app.report.models[layer.model].label} ${app.report.models[layer.model].key}`),
         ),
@@ -66,9 +69,8 @@
       const ids = new Array(images.count).fill("");
       for (let n = 0; n < images.count; n += images.chunk) {
         const part = await app.load(`images/${Math.floor(n / images.chunk)}`);
-        part.id.forEach(
-          (id, i) => (ids[part.first + i] = part.caption && part.caption[i] ? `${id} ${part.caption[i]}` : id),
-        );
+        for (const [i, id] of part.id.entries())
+          ids[part.first + i] = part.caption?.[i] ? `${id} ${part.caption[i]}` : id;
       }
       this.ids = new Words(ids);
       this.kept.clear();
@@ -150,14 +152,12 @@
       const { images } = this.catalogue;
       const labels = this.texts.labels.match(word);
       const tags = this.texts.tags.match(word);
-      const lists = (images.table.tag_lists || []).map((list) =>
-        list.reduce((best, tag) => Math.max(best, tags[tag]), 0),
-      );
+      const lists = images.table.tag_lists.map((list) => list.reduce((best, tag) => Math.max(best, tags[tag]), 0));
       const ids = this.ids ? this.ids.match(word) : null;
       const scores = new Uint8Array(images.count);
       for (let n = 0; n < scores.length; n++) {
-        const label = images.labels ? WEIGHTS.label * (labels[images.labels[n]] || 0) : 0;
-        const tag = images.tagss ? WEIGHTS.tag * (lists[images.tagss[n]] || 0) : 0;
+        const label = WEIGHTS.label * (labels[images.labels[n]] || 0);
+        const tag = WEIGHTS.tag * (lists[images.tagLists[n]] || 0);
         scores[n] = Math.max(label, tag, ids ? WEIGHTS.id * ids[n] : 0);
       }
       return scores;

@@ -17,10 +17,12 @@
   ];
 
   class Selection {
+    /** @param {Catalogue} catalogue */
     constructor(catalogue) {
       this.catalogue = catalogue;
+      /** @type {(() => void)[]} */
       this.listeners = [];
-      this.read();
+      this.notes = this.read();
       // Another page of this report may have changed it.
       window.addEventListener("storage", () => this.reread());
       window.addEventListener("pageshow", (event) => event.persisted && this.reread());
@@ -28,13 +30,12 @@
 
     read() {
       const stored = app.recall("selection", {});
-      this.notes = new Map(
-        Object.entries(stored && typeof stored === "object" ? stored : {}).map(([key, note]) => [key, String(note)]),
-      );
+      const notes = Object.entries(stored && typeof stored === "object" ? stored : {});
+      return new Map(notes.map(([key, note]) => [key, String(note)]));
     }
 
     reread() {
-      this.read();
+      this.notes = this.read();
       this.tell();
     }
 

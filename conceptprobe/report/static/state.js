@@ -23,7 +23,7 @@
 
   // The hash of a path and values; what is empty is left out.
   app.writeHash = function (path, values) {
-    const query = new URLSearchParams([...values].filter(([, value]) => value !== "" && value !== null)).toString();
+    const query = new URLSearchParams([...values].flatMap(([name, value]) => (value ? [[name, value]] : []))).toString();
     const start = path ? encodeURI(path).replace(/[#?&]/g, encodeURIComponent) : "";
     return `#${start}${start && query ? "?" : ""}${query}`;
   };

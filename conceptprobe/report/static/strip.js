@@ -6,7 +6,7 @@
 
   app.makeStrip = function (context) {
     const strip = context.feature.strip[0];
-    if (!strip || !strip.tenths.some((tenth) => tenth.length)) return null;
+    if (!strip?.tenths.some((tenth) => tenth.length)) return null;
     const columns = element("div", {
       class: "strip",
       role: "group",
@@ -43,7 +43,7 @@
     const { feature } = context;
     const panels = [];
     const bottom = feature.bottom[0];
-    if (bottom && bottom.entries.length) {
+    if (bottom?.entries.length) {
       panels.push(
         makeControl(
           context,
@@ -64,6 +64,13 @@
     return panels;
   };
 
+  /**
+   * @param {PictureContext} context
+   * @param {string} id
+   * @param {string} title
+   * @param {string} words
+   * @param {Entry[]} entries
+   */
   function makeControl(context, id, title, words, entries) {
     return element(
       "section",

@@ -29,6 +29,11 @@
   const titleOf = (probe, row, name, what) =>
     probe.say(row, `${probe.name(row.model)}\n${probe.place(row)}\n${name}, ${what}`, format.plural(row.features, "feature"));
 
+  /**
+   * @param {Probe} probe
+   * @param {ProbeRow[]} rows
+   * @param {string} what
+   */
   function makeTable(probe, rows, what) {
     return {
       columns: ["series", "x", "model", "verdict", what, "95 % low", "95 % high", "features"],
@@ -36,7 +41,13 @@
     };
   }
 
-  // A panel for each series and model, with a line a verdict; without verdicts a panel a series, with a line a model.
+  /**
+   * A panel for each series and model, with a line a verdict; without verdicts a panel a series, with a line a model.
+   * @param {Probe} probe
+   * @param {ProbeRow[]} rows
+   * @param {string[]} groups
+   * @param {string} what
+   */
   function makeGroups(probe, rows, groups, what) {
     const { verdict: verdicts } = probe.texts;
     const own = rows.filter((row) => groups.includes(verdicts[row.verdict]));
@@ -78,7 +89,13 @@
     return figure;
   }
 
-  // "conceptual - object": a line a model around zero.
+  /**
+   * "conceptual - object": a line a model around zero.
+   * @param {Probe} probe
+   * @param {ProbeRow[]} rows
+   * @param {string} name
+   * @param {string} what
+   */
   function makeDifference(probe, rows, name, what) {
     const own = rows.filter((row) => probe.texts.verdict[row.verdict] === name);
     const models = [...new Set(own.map((row) => row.model))];
@@ -104,7 +121,12 @@
     });
   }
 
-  // Where a feature of the result is in the report: its number in the catalogue, or -1.
+  /**
+   * Where a feature of the result is in the report: its number in the catalogue, or -1.
+   * @param {ProbedModel} model
+   * @param {string} layer
+   * @param {number} feature
+   */
   function findFeature(model, layer, feature) {
     const found = app.layers.find((own) => model.numbers.includes(own.model) && own.name === layer && feature < own.count);
     return found ? found.start + feature : -1;
@@ -130,9 +152,16 @@
     });
   };
 
+  /**
+   * @param {ProbedModel} model
+   * @param {string} layer
+   * @param {number} feature
+   * @param {Verdict | null} verdict
+   * @param {Catalogue | null} catalogue
+   */
   function makeFeature(model, layer, feature, verdict, catalogue) {
     const g = catalogue ? findFeature(model, layer, feature) : -1;
-    if (g >= 0) return app.featureLine(catalogue, g, { verdict: verdict || undefined });
+    if (catalogue && g >= 0) return app.featureLine(catalogue, g, { verdict: verdict || undefined });
     return element("div", { class: "line-head" }, isolate(`${layer}:${feature}`, "mono"), verdict && app.verdictBadge(verdict));
   }
 })();

@@ -6,21 +6,33 @@
   app.loadTaxonomy = async () => new Taxonomy(await app.load("concepts"));
 
   class Taxonomy {
+    /** @param {ConceptData} table */
     constructor(table) {
-      Object.assign(this, { names: table.name, images: table.images, parents: table.parents, alias: table.alias || {}, kinds: table.kinds });
-      for (const name of ["kind", "size", "leaf", "at_leaf_level", "information", "held", "listed"]) this[name] = app.decode(table[name]);
+      this.names = table.name;
+      this.images = table.images;
+      this.parents = table.parents;
+      this.alias = table.alias;
+      this.kinds = table.kinds;
+      this.kind = app.decode(table.kind);
+      this.size = app.decode(table.size);
+      this.leaf = app.decode(table.leaf);
+      this.at_leaf_level = app.decode(table.at_leaf_level);
+      this.information = app.decode(table.information);
+      this.held = app.decode(table.held);
+      this.listed = app.decode(table.listed);
       this.count = table.name.length;
+      /** @type {Map<string, number>} */
       this.numbers = new Map();
-      table.name.forEach((name, c) => this.numbers.has(name) || this.numbers.set(name, c));
+      for (const [c, name] of table.name.entries()) if (!this.numbers.has(name)) this.numbers.set(name, c);
+      /** @type {number[][]} */
       this.children = Array.from({ length: this.count }, () => []);
-      table.parents.forEach((parents, c) => parents.forEach((parent) => this.children[parent].push(c)));
+      for (const [c, parents] of table.parents.entries()) for (const parent of parents) this.children[parent].push(c);
     }
 
     // The number of a name; an alias will do. -1 where there is none.
     find(name) {
-      if (this.numbers.has(name)) return this.numbers.get(name);
       const found = Object.entries(this.alias).find(([, names]) => names.includes(name));
-      return found ? Number(found[0]) : -1;
+      return this.numbers.get(name) ?? (found ? Number(found[0]) : -1);
     }
 
     kindOf(c) {

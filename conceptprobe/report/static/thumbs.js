@@ -4,36 +4,39 @@
   const app = window.conceptprobe;
   const { grid } = app.report.tiles;
   const WHOLE = 255; // a width or height of the tile's whole side
+  /** @type {Promise<Images> | null} */
   let images = null;
 
   // The images of the report, once; a promise.
   app.loadImages = () => (images = images || app.load("images").then((table) => new Images(table)));
 
+  const known = (values, n) => values[n] >= 0 && values[n] !== values.none;
+
   class Images {
+    /** @param {ImageTable} table */
     constructor(table) {
       this.table = table;
       this.count = table.count;
-      for (const name of ["label", "style", "tags", "same", "width", "height"])
-        this[`${name}s`] = app.decode(table[name]);
+      this.labels = app.decode(table.label);
+      this.styles = app.decode(table.style);
+      this.tagLists = app.decode(table.tags);
+      this.same = app.decode(table.same);
+      this.widths = app.decode(table.width);
+      this.heights = app.decode(table.height);
       this.chunk = app.report.image_chunk;
     }
 
-    text(column, texts, n) {
-      const values = this[column];
-      return values && values[n] !== values.none && values[n] !== -1 ? texts[values[n]] : null;
-    }
-
     label(n) {
-      return this.text("labels", this.table.labels, n);
+      return known(this.labels, n) ? this.table.labels[this.labels[n]] : null;
     }
 
     style(n) {
-      return this.text("styles", this.table.styles, n);
+      return known(this.styles, n) ? this.table.styles[this.styles[n]] : null;
     }
 
     tags(n) {
-      const list = this.text("tagss", this.table.tag_lists, n);
-      return list ? list.map((tag) => this.table.tag_names[tag]) : [];
+      const list = known(this.tagLists, n) ? this.table.tag_lists[this.tagLists[n]] : [];
+      return list.map((tag) => this.table.tag_names[tag]);
     }
 
     // Images of one group have equal labels; without a label an image is alone.
@@ -44,17 +47,17 @@
 
     // The first image of equal content, or the image itself.
     original(n) {
-      return this.sames && this.sames[n] >= 0 && this.sames[n] !== this.sames.none ? this.sames[n] : n;
+      return known(this.same, n) ? this.same[n] : n;
     }
 
     missing(n) {
-      return Boolean(this.widths) && this.widths[n] === 0;
+      return this.widths[n] === 0;
     }
 
     // The part of its tile that an image takes, in shares of the tile's side: { left, top, width, height }.
     box(n) {
-      const width = this.widths && !this.missing(n) ? this.widths[n] / WHOLE : 1;
-      const height = this.heights && !this.missing(n) ? this.heights[n] / WHOLE : 1;
+      const width = !this.missing(n) ? this.widths[n] / WHOLE : 1;
+      const height = !this.missing(n) ? this.heights[n] / WHOLE : 1;
       return { left: (1 - width) / 2, top: (1 - height) / 2, width, height };
     }
 
@@ -62,7 +65,7 @@
     async details(n) {
       const part = await app.load(`images/${Math.floor(n / this.chunk)}`);
       const at = n - part.first;
-      return { id: part.id[at], caption: part.caption && part.caption[at], file: part.file && part.file[at] };
+      return { id: part.id[at], caption: part.caption?.[at], file: part.file?.[at] };
     }
 
     // Label, else caption, else id; a promise.

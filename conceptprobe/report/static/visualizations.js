@@ -24,6 +24,7 @@
     );
   };
 
+  /** @param {Visualization} record */
   function makeVisualization(record) {
     const [height, width] = record.size;
     const words = `Visualization of ${record.target}, ${presetName(record)}, seed ${record.seed}`;
@@ -35,7 +36,10 @@
 
   const presetName = ({ preset }) => (preset && typeof preset === "object" ? preset.name : preset) || "";
 
-  // Plays only when asked to where motion is not wanted.
+  /**
+   * Plays only when asked to where motion is not wanted.
+   * @param {Visualization} record
+   */
   function makePlayer(record, image) {
     const button = element("button", { type: "button", class: "small play" });
     let playing = !still.matches;
@@ -52,6 +56,7 @@
     return button;
   }
 
+  /** @param {Visualization} record */
   function makeFacts(record) {
     const list = element("dl", { class: "facts" });
     const add = (name, value, title) =>
@@ -83,9 +88,12 @@
     return list;
   }
 
-  // The objective over the steps, as a line without axes; its ends are said.
+  /**
+   * The objective over the steps, as a line without axes; its ends are said.
+   * @param {Visualization} record
+   */
   function makeLine({ curve }) {
-    const values = (curve || []).filter((value) => Number.isFinite(value));
+    const values = curve.filter((value) => value !== null);
     if (values.length < 2) return null;
     const [low, high] = [Math.min(...values), Math.max(...values)];
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
