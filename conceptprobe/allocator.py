@@ -1,24 +1,24 @@
-"""How this process asks the kernel for memory."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
-import os
 import platform
+from pathlib import Path
 
 # Parameters of mallopt(3), from glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory that it frees, so that a forward pass on a CPU finds it there again.
+    """Let this process keep the memory that it frees, so that the next forward pass on a CPU can reuse it.
 
-    glibc gives large blocks, as activations are, back to the kernel at once: every page of the next batch is then
-    cleared and mapped anew (docs/benchmarks.md has what that takes). From now on blocks under 1 GiB stay with the
-    process until it ends. The command line does so; in a script, call it first of all, before numpy and torch are
-    imported: their threads would keep to heaps of their own, which hold no large blocks. It cannot be taken back.
+    By default glibc returns large blocks, such as activations, to the kernel at once, and the kernel must clear and map
+    every page of the next batch again (docs/benchmarks.md has the cost). After this call blocks under 1 GiB stay with
+    the process until it ends. The command line calls it. A script must call it before it imports numpy and torch:
+    their threads would use separate heaps, which hold no large blocks. The setting cannot be undone.
 
     Returns:
-        Whether it is so now. False, and nothing changed, where the C library is not glibc, or there are threads
-        already; False, too, where it refuses, as older ones do for blocks of this size.
+        Whether the process now keeps its memory. False without any change if the C library is not glibc or the process
+        already has several threads; also False if glibc refuses, as older versions do for blocks of this size.
     """
     if platform.libc_ver()[0] != "glibc" or _threads() > 1:
         return False
@@ -28,8 +28,8 @@ def keep_freed_memory() -> bool:
 
 
 def _threads() -> int:
-    """Threads of this process, those of C libraries too; 2 where nothing tells."""
+    """Number of threads of this process, including those of C libraries; 2 if it is unknown."""
     try:
-        return len(os.listdir("/proc/self/task"))
+        return sum(1 for _ in Path("/proc/self/task").iterdir())
     except OSError:
         return 2

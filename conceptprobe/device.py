@@ -1,4 +1,4 @@
-"""The one rule for where tensors live."""
+"""The choice of the device."""
 
 import torch
 
@@ -6,11 +6,11 @@ from conceptprobe.errors import ConceptProbeError
 
 
 class DeviceError(ConceptProbeError):
-    """A device was asked for that this machine does not have."""
+    """The requested device does not exist on this machine."""
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """`auto` is the first CUDA device, else Apple's MPS, else the CPU; anything else is taken as given.
+    """The device of a name; `auto` is the first CUDA device, else Apple's MPS, else the CPU.
 
     Raises:
         DeviceError: The name is not a device, or this machine has no such device.

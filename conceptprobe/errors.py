@@ -1,8 +1,8 @@
-"""Errors that a user can cause. Each says what was given, what is allowed, and what to do next."""
+"""Errors that a user can cause. Each message states the value, the allowed values and what to do next."""
 
 
 class ConceptProbeError(Exception):
-    """Base of all errors meant for the user; the CLI prints its message without a traceback."""
+    """Base of all errors that a user can cause; the CLI prints the message without a traceback."""
 
 
 class DisplayError(ConceptProbeError):

@@ -7,7 +7,7 @@ from conceptprobe.errors import FeatureNameError
 
 @dataclass(frozen=True, order=True)
 class FeatureId:
-    """One channel of a layer, printed `blocks.10.mlp.hidden:1234`."""
+    """One channel of a layer, printed as `blocks.10.mlp.hidden:1234`."""
 
     layer: str
     index: int
@@ -17,7 +17,7 @@ class FeatureId:
 
     @classmethod
     def parse(cls, text: "str | FeatureId") -> "FeatureId":
-        """Read the printed form.
+        """Parse the printed form.
 
         Raises:
             FeatureNameError: The text does not end in `:` and a number.

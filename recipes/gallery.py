@@ -3,8 +3,8 @@
     python benchmarks/visualization_natural.py mini && python recipes/gallery.py mini        # docs/gallery-mini.webp
     python benchmarks/visualization_natural.py dinov2 && python recipes/gallery.py dinov2    # docs/gallery-dinov2.webp
 
-The images are every second one that the benchmark made, whose features are drawn at random: none is chosen by its
-looks.
+The gallery takes every second image that the benchmark made. The benchmark draws its features at random, so no image
+is selected by how it looks.
 """
 
 import argparse
@@ -21,6 +21,7 @@ QUALITY = 80
 
 
 def main() -> None:
+    """Run the recipe from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=INDICES)
     case = parser.parse_args().case

@@ -1,10 +1,10 @@
 """Make the taxonomy of ImageNet's classes: the WordNet 3.0 nouns above them.
 
     python recipes/imagenet_taxonomy.py                                     # conceptprobe/concepts/data/imagenet.json
-    python recipes/imagenet_taxonomy.py imagenet-21k-miil imagenet21k.json  # of another of timm's class lists
+    python recipes/imagenet_taxonomy.py imagenet-21k-miil imagenet21k.json  # another class list of timm
 
 Needs WordNet 3.0, of whose noun offsets ImageNet's ids are made (Debian: `apt install wordnet-base`); the order of the
-classes is timm's, the short names of the 1,000 are open_clip's. The result is a taxonomy file like any user's.
+classes is timm's, the short names of the 1,000 are open_clip's. The result has the format of users' taxonomy files.
 """
 
 import argparse
@@ -22,10 +22,10 @@ OUT = Path(__file__).resolve().parents[1] / "conceptprobe" / "concepts" / "data"
 
 
 def taxonomy(classes: Sequence[str], synsets: Mapping[str, Synset], short: Mapping[str, str]) -> dict[str, object]:
-    """The classes and all that is broader, in the form that `read_taxonomy` reads.
+    """The classes and all broader nodes, in the form that `read_taxonomy` reads.
 
-    A class shows its short name where nothing else is called so, else its first lemma. A broader node shows its first
-    lemma, and in brackets that of the node above it where another node shows the same.
+    A class shows its short name if no other node has that name, else its first lemma. A broader node shows its first
+    lemma; if another node shows the same, the lemma of the node above follows in brackets.
 
     Args:
         classes: Offsets in the order of their class numbers.
@@ -58,7 +58,7 @@ def taxonomy(classes: Sequence[str], synsets: Mapping[str, Synset], short: Mappi
 
 
 def as_text(table: Mapping[str, object]) -> str:
-    """JSON with a line an entry."""
+    """JSON with one line for each entry."""
     parts = []
     for key, entries in table.items():
         if isinstance(entries, dict):
@@ -70,6 +70,7 @@ def as_text(table: Mapping[str, object]) -> str:
 
 
 def main() -> None:
+    """Run the recipe from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("classes", nargs="?", default="imagenet-1k", help="a class list of timm")
     parser.add_argument("out", nargs="?", type=Path, default=OUT)

@@ -1,14 +1,14 @@
-"""Make the mean magnitude spectrum of photographs that visualizations by phase alone keep to.
+"""Make the mean magnitude spectrum of photographs, which visualizations that optimise only phases use.
 
     apt-get download gcompris-qt-data
     python recipes/spectrum.py gcompris-qt-data_*.deb   # conceptprobe/visualization/data/spectrum.{safetensors,json}
 
 The photographs are those of the educational suite GCompris (Debian package `gcompris-qt-data`): animals of the wild and
-of the farm, and monuments, under free licences. They lie in Qt resource files, which are read here. From every
-photograph random squares are taken, each scaled down to 256 px, at least by half, so that what compression did to the
-finest detail is gone. A square does not join at its borders, and the jump would show as a cross in the spectrum; so it
-is faded out towards them (a Hann window, whose mean square is divided out). The mean with the mirror image is kept, so
-that a quadrant says all.
+of the farm, and monuments, under free licences. They are in Qt resource files, which this recipe reads. It takes random
+squares of every photograph and scales each down to 256 px, at least by half, which removes compression artefacts in the
+finest detail. Opposite borders of a square differ, which would show as a cross in the spectrum, so the square fades out
+towards its borders (a Hann window, whose mean square is divided out). The result is averaged with its mirror image, so
+one quadrant holds all values.
 
 Prints the slope of log magnitude over log frequency; natural images have about -1 (Field 1987).
 """
@@ -59,7 +59,7 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Measured:
-    """What random squares of photographs have in common, each photograph counting alike.
+    """Statistics of random squares of photographs, with equal weight for each photograph.
 
     Attributes:
         magnitudes_chw: Mean magnitudes, [3, SIDE, SIDE // 2 + 1].
@@ -169,6 +169,7 @@ def package_field(package: Path, name: str) -> str:
 
 
 def main() -> None:
+    """Run the recipe from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("package", type=Path, help="gcompris-qt-data_*.deb")
     parser.add_argument("--seed", type=int, default=0)

@@ -16,8 +16,8 @@ class Synset:
         topic: Number of its lexicographer file, such as 5 for animals.
         lemmas: Its words, best first.
         broader: Offsets of its hypernyms.
-        instance: Whether it is one thing with a name, such as a town, not a kind of things.
-        usage: Offsets of the usage domains it belongs to, such as slang.
+        instance: Whether it is a named individual, such as a town, and not a kind.
+        usage: Offsets of its usage domains, such as slang.
     """
 
     topic: int

@@ -2,12 +2,12 @@
 
     python recipes/words.py            # writes conceptprobe/concepts/data/english.txt and nouns.txt
 
-Needs both (Debian: `apt install wordnet-base scowl`). A word is of one part and in both; it is written small.
+It needs both (Debian: `apt install wordnet-base scowl`). A word is a single lower-case word that is in both.
 
-english.txt: 20,000 words, from SCOWL's smallest size class on, and within it by how often WordNet's tagged texts use
-them. Left out are inflected forms, words that are mostly adverbs, function words, and words all of whose meanings are
-slurs, disparaging or obscene by WordNet's marks. nouns.txt: words that are mostly nouns, or mostly verbs whose first
-meaning as a noun is a thing that one can see (`bear`, `dress`); then irregular plurals with their singular.
+english.txt: 20,000 words, ordered by SCOWL's size class and within a class by frequency in WordNet's tagged texts. It
+excludes inflected forms, words that are mostly adverbs, function words, and words whose meanings are all slurs,
+disparaging or obscene by WordNet's marks. nouns.txt: words that are mostly nouns, or mostly verbs whose first meaning as a noun is
+visible (`bear`, `dress`); then irregular plurals with their singular.
 """
 
 import argparse
@@ -57,21 +57,22 @@ class Dictionary:
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """Words of one part that are in both, but function words and offensive ones."""
+        """Single words that are in both, without function words and offensive words."""
         both = {word for part in PARTS for word in self.senses[part] if word in self.size and WORD.fullmatch(word)}
         return frozenset(word for word in both - FUNCTION_WORDS if not self.is_offensive(word))
 
     def main_part(self, word: str) -> str:
-        """What a word mostly is: the part of speech of most uses, else of most meanings, else a noun."""
+        """The part of speech with the most uses of a word, else with the most meanings, else noun."""
         return max(
             PARTS, key=lambda part: (self.uses(word, part), len(self.senses[part].get(word, ())), part == "noun")
         )
 
     def uses(self, word: str, part: str) -> int:
+        """How often the tagged texts use a word as a part of speech."""
         return self.counts.get((word, part), 0)
 
     def bases(self, word: str) -> Iterator[tuple[str, str]]:
-        """Words that a word is a regular or irregular form of, with their part of speech."""
+        """Base forms of a word, regular or irregular, with their part of speech."""
         for part, endings in ENDINGS.items():
             regular = [word.removesuffix(old) + new for old, new in endings if word.endswith(old) and word[-2:] != "ss"]
             for base in (*regular, *self.exceptions[part].get(word, ())):
@@ -79,18 +80,21 @@ class Dictionary:
                     yield base, part
 
     def is_inflected(self, word: str) -> bool:
-        """Whether a word is less used as a word of its own than what it is a form of."""
-        own = max(self.uses(word, part) for part in PARTS)
-        return any(self.uses(base, part) > own for base, part in self.bases(word))
+        """Whether one of its base forms is used more often than the word."""
+        uses = max(self.uses(word, part) for part in PARTS)
+        return any(self.uses(base, part) > uses for base, part in self.bases(word))
 
     def is_offensive(self, word: str) -> bool:
+        """Whether WordNet marks all meanings of a word as offensive."""
         meanings = [self.synsets[part][at] for part in PARTS for at in self.senses[part].get(word, ())]
         return all(self.usages(meaning) & OFFENSIVE for meaning in meanings)
 
     def usages(self, meaning: Synset) -> set[str]:
+        """The usage domains of a meaning."""
         return {self.synsets["noun"][usage].lemmas[0] for usage in meaning.usage}
 
     def is_noun(self, word: str) -> bool:
+        """Whether a word is mostly a noun, or has a visible first meaning as a noun."""
         if word not in self.senses["noun"]:
             return False
         first, part = self.synsets["noun"][self.senses["noun"][word][0]], self.main_part(word)
@@ -108,7 +112,7 @@ ENDINGS = {
 
 
 def english(dictionary: Dictionary) -> list[str]:
-    """The word list, commonest first."""
+    """The word list, the most frequent first."""
     words = [
         word
         for word in dictionary.known - dictionary.capital
@@ -130,7 +134,7 @@ def nouns(dictionary: Dictionary) -> tuple[list[str], dict[str, str]]:
 
 
 def is_plural(dictionary: Dictionary, word: str) -> bool:
-    """Whether a noun is an irregular plural, or the plural of one that is used as much; but `glasses` is a thing."""
+    """Whether a noun is an irregular plural or the plural of a noun that is used as often; `glasses` is not."""
     first = dictionary.synsets["noun"][dictionary.senses["noun"][word][0]]
     if first.topic in VISIBLE and PLURAL in dictionary.usages(first):
         return False
@@ -140,7 +144,7 @@ def is_plural(dictionary: Dictionary, word: str) -> bool:
 
 
 def read_sizes(scowl: Path, *kinds: str) -> dict[str, int]:
-    """The smallest size class of each word of these lists of SCOWL, in small letters."""
+    """The smallest size class of each word in these lists of SCOWL, in lower case."""
     sizes: dict[str, int] = {}
     for size in SIZES:
         for path in (scowl / f"{kind}.{size}" for kind in kinds):
@@ -150,6 +154,7 @@ def read_sizes(scowl: Path, *kinds: str) -> dict[str, int]:
 
 
 def main() -> None:
+    """Run the recipe from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scowl", type=Path, default=SCOWL, help="the folder of SCOWL's lists")
     parser.add_argument("--out", type=Path, default=OUT)

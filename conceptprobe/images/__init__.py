@@ -1,4 +1,4 @@
-"""Images with stable ids in one global order, wherever they lie."""
+"""Images from folders, archives, tables and datasets, with stable ids in one global order."""
 
 from conceptprobe.images.decode import LoadedImage
 from conceptprobe.images.errors import ImageError, SourceError, UnknownImageError, UnreadableImageError

@@ -1,4 +1,4 @@
-"""A torch map-style dataset of PIL images, or of tuples that begin with one."""
+"""A torch map-style dataset of PIL images or of tuples that start with one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,18 +10,18 @@ from PIL import Image
 from conceptprobe.images.errors import SourceError, UnreadableImageError
 from conceptprobe.images.readers import DatasetReader, read_item
 
-TRIED = 100  # items of which one must be readable, to tell what they are
+TRIED = 100  # one of the first so many items must be readable
 
 
 def list_dataset(dataset: Any) -> tuple[pa.Table, DatasetReader]:
-    """List the items of a dataset: id is `dataset.ids[i]` where it has ids, else the position in nine digits.
+    """List the items of a dataset. The id is `dataset.ids[i]` if the dataset has ids, else the position in nine digits.
 
-    Labels come from `dataset.targets` where it has them, as torchvision's do; else from a walk over the whole dataset,
-    if its items are (image, label). `dataset.classes` names numbered labels.
+    Labels come from `dataset.targets` if it exists, as in torchvision; else, if items are (image, label), from one pass
+    over the whole dataset. `dataset.classes` names numbered labels.
 
     Raises:
-        SourceError: It has no length, or no items; or none of the first TRIED can be read, or the first that can holds
-            no PIL image.
+        SourceError: The dataset has no length or no items, none of the first TRIED items can be read, or the first
+            readable item holds no PIL image.
     """
     kind = type(dataset).__name__
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
@@ -35,16 +35,18 @@ def list_dataset(dataset: Any) -> tuple[pa.Table, DatasetReader]:
     first = (_item(dataset, position) for position in range(min(count, TRIED)))
     item = next((item for item in first if item is not None), None)
     if item is None:
-        raise SourceError(f"none of the first {min(count, TRIED)} items of {kind} can be read: see what item 0 raises")
+        raise SourceError(
+            f"none of the first {min(count, TRIED)} items of {kind} can be read: check the error that item 0 raises"
+        )
     image, *rest = item if isinstance(item, tuple | list) and item else (item,)
     if not isinstance(image, Image.Image):
         raise SourceError(
-            f"items of {kind} must be PIL images or begin with one, not {type(image).__name__}: "
-            "remove its transform, since every model brings its own preprocessing"
+            f"items of {kind} must be PIL images or start with one, not {type(image).__name__}: "
+            "remove its transform, because every model has its preprocessing"
         )
     ids = getattr(dataset, "ids", None)
     if ids is not None and len(ids) != count:
-        raise SourceError(f"{kind} has {count} items and {len(ids)} ids: give one id an item")
+        raise SourceError(f"{kind} has {count} items and {len(ids)} ids: give one id for each item")
     columns: dict[str, list[str | None]] = {
         "id": [f"{i:09d}" for i in range(count)] if ids is None else [str(id) for id in ids]
     }
@@ -60,7 +62,7 @@ def list_dataset(dataset: Any) -> tuple[pa.Table, DatasetReader]:
 def _item(dataset: Any, position: int) -> Any:
     try:
         return read_item(dataset, position)
-    except UnreadableImageError:  # it is found again, and listed, when it is loaded
+    except UnreadableImageError:  # loading it fails again, and lists it as skipped
         return None
 
 
@@ -70,7 +72,7 @@ def _target(dataset: Any, position: int) -> Any:
 
 
 def _label(target: Any, classes: Sequence[Any] | None) -> str | None:
-    """The name of a label; None where it is not a label, but a mask, a box or a feature."""
+    """The name of a label, or None if the target is not a label but a mask, a box or a feature."""
     if getattr(target, "ndim", None) == 0:
         target = target.item()
     if isinstance(target, int) and classes is not None and 0 <= target < len(classes):

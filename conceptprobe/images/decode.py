@@ -1,6 +1,7 @@
-"""The one way from bytes to pixels, whatever the source: RGB, upright, alpha laid on a background.
+"""Decode the bytes of an image to pixels: RGB, upright, with alpha blended on a background.
 
-Colour profiles are not applied, and of an animation or a multi-page file the first frame counts.
+Every source decodes here. Colour profiles are ignored, and only the first frame of an animation or a multi-page file is
+read.
 """
 
 import hashlib
@@ -20,12 +21,12 @@ try:
 except ImportError:  # the extra `fast`
     simplejpeg = None
 
-DECODING = 1  # raised when a change here changes pixels; part of a source's fingerprint
+DECODING = 1  # part of a source's fingerprint; incremented when a change here changes pixels
 
 IMAGE_EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 )  # in lower case
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no format that runs a program, as EPS does
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no format that runs a program, such as EPS
 
 ORIENTATION = 0x0112  # EXIF tag
 UPRIGHT = {
@@ -41,16 +42,24 @@ UPRIGHT = {
 
 @dataclass(frozen=True)
 class LoadedImage:
-    image: Image.Image  # RGB, upright, alpha laid on the background
-    mask: Image.Image | None  # L, the alpha channel; None where the image is opaque
-    content_hash: str  # sha256 of the raw bytes; of the decoded pixels where a dataset gives no bytes
+    """A decoded image.
+
+    Attributes:
+        image: RGB, upright, with alpha blended on the background.
+        mask: The alpha channel, mode L, or None if the image is opaque.
+        content_hash: SHA-256 of the raw bytes; of the decoded pixels if a dataset has no bytes.
+    """
+
+    image: Image.Image
+    mask: Image.Image | None
+    content_hash: str
 
 
 def parse_background(colour: str) -> tuple[int, int, int]:
-    """RGB of a colour name or of a hex value.
+    """RGB of a colour name or a hex value.
 
     Raises:
-        SourceError: It is neither, or it is itself transparent.
+        SourceError: The colour is neither, or it is transparent.
     """
     try:
         rgb = ImageColor.getrgb(colour)
@@ -59,21 +68,23 @@ def parse_background(colour: str) -> tuple[int, int, int]:
             f"background={colour!r} is not a colour: give a name such as white, black or gray, or hex such as #808080"
         ) from error
     if len(rgb) != 3:
-        raise SourceError(f"background={colour!r} is transparent itself: give a colour without alpha, such as #808080")
+        raise SourceError(f"background={colour!r} is transparent: give a colour without alpha, such as #808080")
     return rgb
 
 
 def decode_image(
     data: bytes | Image.Image, background: tuple[int, int, int], *, least: int | None = None
 ) -> LoadedImage:
-    """Decode a file's bytes, or bring an image that a dataset opened to the same form.
+    """Decode a file's bytes, or convert an image that a dataset opened to the same form.
 
     Args:
-        least: JPEG bytes may be scaled by 1/2, 1/4 or 1/8 while they are decoded, as long as no side gets shorter.
+        data: The file's bytes or the opened image.
+        background: RGB on which transparent pixels are blended.
+        least: If set, JPEG bytes may be decoded at 1/2, 1/4 or 1/8 of their size as long as no side gets shorter.
 
     Raises:
-        UnreadableImageError: Truncated, empty, not an image, beyond `PIL.Image.MAX_IMAGE_PIXELS`, or of a kind
-            whose pixels have no defined range.
+        UnreadableImageError: The image is truncated, empty, not an image, larger than `PIL.Image.MAX_IMAGE_PIXELS`, or
+            of a kind whose pixels have no defined range.
     """
     try:
         with _QUIET:
@@ -95,31 +106,32 @@ def decode_image(
 
 
 def is_plain_jpeg(data: bytes) -> bool:
-    """Whether any JPEG decoder gives the pixels of `decode_image`: nothing is to be turned, converted or refused."""
+    """Whether any JPEG decoder returns the pixels of `decode_image`, because none are rotated, converted or refused."""
     return _plain_jpeg_size(data) is not None
 
 
 def decode_plain_jpeg(data: bytes, *, least: int) -> np.ndarray | None:
-    """The pixels of `decode_image`, uint8 [h,w,3], sooner; None where simplejpeg is missing or cannot tell them."""
+    """The pixels of `decode_image`, uint8 [h,w,3], decoded faster; None if simplejpeg is missing or fails."""
     if simplejpeg is None or not (size := _plain_jpeg_size(data)):
         return None
     step = next(step for step in (8, 4, 2, 1) if min(size) // least >= step or step == 1)
     width, height = (-(-side // step) if step > 1 else 0 for side in size)
     try:
-        return simplejpeg.decode_jpeg(data, min_width=width, min_height=height)
+        pixels: np.ndarray = simplejpeg.decode_jpeg(data, min_width=width, min_height=height)
     except ValueError:
         return None
+    return pixels
 
 
 def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a whole, upright JPEG of grey or the usual colours, within the limit; else None."""
+    """Width and height of a complete, upright JPEG in grey or usual colours within the size limit, else None."""
     file = io.BytesIO(data)
     try:
         with _QUIET:
             image = Image.open(file, formats=("JPEG",))
             upright = _orientation(image) not in UPRIGHT
-            whole = data.rfind(b"\xff\xd9") > file.tell()  # an end, and not that of a preview in the header
-    except Exception:  # decode_image says what is wrong with it
+            whole = data.rfind(b"\xff\xd9") > file.tell()  # an end marker that is not that of a preview in the header
+    except Exception:  # decode_image reports what is wrong
         return None
     small = Image.MAX_IMAGE_PIXELS is None or image.width * image.height <= Image.MAX_IMAGE_PIXELS
     usual = image.mode in ("L", "RGB") and image.info.get("adobe_transform", 1) == 1
@@ -127,7 +139,7 @@ def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _plain_pixels(data: bytes | Image.Image, least: int | None) -> Image.Image:
-    """Upright RGB, or RGBA where some pixel is not opaque."""
+    """Upright RGB, or RGBA if some pixel is not opaque."""
     if isinstance(data, bytes):
         if not data:
             raise UnreadableImageError("empty file")
@@ -138,8 +150,8 @@ def _plain_pixels(data: bytes | Image.Image, least: int | None) -> Image.Image:
     if limit is not None and image.width * image.height > limit:
         raise UnreadableImageError(f"decompression bomb: {image.width} x {image.height} pixels, the limit is {limit}")
     if least is not None and isinstance(data, bytes):
-        image.draft(None, (least, least))  # no mode: that of the file
-    image.load()  # before the orientation is read: TIFF turns itself while loading
+        image.draft(None, (least, least))  # None keeps the mode of the file
+    image.load()  # before the orientation is read: PIL rotates a TIFF while it loads
     turn = UPRIGHT.get(_orientation(image))
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or (
         image.mode in ("1", "L", "P", "RGB") and "transparency" in image.info
@@ -159,7 +171,7 @@ def _plain_pixels(data: bytes | Image.Image, least: int | None) -> Image.Image:
 def _orientation(image: Image.Image) -> Any:
     try:
         return image.getexif().get(ORIENTATION)
-    except Exception:  # a broken EXIF block says nothing about the pixels
+    except Exception:  # the pixels behind a broken EXIF block may be good
         return None
 
 
@@ -183,7 +195,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Quiet:
-    """Silences warnings while any thread decodes; `warnings.catch_warnings` alone mixes up the threads' filters."""
+    """Silences warnings while any thread decodes; `warnings.catch_warnings` alone mixes the filters of threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -13,10 +13,10 @@ from conceptprobe.images.shards import index_shards
 
 
 def list_emoji(name: str) -> tuple[pa.Table, TarReader]:
-    """List `emoji`, or only some art styles of it: `emoji/noto,twemoji`.
+    """List `emoji` or some of its art styles: `emoji/noto,twemoji`.
 
     Raises:
-        SourceError: Another name, or a style that does not exist.
+        SourceError: The name is another, or a style does not exist.
     """
     data = Path(str(files("conceptprobe.mini"))) / "data"
     shards = dict(sorted((path.stem.removeprefix("emoji-"), str(path)) for path in data.glob("emoji-*.tar")))
@@ -24,7 +24,7 @@ def list_emoji(name: str) -> tuple[pa.Table, TarReader]:
     styles = wanted.split(",") if wanted else list(shards)
     if collection != "emoji" or not shards.keys() >= set(styles):
         raise SourceError(
-            f"mini:{name} does not exist: use mini:emoji, or some of its styles as in mini:emoji/noto,twemoji; "
+            f"mini:{name} does not exist: use mini:emoji, or some styles such as mini:emoji/noto,twemoji; "
             f"styles: {', '.join(shards)}"
         )
     table, reader = index_shards([shards[style] for style in dict.fromkeys(styles)])

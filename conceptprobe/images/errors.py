@@ -1,19 +1,19 @@
-"""What can be wrong with an image source."""
+"""Errors about image sources."""
 
 from conceptprobe.errors import ConceptProbeError
 
 
 class ImageError(ConceptProbeError):
-    """Base of the errors about images."""
+    """Base of all errors about images."""
 
 
 class SourceError(ImageError):
-    """A source as a whole cannot be used: its spec, its listing or its metadata."""
+    """A source cannot be used because its spec, its listing or its metadata is wrong."""
 
 
 class UnknownImageError(ImageError):
-    """An id that the source does not have."""
+    """The source has no image with this id."""
 
 
 class UnreadableImageError(ImageError):
-    """One image cannot be read; its message is the reason, short and the same on every run."""
+    """One image cannot be read; the message is a short reason that is the same on every run."""

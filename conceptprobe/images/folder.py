@@ -1,4 +1,4 @@
-"""`folder:PATH`: a folder of images, flat or with a sub-folder a class, nested as deep as one likes; or a zip."""
+"""`folder:PATH`: a folder or a zip file of images, flat or with a sub-folder for each class, at any depth."""
 
 import os
 import zipfile
@@ -20,13 +20,13 @@ CHUNK = 65536
 
 
 def list_folder(path: str) -> tuple[pa.Table, Reader]:
-    """List the images under a folder, or in a zip file: id is the relative path, label its folder.
+    """List the images under a folder or in a zip file. The id is the relative path, the label is its folder.
 
     A `metadata.csv` or `metadata.jsonl` beside the images adds its columns, as in Hugging Face's ImageFolder:
-    `file_name` is relative to the sidecar's folder, and `text` is a caption. Its labels replace those of the folders.
+    `file_name` is relative to the sidecar's folder, and `text` is the caption. Its labels replace those of the folders.
 
     Raises:
-        SourceError: No such folder, no image in it, or a sidecar that names none of its images.
+        SourceError: The folder does not exist, it has no images, or a sidecar names none of its images.
     """
     root = Path(path).expanduser()
     sidecars: list[str] = []
@@ -43,7 +43,7 @@ def list_folder(path: str) -> tuple[pa.Table, Reader]:
     if not len(paths):
         raise SourceError(
             f"folder:{path}: no image under {root.absolute()}; "
-            f"files count by their extension: {' '.join(sorted(IMAGE_EXTENSIONS))}"
+            f"images are files that end in {' '.join(sorted(IMAGE_EXTENSIONS))}"
         )
     ids = _as_text(paths)
     columns = {"id": ids}
@@ -57,15 +57,16 @@ def list_folder(path: str) -> tuple[pa.Table, Reader]:
 
 
 def _walk(root: str, sidecars: list[str]) -> Iterator[str]:
-    """Relative paths of the images, in no order; those of sidecars are put into the list."""
+    """Relative paths of the images, unordered; the paths of sidecars are appended to `sidecars`."""
+    extensions = tuple(IMAGE_EXTENSIONS)
     waiting = [("", frozenset[tuple[int, int]]())]
     while waiting:
         prefix, above = waiting.pop()
-        folder = os.path.join(root, prefix)
+        folder = Path(root, prefix)
         try:
-            status = os.stat(folder)
+            status = folder.stat()
             here = (status.st_dev, status.st_ino)
-            if here in above:  # a link that leads back up
+            if here in above:  # a symbolic link to a folder above
                 continue
             with os.scandir(folder) as entries:
                 for entry in entries:
@@ -73,13 +74,13 @@ def _walk(root: str, sidecars: list[str]) -> Iterator[str]:
                         continue
                     if entry.is_dir():
                         waiting.append((f"{prefix}{entry.name}/", above | {here}))
-                    elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS:
+                    elif entry.name.lower().endswith(extensions):
                         yield prefix + entry.name
                     elif entry.name in SIDECARS:
                         sidecars.append(prefix + entry.name)
         except OSError as error:
             raise SourceError(
-                f"{folder} cannot be listed: {error.strerror}; make it readable or move it out"
+                f"{folder} cannot be listed: {error.strerror}; make it readable or move it away"
             ) from error
 
 
@@ -94,12 +95,12 @@ def _binary_chunks(names: Iterable[str]) -> pa.ChunkedArray:
 def _as_text(paths: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         return paths.cast(pa.string())
-    except pa.ArrowInvalid:  # names that are not UTF-8: their odd bytes are spelled out
+    except pa.ArrowInvalid:  # for names that are not UTF-8, bytes are escaped
         return pa.chunked_array([pa.array((p.as_py().decode(errors="backslashreplace") for p in paths), pa.string())])
 
 
 def _read_sidecars(root: Path | zipfile.Path, sidecars: list[str], ids: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
-    """The sidecars' columns, a row an id; null where no sidecar knows the image."""
+    """The sidecars' columns, one row for each id; null if no sidecar names the image."""
     tables = []
     for sidecar in sidecars:
         table = read_table(root / sidecar)
@@ -119,7 +120,7 @@ def _read_sidecars(root: Path | zipfile.Path, sidecars: list[str], ids: pa.Chunk
     if rows.null_count == len(rows):
         raise SourceError(
             f"{', '.join(sidecars)} under {root}: none of the {len(known)} file names is an image there, for "
-            f"example {known['file_name'].slice(0, 1).to_pylist()}: they must be relative to the sidecar's own folder"
+            f"example {known['file_name'].slice(0, 1).to_pylist()}: they must be relative to the sidecar's folder"
         )
     columns = {name: known[name].take(rows) for name in known.column_names if name not in ("file_name", "id")}
     if "text" in columns and "caption" not in columns:

@@ -1,4 +1,4 @@
-"""From a spec to a source."""
+"""Load an image source by its spec."""
 
 import difflib
 from collections.abc import Callable
@@ -27,26 +27,26 @@ FAMILIES: dict[str, Callable[[str], tuple[pa.Table, Reader]]] = {
 GRAMMAR = "mini:emoji, folder:PATH, wds:PATTERN, hf:PATH#SPLIT or table:FILE"
 
 ImagesLike = ImageSource | str
-"""Images, or the spec of some."""
+"""An image source, or the spec of one."""
 
 
 def load_images(spec: str | Any, *, background: str = "white", fast_decode: bool = False) -> ImageSource:
-    """List the images of a source; none is read yet.
+    """List the images of a source without reading any.
 
     Args:
         spec: `mini:emoji`; `folder:PATH`, a folder or a zip file; `wds:PATTERN`, tar shards; `hf:PATH#SPLIT`, parquet
-            files or a Hugging Face data set; `table:FILE`; or a torch map-style dataset, or a `datasets.Dataset`.
-        background: What transparent images are laid on: a colour name, or hex.
-        fast_decode: Let an index decode JPEGs at 1/2, 1/4 or 1/8 of their size where the model needs no more, or on the
-            model's GPU, and scale images by torch instead of PIL. Pixels change slightly, so it is part of the
-            fingerprint; `ImageSource.load` gives the same image as ever.
+            files or a Hugging Face dataset; `table:FILE`; or a torch map-style dataset or a `datasets.Dataset`.
+        background: The colour, by name or in hex, on which transparent images are blended.
+        fast_decode: Let an index decode JPEGs at 1/2, 1/4 or 1/8 of their size if the model needs no more, or on the
+            model's GPU, and scale images with torch instead of PIL. Pixels change slightly, so it is part of the
+            fingerprint; `ImageSource.load` always returns the exact image.
 
     Raises:
-        SourceError: The source does not exist, is empty, or its metadata is wrong.
+        SourceError: The source does not exist, it is empty, or its metadata is wrong.
     """
     if not isinstance(spec, str):
-        items, dataset = list_datasets(spec) if is_datasets(spec) else list_dataset(spec)
-        return ImageSource(f"dataset:{type(spec).__name__}", conform(items), dataset, background, fast_decode)
+        table, dataset = list_datasets(spec) if is_datasets(spec) else list_dataset(spec)
+        return ImageSource(f"dataset:{type(spec).__name__}", conform(table), dataset, background, fast_decode)
     family, colon, rest = spec.partition(":")
     if family not in FAMILIES or not rest:
         near = difflib.get_close_matches(family, FAMILIES, n=1)
@@ -62,5 +62,5 @@ def load_images(spec: str | Any, *, background: str = "white", fast_decode: bool
 
 
 def as_images(images: ImagesLike) -> ImageSource:
-    """The images themselves, or those that a spec names, opened by `load_images`."""
+    """The images themselves, or those that `load_images` opens for a spec."""
     return load_images(images) if isinstance(images, str) else images

@@ -1,4 +1,4 @@
-"""Tables of what is known about images, read from csv, jsonl or parquet and brought to one form."""
+"""Tables of image metadata, read from csv, jsonl or parquet and converted to one form."""
 
 import zipfile
 from collections import Counter
@@ -13,16 +13,16 @@ import pyarrow.parquet
 
 from conceptprobe.images.errors import SourceError
 
-TAKEN = 65_536  # rows that are taken at once
+TAKEN = 65_536  # rows per call of Table.take
 HASH = "content_hash"  # a column that an index adds
-TEXT = ("id", "path", "image", "file_name", "label", "caption", "text", "tags")  # never numbers: label 007 is not 7
+TEXT = ("id", "path", "image", "file_name", "label", "caption", "text", "tags")  # read as text: label 007 is not 7
 
 
 def read_table(path: Path | zipfile.Path) -> pa.Table:
     """Read a table by its extension; an empty cell of a csv is null.
 
     Raises:
-        SourceError: It does not exist, is of another kind, or cannot be parsed.
+        SourceError: The file does not exist, is of another kind, or cannot be parsed.
     """
     if not path.is_file():
         raise SourceError(f"{path} is not a file: give a .csv, .jsonl or .parquet file")
@@ -43,21 +43,21 @@ def read_table(path: Path | zipfile.Path) -> pa.Table:
                     return pyarrow.parquet.read_table(file)
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{path} cannot be read as a table: {error}") from error
-    raise SourceError(f"{path} is no table that can be read here: give a .csv, .jsonl or .parquet file")
+    raise SourceError(f"{path} is not a table: give a .csv, .jsonl or .parquet file")
 
 
 def conform(table: pa.Table) -> pa.Table:
-    """Make `id`, `label` and `caption` strings, `tags` lists of strings, and categories of any column what they stand
-    for: a table is then the same for its rows, whatever others they were read with. A column `content_hash`, as an
-    index's own table of images has one, is left out: hashes are those of what is read.
+    """Convert the columns of a table to their standard types, so that rows do not depend on the rows around them.
 
-    Tags in one string are split at `|`; an image without tags has the empty list.
+    `id`, `label` and `caption` become strings, `tags` lists of strings, and categories of any column the values that
+    they stand for. Tags in one string are split at `|`; an image without tags has an empty list. A column
+    `content_hash`, which the image table of an index has, is dropped because hashes come from the images themselves.
 
     Raises:
-        SourceError: A column cannot be read so, two have one name, or an id is missing.
+        SourceError: A column cannot be converted, two columns have the same name, or an id is missing.
     """
     if again := [name for name, count in Counter(table.column_names).items() if count > 1]:
-        raise SourceError(f"several columns are named {', '.join(map(repr, again))}: give each a name of its own")
+        raise SourceError(f"several columns are named {', '.join(map(repr, again))}: give each a different name")
     if HASH in table.column_names:
         table = table.drop_columns([HASH])
     for at, name in enumerate(table.column_names):
@@ -79,7 +79,7 @@ def conform(table: pa.Table) -> pa.Table:
 
 
 def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
-    """Some rows, in any order; in pieces, since Arrow takes no more than 2 GiB of text at once."""
+    """Some rows in any order, taken in chunks because Arrow takes no more than 2 GiB of text at once."""
     starts = range(0, max(len(rows), 1), TAKEN)
     return pa.concat_tables([table.take(pa.array(rows[start : start + TAKEN], pa.int64())) for start in starts])
 

@@ -1,8 +1,9 @@
-"""Where the raw bytes of an image lie. Readers hold arrow and numpy arrays only, and pickle for loader workers."""
+"""Readers of raw image bytes. They hold only arrow and numpy arrays, so loader workers can unpickle them."""
 
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,47 +13,49 @@ from PIL import Image
 
 from conceptprobe.images.errors import UnreadableImageError
 
-SLICE = 1024  # rows of a data set that are looked at together
+SLICE = 1024  # rows of a dataset that are read at once
 
 
 class Reader(Protocol):
-    """The images of a source's rows, in the rows' order."""
+    """Reads the images of a source's rows."""
 
     def read(self, row: int) -> bytes | Image.Image:
-        """The raw bytes; or an opened image, where no bytes exist."""
+        """The raw bytes of a row's image, or an opened image if there are no bytes."""
 
     def take(self, rows: np.ndarray) -> "Reader":
         """The reader of these rows."""
 
     def identity(self) -> bytes:
-        """What tells cheaply, without reading an image, that some image was replaced."""
+        """Bytes that change if an image is replaced, computed without reading any image."""
 
 
 @dataclass(frozen=True, eq=False)
 class FileReader:
-    """One file an image. Paths are bytes, since a file's name need not be text; relative ones start at `root`."""
+    """One file for each image. Paths are bytes because file names need not be text, and may be relative to `root`."""
 
     root: str
     paths: pa.ChunkedArray  # binary
 
     def read(self, row: int) -> bytes:
-        with open(self._path(row), "rb") as file:
-            return file.read()
+        """The bytes of a row's file."""
+        return self._path(row).read_bytes()
 
     def take(self, rows: np.ndarray) -> "FileReader":
+        """The reader of these rows."""
         return FileReader(self.root, self.paths.take(pa.array(rows)))
 
     def identity(self) -> bytes:
+        """The size of each file."""
         sizes = np.empty(len(self.paths), "<i8")
         for row in range(len(sizes)):
             try:
-                sizes[row] = os.stat(self._path(row)).st_size
+                sizes[row] = self._path(row).stat().st_size
             except OSError:
                 sizes[row] = -1
         return sizes.tobytes()
 
-    def _path(self, row: int) -> bytes:
-        return os.path.join(os.fsencode(self.root), self.paths[row].as_py())
+    def _path(self, row: int) -> Path:
+        return Path(self.root, os.fsdecode(self.paths[row].as_py()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,25 +68,30 @@ class TarReader:
     size: np.ndarray  # int64
 
     def read(self, row: int) -> bytes:
-        with open(self.shards[self.shard[row]], "rb") as file:
+        """The bytes of a row's member."""
+        with Path(self.shards[self.shard[row]]).open("rb") as file:
             file.seek(self.offset[row])
             return file.read(self.size[row])
 
     def take(self, rows: np.ndarray) -> "TarReader":
+        """The reader of these rows."""
         return TarReader(self.shards, self.shard[rows], self.offset[rows], self.size[rows])
 
     def identity(self) -> bytes:
-        return self.size.astype("<i8").tobytes()
+        """The size of each member."""
+        sizes: bytes = self.size.astype("<i8").tobytes()
+        return sizes
 
 
 @dataclass(frozen=True, eq=False)
 class DatasetReader:
-    """Items of a torch map-style dataset: PIL images, alone or first in a tuple."""
+    """Items of a torch map-style dataset: PIL images, or tuples that start with one."""
 
     dataset: Any
     positions: np.ndarray  # int64
 
     def read(self, row: int) -> Image.Image:
+        """The image of a row's item."""
         item = read_item(self.dataset, int(self.positions[row]))
         image = item[0] if isinstance(item, tuple | list) else item
         if not isinstance(image, Image.Image):
@@ -91,48 +99,54 @@ class DatasetReader:
         return image
 
     def take(self, rows: np.ndarray) -> "DatasetReader":
+        """The reader of these rows."""
         return DatasetReader(self.dataset, self.positions[rows])
 
     def identity(self) -> bytes:
+        """Nothing, because a dataset must read its images."""
         return b""
 
 
 @dataclass(frozen=True, eq=False)
 class DatasetsReader:
-    """Images of a `datasets.Dataset` that gives them undecoded."""
+    """Undecoded images of a `datasets.Dataset`."""
 
     dataset: Any
     column: str
     positions: np.ndarray  # int64
 
     def read(self, row: int) -> bytes:
+        """The bytes of a row's image, or of the file that the row names."""
         value = read_item(self.dataset, int(self.positions[row]))[self.column]
-        data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+        data: bytes | None = value.get("bytes") if isinstance(value, dict) else value
+        path = value.get("path") if isinstance(value, dict) else None
         if data is None and path:
-            with open(path, "rb") as file:
-                return file.read()
+            return Path(path).read_bytes()
         if data is None:
             raise UnreadableImageError("no image in this row")
         return data
 
     def take(self, rows: np.ndarray) -> "DatasetsReader":
+        """The reader of these rows."""
         return DatasetsReader(self.dataset, self.column, self.positions[rows])
 
     def identity(self) -> bytes:
+        """The size of each image."""
         images = self.dataset.with_format("arrow")
         sizes = np.empty(len(images), "<i8")
         for start in range(0, len(images), SLICE):
             column = images[start : start + SLICE][self.column]
             data = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
             sizes[start : start + SLICE] = pc.fill_null(pc.binary_length(data), -1).to_numpy()
-        return sizes[self.positions].tobytes()
+        chosen: bytes = sizes[self.positions].tobytes()
+        return chosen
 
 
 def read_item(dataset: Any, position: int) -> Any:
-    """An item of somebody else's dataset.
+    """An item of a user's dataset.
 
     Raises:
-        UnreadableImageError: Its code raises anything; the other images still count.
+        UnreadableImageError: The dataset raises an error for this item; its other items can still be read.
     """
     try:
         return dataset[position]

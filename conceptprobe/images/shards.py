@@ -1,4 +1,4 @@
-"""`wds:PATTERN`: WebDataset tar shards, left as they are; each member's place is noted once."""
+"""`wds:PATTERN`: WebDataset tar shards, read in place after one pass that records the offset of each member."""
 
 import json
 import re
@@ -17,16 +17,16 @@ from conceptprobe.images.readers import TarReader
 
 MEMBER = re.compile(r"^(?P<key>(?:.*/)?[^./]+)\.(?P<ending>[^/]*)$", re.DOTALL)
 SIDECARS = ("cls", "txt", "json")
-LONGEST_END = 1 << 16  # bytes of zeros that a writer may put at the end
+LONGEST_END = 1 << 16  # bytes of zeros that a writer may append
 SCHEMA = pa.schema(
     {"id": pa.string(), "label": pa.string(), "caption": pa.string(), "tags": pa.list_(pa.string())},
 )
 
 
 def list_shards(pattern: str) -> tuple[pa.Table, TarReader]:
-    """List the images in local tar shards: id is the sample's key, the path up to the first dot of the file name.
+    """List the images in local tar shards. The id is the sample's key: the path up to the first dot of the file name.
 
-    Members `.cls`, `.txt` and `.json` of the same key give label, caption, and `label`, `caption`, `tags`.
+    Members of the same key hold its metadata: `.cls` the label, `.txt` the caption, `.json` `label`, `caption`, `tags`.
 
     Raises:
         SourceError: A shard is missing, compressed, damaged or remote, or no shard holds an image.
@@ -35,9 +35,13 @@ def list_shards(pattern: str) -> tuple[pa.Table, TarReader]:
 
 
 def find_shards(pattern: str) -> list[str]:
-    """Paths of a pattern with `{000..012}`, `{a,b}`, `*`, `?`, `[...]`; each brace alternative must match."""
+    """Paths that match a pattern with `{000..012}`, `{a,b}`, `*`, `?`, `[...]`; each brace alternative must match.
+
+    Raises:
+        SourceError: The pattern is remote, or an alternative matches no file.
+    """
     if re.match(r"[a-z0-9]+://|pipe:", pattern):
-        raise SourceError(f"wds:{pattern} is not local: copy the shards to this machine, or mount their store")
+        raise SourceError(f"wds:{pattern} is not local: copy the shards to this machine, or mount their storage")
     found: set[str] = set()
     missing = []
     for alternative in expand_braces(pattern):
@@ -55,7 +59,7 @@ def find_shards(pattern: str) -> list[str]:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """`a{1,2}` and `a{08..10}` as a shell expands them; nested braces from the inside out."""
+    """Expand `a{1,2}` and `a{08..10}` like a shell; nested braces are expanded from the inside out."""
     braces = re.search(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}", pattern)
     if not braces:
         return [pattern]
@@ -71,12 +75,16 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def index_shards(shards: Sequence[str]) -> tuple[pa.Table, TarReader]:
-    """Note where every image of these shards lies, and read what the shards say about it."""
-    tables, places = [], []
+    """Record the offset and size of every image in these shards, and read its metadata.
+
+    Raises:
+        SourceError: A shard is compressed or damaged, or no shard holds an image.
+    """
+    tables, spans = [], []
     for shard in shards:
-        table, place = _index_shard(shard)
+        table, span = _index_shard(shard)
         tables.append(table)
-        places.append(place)
+        spans.append(span)
     counts = [len(table) for table in tables]
     if not sum(counts):
         raise SourceError(
@@ -85,12 +93,12 @@ def index_shards(shards: Sequence[str]) -> tuple[pa.Table, TarReader]:
         )
     table = pa.concat_tables(tables)
     table = table.select([name for name in table.column_names if table[name].null_count < len(table)])
-    offset, size = np.concatenate(places, axis=1)
+    offset, size = np.concatenate(spans, axis=1)
     return table, TarReader(tuple(shards), np.repeat(np.arange(len(shards), dtype=np.int32), counts), offset, size)
 
 
 def _index_shard(shard: str) -> tuple[pa.Table, np.ndarray]:
-    """The table of a shard's images, and their offsets and sizes as [2,n]."""
+    """The metadata of a shard's images, and their offsets and sizes as [2,n]."""
     keys: list[str] = []
     offsets: list[int] = []
     sizes: list[int] = []
@@ -98,7 +106,7 @@ def _index_shard(shard: str) -> tuple[pa.Table, np.ndarray]:
     try:
         with tarfile.open(shard, "r:", errors="backslashreplace") as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # it would keep all of them
+                tar.members = []  # type: ignore[attr-defined]  # tarfile would keep every member in memory
                 name = MEMBER.match(member.name.removeprefix("./"))
                 if not (member.isreg() and name):
                     continue
@@ -112,19 +120,21 @@ def _index_shard(shard: str) -> tuple[pa.Table, np.ndarray]:
             _check_end(tar)
     except (tarfile.TarError, OSError, EOFError) as error:
         if shard.lower().endswith((".gz", ".tgz", ".bz2", ".xz", ".zst")):
-            raise SourceError(f"{shard} is compressed, so no image can be read in place: unpack it to .tar") from error
-        raise SourceError(f"{shard} is not a whole tar file ({error}): fetch it again or leave it out") from error
+            raise SourceError(
+                f"{shard} is compressed, so its images cannot be read in place: unpack it to .tar"
+            ) from error
+        raise SourceError(f"{shard} is not a complete tar file ({error}): download it again or leave it out") from error
     rows = [known.get(key, {}) for key in keys]
     columns = [keys, *([row.get(name) for row in rows] for name in SCHEMA.names[1:])]
     return pa.table(columns, schema=SCHEMA), np.array([offsets, sizes], np.int64)
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """Only zeros follow the last member; tarfile itself takes a cut or a damaged header for the end."""
+    """Check that only zeros follow the last member, because tarfile takes a damaged header for the end of the file."""
     tar.fileobj.seek(tar.offset)
     rest = tar.fileobj.read(LONGEST_END)
     if len(rest) < tarfile.BLOCKSIZE or rest.strip(b"\0"):
-        raise tarfile.ReadError(f"it breaks off or is damaged at byte {tar.offset}")
+        raise tarfile.ReadError(f"it is truncated or damaged at byte {tar.offset}")
 
 
 def _read_sidecar(ending: str, data: bytes) -> dict[str, Any]:
@@ -135,7 +145,7 @@ def _read_sidecar(ending: str, data: bytes) -> dict[str, Any]:
         return {"caption": text}
     try:
         fields = json.loads(text)
-    except ValueError:  # what a sidecar fails to say is unknown; the image is still good
+    except ValueError:  # the image is good without its metadata
         return {}
     if not isinstance(fields, dict):
         return {}
@@ -150,5 +160,5 @@ def _read_sidecar(ending: str, data: bytes) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """A value as text that can be written; half of a character that JSON lets through becomes a question mark."""
+    """A value as text that can be encoded; a lone surrogate, which JSON allows, becomes a question mark."""
     return str(value).encode(errors="replace").decode()

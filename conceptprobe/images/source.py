@@ -24,17 +24,24 @@ HASHED_ROWS = 65536
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageSource:
-    """Images in one global order: ascending by id, whatever the order of the rows it is made from.
+    """Images in one global order: ascending by id, whatever the order of the rows.
+
+    Attributes:
+        spec: The spec that `load_images` took.
+        table: One row for each image: `id` and, if known, `label`, `caption`, `tags` and the source's other columns.
+        reader: Reads the image of each row.
+        background: The colour on which transparent images are blended.
+        fast_decode: Whether an index may decode JPEGs at a reduced size.
 
     Raises:
         SourceError: An id occurs twice, or the background is not a colour.
     """
 
     spec: str
-    table: pa.Table  # a row an image: `id`, and where known `label`, `caption`, `tags` and the source's own columns
-    reader: Reader  # its rows are the table's
+    table: pa.Table
+    reader: Reader
     background: str = "white"
-    fast_decode: bool = False  # whether an index may be made of its JPEGs scaled while decoding
+    fast_decode: bool = False
 
     def __post_init__(self) -> None:
         parse_background(self.background)
@@ -47,18 +54,19 @@ class ImageSource:
         if len(same):
             some = ", ".join(repr(ids[row.as_py()].as_py()) for row in same[:5])
             raise SourceError(
-                f"{self.spec}: {len(same)} rows repeat the id of another, among them {some}; ids must be unique: "
-                "rename the images, or give a table an `id` column"
+                f"{self.spec}: {len(same)} rows repeat the id of another row, for example {some}; ids must be unique: "
+                "rename the images, or add an `id` column to the table"
             )
 
     def __len__(self) -> int:
-        return self.table.num_rows
+        rows: int = self.table.num_rows
+        return rows
 
     def __repr__(self) -> str:
         return f"ImageSource({self.spec!r}, {len(self):,} images, columns: {', '.join(self.table.column_names)})"
 
     def __getitem__(self, key: int | str) -> "SourceImage":
-        """The image at a position, counted from the end where it is negative, or the image of an id.
+        """The image at a position, counted from the end if it is negative, or the image with an id.
 
         Raises:
             IndexError: There is no such position.
@@ -76,18 +84,19 @@ class ImageSource:
         """Read and decode one image.
 
         Args:
-            least: Where given, a JPEG may come scaled down, but no side of it shorter than this.
+            row: The image's position.
+            least: If set, a JPEG may be decoded at a reduced size, with no side shorter than this.
 
         Raises:
-            UnreadableImageError: The file is gone or bad; the message is the reason.
+            UnreadableImageError: The file is missing or damaged; the message is the reason.
         """
         return self.decode(self.read(row), least=least)
 
     def read(self, row: int) -> bytes | Image.Image:
-        """The raw bytes of an image; the image, where a dataset gives no bytes.
+        """The raw bytes of an image, or the opened image if a dataset has no bytes.
 
         Raises:
-            UnreadableImageError: The file is gone or cannot be read; the message is the reason.
+            UnreadableImageError: The file is missing or cannot be read; the message is the reason.
         """
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)} images")
@@ -99,14 +108,14 @@ class ImageSource:
             raise UnreadableImageError(error.strerror or type(error).__name__) from error
 
     def decode(self, data: bytes | Image.Image, *, least: int | None = None) -> LoadedImage:
-        """What `load` makes of what `read` gives."""
+        """Decode the result of `read`, as `load` does."""
         return decode_image(data, parse_background(self.background), least=least)
 
     def row_of(self, id: str) -> int:
-        """The row of an id.
+        """The row of the image with an id.
 
         Raises:
-            UnknownImageError: No image has it; the message names its neighbours in the order.
+            UnknownImageError: No image has the id; the message lists the nearest ids.
         """
         ids = self.table["id"]
         row = bisect.bisect_left(range(len(self)), id, key=lambda at: ids[at].as_py())
@@ -116,16 +125,16 @@ class ImageSource:
         return row
 
     def subset(self, rows: Iterable[int]) -> "ImageSource":
-        """The source of these rows, in the global order."""
+        """A source with these rows only, in the global order."""
         chosen = np.fromiter(rows, np.int64)
         return replace(self, table=take_rows(self.table, chosen), reader=self.reader.take(chosen))
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over every column of the table, the background, the rules of decoding, and the images' sizes in bytes.
+        """SHA-256 over every column of the table, the background, the version of the decoder and the images' sizes.
 
-        No image is read for it, so a file replaced by another of the same size escapes it, as does every change
-        inside a torch dataset; the content hashes in an index catch those. Where the source lies does not count.
+        It reads no image, so it misses a file that is replaced by another of the same size and every change inside a
+        torch dataset; the content hashes in an index catch those. The location of the source does not matter.
         """
         rules = [DECODING, parse_background(self.background), *(["fast"] if self.fast_decode else [])]
         sha = hashlib.sha256(json.dumps(rules).encode())
@@ -140,7 +149,7 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class SourceImage:
-    """One image of a source with what is known of it; decoded when `image` is asked for.
+    """One image of a source with its metadata; `image` decodes it.
 
     Attributes:
         source: The source.
@@ -160,26 +169,26 @@ class SourceImage:
 
     @property
     def label(self) -> Any:
-        """The label; None where the source knows none."""
+        """The label, or None if it is unknown."""
         return self._cell("label")
 
     @property
     def caption(self) -> str | None:
-        """The caption; None where the source knows none."""
+        """The caption, or None if it is unknown."""
         caption: str | None = self._cell("caption")
         return caption
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The tags; empty where the source knows none."""
+        """The tags; empty if they are unknown."""
         return tuple(self._cell("tags") or ())
 
     @property
     def image(self) -> Image.Image:
-        """The image in RGB, read and decoded anew at each call.
+        """The image in RGB, read and decoded at each access.
 
         Raises:
-            UnreadableImageError: The file is gone or bad; the message is the reason.
+            UnreadableImageError: The file is missing or damaged; the message is the reason.
         """
         return self.source.load(self.row).image
 

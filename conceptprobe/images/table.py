@@ -1,4 +1,4 @@
-"""`table:FILE`: a csv, jsonl or parquet file with a row an image and a column of paths."""
+"""`table:FILE`: a csv, jsonl or parquet file with one row for each image and a column of paths."""
 
 from pathlib import Path
 
@@ -18,13 +18,13 @@ def list_table(path: str) -> tuple[pa.Table, FileReader]:
     """List the images of a table; paths are relative to its folder. Without a column `id`, the path is the id.
 
     Raises:
-        SourceError: No such table, no column of paths, a row without path, or no file where the paths lead.
+        SourceError: The table does not exist, it has no column of paths, a row has no path, or no path is a file.
     """
     file = Path(path).expanduser()
     _refuse_images(path, file)
     table = read_table(file)
     if not len(table):
-        raise SourceError(f"table:{path} has no rows: it needs one an image")
+        raise SourceError(f"table:{path} has no rows: it needs one for each image")
     name = next((column for column in PATH_COLUMNS if column in table.column_names), None)
     if name is None:
         raise SourceError(
@@ -36,7 +36,7 @@ def list_table(path: str) -> tuple[pa.Table, FileReader]:
     except pa.ArrowException as error:
         raise SourceError(
             f"table:{path}: the column {name!r} must hold paths, not {table[name].type}: "
-            "write the images to files, and their paths here"
+            "write the images to files and their paths to this column"
         ) from error
     if paths.null_count:
         raise SourceError(
@@ -56,15 +56,15 @@ def list_table(path: str) -> tuple[pa.Table, FileReader]:
 
 
 def _refuse_images(path: str, file: Path) -> None:
-    """Before gigabytes of them are read."""
+    """Refuse a parquet file that holds images, before gigabytes are read."""
     if file.suffix.lower() != ".parquet":
         return
     try:
         schema = pq.read_schema(file)
-    except (pa.ArrowException, OSError):  # read_table says what is wrong
+    except (pa.ArrowException, OSError):  # read_table reports what is wrong
         return
     for name in PATH_COLUMNS:
         if name in schema.names and (pa.types.is_struct(kind := schema.field(name).type) or pa.types.is_binary(kind)):
             raise SourceError(
-                f"table:{path}: the column {name!r} must hold paths, not {kind}; images inside parquet: hf:{path}"
+                f"table:{path}: the column {name!r} must hold paths, not {kind}; for images in parquet use hf:{path}"
             )

@@ -4,20 +4,20 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from conceptprobe.images.errors import SourceError, UnreadableImageError
 
-LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of the name and of what follows it
+LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of the name and of the extra field
 SIGNATURE = b"PK\3\4"
 LARGEST = 1 << 30  # bytes of one member, unpacked
 
 
 @dataclass(frozen=True, eq=False)
 class ZipReader:
-    """Members of a zip file, stored or deflated."""
+    """Images in a zip file, stored or deflated."""
 
     path: str
     offset: np.ndarray  # int64, of the local header
@@ -27,10 +27,11 @@ class ZipReader:
     deflated: np.ndarray  # bool
 
     def read(self, row: int) -> bytes:
+        """The bytes of a row's member."""
         size = int(self.size[row])
         if size > LARGEST:
             raise UnreadableImageError(f"decompression bomb: {size} bytes, the limit is {LARGEST}")
-        with open(self.path, "rb") as file:
+        with Path(self.path).open("rb") as file:
             file.seek(self.offset[row])
             header = file.read(LOCAL_HEADER.size)
             if len(header) < LOCAL_HEADER.size or header[:4] != SIGNATURE:
@@ -48,20 +49,32 @@ class ZipReader:
         return data
 
     def take(self, rows: np.ndarray) -> "ZipReader":
+        """The reader of these rows."""
         arrays = (self.offset, self.packed, self.size, self.crc, self.deflated)
         return ZipReader(self.path, *(array[rows] for array in arrays))
 
     def identity(self) -> bytes:
+        """The size and the checksum of each member."""
         return self.size.astype("<i8").tobytes() + self.crc.astype("<u4").tobytes()
 
 
-def list_zip(path: str, wanted: frozenset[str], sidecars: tuple[str, ...]) -> tuple[list[str], list[str], ZipReader]:
-    """Names of the members whose extension is wanted, and of those that are sidecars; hidden ones do not count.
+def list_zip(
+    path: str, extensions: frozenset[str], sidecars: tuple[str, ...]
+) -> tuple[list[str], list[str], ZipReader]:
+    """List the members of a zip file that are images or sidecars, without hidden members.
+
+    Args:
+        path: The zip file.
+        extensions: Suffixes of images.
+        sidecars: File names of sidecars.
+
+    Returns:
+        The names of the images, the names of the sidecars, and the reader of the images.
 
     Raises:
-        SourceError: It is no whole zip file, or a member is encrypted or packed in another way than by deflate.
+        SourceError: The file is not a complete zip file, or a member is encrypted or not packed by deflate.
     """
-    names, found, places = [], [], []
+    names, metadata, spans = [], [], []
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
@@ -69,14 +82,14 @@ def list_zip(path: str, wanted: frozenset[str], sidecars: tuple[str, ...]) -> tu
                 if member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in name.parts):
                     continue
                 if name.name in sidecars:
-                    found.append(member.filename)
-                if name.suffix.lower() not in wanted:
+                    metadata.append(member.filename)
+                if name.suffix.lower() not in extensions:
                     continue
                 if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     how = "encrypted" if member.flag_bits & 1 else f"packed by method {member.compress_type}"
-                    raise SourceError(f"{path}: {member.filename} is {how}: pack it without, or by deflate")
+                    raise SourceError(f"{path}: {member.filename} is {how}: store or deflate it, without encryption")
                 names.append(member.filename)
-                places.append(
+                spans.append(
                     (
                         member.header_offset,
                         member.compress_size,
@@ -86,6 +99,6 @@ def list_zip(path: str, wanted: frozenset[str], sidecars: tuple[str, ...]) -> tu
                     )
                 )
     except (zipfile.BadZipFile, OSError) as error:
-        raise SourceError(f"{path} is not a whole zip file ({error}): fetch it again") from error
-    offset, packed, size, crc, deflated = np.array(places, np.int64).reshape(-1, 5).T
-    return names, found, ZipReader(path, offset, packed, size, crc.astype(np.uint32), deflated.astype(bool))
+        raise SourceError(f"{path} is not a complete zip file ({error}): download it again") from error
+    offset, packed, size, crc, deflated = np.array(spans, np.int64).reshape(-1, 5).T
+    return names, metadata, ZipReader(path, offset, packed, size, crc.astype(np.uint32), deflated.astype(bool))

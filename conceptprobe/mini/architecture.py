@@ -19,11 +19,11 @@ MEAN = (0.5, 0.5, 0.5)
 STD = (0.5, 0.5, 0.5)
 CONTEXT_LENGTH = 24
 TRUNK = "conceptprobe_mini_vit"
-TIMM_BOOKKEEPING = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")  # what create_model adds
+TIMM_BOOKKEEPING = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")  # keyword arguments that create_model adds
 
 
 def data_path(name: str) -> Path:
-    """A file of the embedded data; the package is always installed unpacked."""
+    """The path of an embedded file; the package is always installed unpacked."""
     return Path(str(files("conceptprobe.mini") / "data" / name))
 
 
@@ -31,12 +31,13 @@ def data_path(name: str) -> Path:
 def conceptprobe_mini_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """ViT of 2.7 M parameters: 48 px, patch 8, width 192, depth 6, 3 heads, one CLS token (37 tokens)."""
     if pretrained:
-        raise ValueError("the mini ViT has no weights of its own: load_model('mini:clip') or 'mini:supervised'")
+        raise ValueError("timm has no weights of the mini ViT: use load_model('mini:clip') or 'mini:supervised'")
     settings = {key: value for key, value in kwargs.items() if key not in TIMM_BOOKKEEPING}
-    model: Any = VisionTransformer(
+    model = VisionTransformer(
         img_size=IMAGE_SIZE, patch_size=PATCH_SIZE, embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS, **settings
     )
-    model.default_cfg = {"input_size": (3, IMAGE_SIZE, IMAGE_SIZE), "mean": MEAN, "std": STD, "pool_size": None}
+    default_cfg: Any = {"input_size": (3, IMAGE_SIZE, IMAGE_SIZE), "mean": MEAN, "std": STD, "pool_size": None}
+    model.default_cfg = default_cfg
     return model
 
 
@@ -63,7 +64,8 @@ def make_clip(vocabulary_size: int) -> open_clip.CLIP:
 
 def make_classifier(classes: int) -> VisionTransformer:
     """The mini ViT with a linear classifier on its CLS token; `classes=0` gives the bare trunk."""
-    return conceptprobe_mini_vit(num_classes=classes)
+    model: VisionTransformer = conceptprobe_mini_vit(num_classes=classes)
+    return model
 
 
 def trunk_of(model: nn.Module) -> nn.Module:
@@ -72,6 +74,6 @@ def trunk_of(model: nn.Module) -> nn.Module:
 
 
 def normalise(pixels_bchw: torch.Tensor) -> torch.Tensor:
-    """RGB in [0,1] to what the mini models are trained on."""
+    """Normalise RGB in [0,1] as in the training of the mini models."""
     mean, std = (torch.tensor(v, device=pixels_bchw.device)[:, None, None] for v in (MEAN, STD))
     return (pixels_bchw - mean) / std

@@ -1,4 +1,4 @@
-"""Any ViT or CNN behind one face: named layers, captured and changed."""
+"""Any ViT or CNN behind one interface, with named layers that can be captured and changed."""
 
 from conceptprobe.models.errors import ModelError, SpecError, UnknownLayerError, WeightsError
 from conceptprobe.models.layers import Layer, Tokens

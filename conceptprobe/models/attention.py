@@ -1,7 +1,6 @@
-"""Attention probabilities and heads, where an implementation hides them.
+"""Attention probabilities and heads, for implementations that hide them.
 
-Both ways give the model the same output as before, up to the rounding of another order of additions, and only while a
-layer that needs them is in use.
+While a layer that needs them is in use, the model computes the same output by another order of additions.
 """
 
 from collections.abc import Iterator
@@ -12,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from conceptprobe.models.errors import ModelError
+from conceptprobe.models.hook_points import AS_IS, TIME_FIRST, HookedLayer, HookPoint
 from conceptprobe.models.layers import Tokens
-from conceptprobe.models.sites import AS_IS, TIME_FIRST, Placed, Site
 
 
 @contextmanager
 def unfused(attention: Any) -> Iterator[None]:
-    """timm attention writes its probabilities out, and passes them through `attn_drop`."""
+    """Within the context timm's attention computes its probabilities and passes them through `attn_drop`."""
     fused = attention.fused_attn
     attention.fused_attn = False
     try:
@@ -28,10 +27,10 @@ def unfused(attention: Any) -> Iterator[None]:
 
 
 class SpelledOutAttention:
-    """`nn.MultiheadAttention`, which neither calls its out_proj nor shows its probabilities, step by step.
+    """An `nn.MultiheadAttention` computed step by step; PyTorch's own calls no out_proj and shows no probabilities.
 
-    Its own weights are used. `probs` [B,heads,T,T] and `heads` [B,T,C] are modules that every such tensor passes; they
-    are no part of the model, so its state dict and its module tree stay as they are.
+    It uses the same weights. `probs` [B,heads,T,T] and `heads` [B,T,C] are modules through which these tensors pass.
+    They are not part of the model, so its state dict and its module tree stay unchanged.
     """
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
@@ -40,8 +39,8 @@ class SpelledOutAttention:
         self.heads = nn.Identity()
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The attention module computes itself through this object."""
+    def replacing_forward(self) -> Iterator[None]:
+        """Within the context the attention module runs this object's `forward`."""
         before = self.attention.__dict__.get("forward")
         self.attention.__dict__["forward"] = self.forward
         try:
@@ -55,9 +54,10 @@ class SpelledOutAttention:
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **_: Any
     ) -> tuple[Tensor, None]:
+        """Self-attention without a mask; the arguments are those of `nn.MultiheadAttention`."""
         attention = self.attention
         if attn_mask is not None or query is not key or key is not value:
-            raise ModelError("only self-attention without a mask can be taken apart into probabilities and heads")
+            raise ModelError("attention probabilities and heads can be shown only of self-attention without a mask")
         x_btc = query if attention.batch_first else query.transpose(0, 1)
         qkv = F.linear(x_btc, attention.in_proj_weight, attention.in_proj_bias)
         # [B,T,3,heads,d] -> three of [B,heads,T,d]
@@ -69,17 +69,17 @@ class SpelledOutAttention:
         return (out if attention.batch_first else out.transpose(0, 1)), None
 
 
-def multihead_layers(block: str, attention: nn.MultiheadAttention, tokens: Tokens) -> list[Placed]:
-    """The layers of a block's `nn.MultiheadAttention`, in the order of its forward."""
+def multihead_layers(block: str, attention: nn.MultiheadAttention, tokens: Tokens) -> list[HookedLayer]:
+    """The layers of a block's `nn.MultiheadAttention`, in forward order."""
     spelled_out = SpelledOutAttention(attention)
-    shown = spelled_out.in_place
+    shown = spelled_out.replacing_forward
     width = attention.embed_dim
     layout = AS_IS if attention.batch_first else TIME_FIRST
     return [
-        Placed(
+        HookedLayer(
             tokens.layer(f"{block}.attn.probs", attention.num_heads, "attention"),
-            Site(spelled_out.probs, exposing=shown),
+            HookPoint(spelled_out.probs, exposing=shown),
         ),
-        Placed(tokens.layer(f"{block}.attn.heads", width), Site(spelled_out.heads, exposing=shown)),
-        Placed(tokens.layer(f"{block}.attn.out", width), Site(attention, layout=layout)),
+        HookedLayer(tokens.layer(f"{block}.attn.heads", width), HookPoint(spelled_out.heads, exposing=shown)),
+        HookedLayer(tokens.layer(f"{block}.attn.out", width), HookPoint(attention, layout=layout)),
     ]

@@ -1,4 +1,4 @@
-"""Weights from a fixed seed, from a local file, or from a hub."""
+"""Weights from a fixed seed, a local file or a hub."""
 
 import socket
 import urllib.parse
@@ -15,43 +15,43 @@ from torch import Tensor, nn
 from conceptprobe.models.errors import WeightsError
 
 SEED = 0
-HUB_CACHE = "HF_HOME says where it is; HF_HUB_OFFLINE=1 uses it without a network"
-TORCH_CACHE = "TORCH_HOME says where it is"
+HUB_CACHE = "HF_HOME sets its folder; HF_HUB_OFFLINE=1 uses it without a network"
+TORCH_CACHE = "TORCH_HOME sets its folder"
 _PREFERRED = ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model")
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
 
 @contextmanager
 def seeded() -> Iterator[None]:
-    """Random weights come from one seed, and the global random state is afterwards as before."""
+    """Within the context random weights come from a fixed seed; afterwards the global random state is restored."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(SEED)
         yield
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The file itself, or the one file of weights in a directory (by the hub's usual names where there are several).
+    """The file itself, or the only weight file in a folder; of several, the one with a usual name on the hub.
 
     Raises:
-        WeightsError: There is none, or no telling which.
+        WeightsError: There is no weight file, or several and none with a usual name.
     """
     if path.is_file():
         return path
     if not path.is_dir():
-        raise WeightsError(f"no such file or directory: {path}")
-    found = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
-    named = [file for stem in _PREFERRED for suffix in _SUFFIXES for file in found if file.name == stem + suffix]
-    if named or len(found) == 1:
-        return (named or found)[0]
-    names = ", ".join(file.name for file in found) or "none"
-    raise WeightsError(f"{path} must hold one file of weights ({', '.join(_SUFFIXES)}), found: {names}; name the file")
+        raise WeightsError(f"no such file or folder: {path}")
+    files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+    usual = [file for stem in _PREFERRED for suffix in _SUFFIXES for file in files if file.name == stem + suffix]
+    if usual or len(files) == 1:
+        return (usual or files)[0]
+    names = ", ".join(file.name for file in files) or "none"
+    raise WeightsError(f"{path} must hold one weight file ({', '.join(_SUFFIXES)}), but holds {names}; name the file")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in a safetensors or torch file; wrappers of training scripts are taken off.
+    """The state dict in a safetensors or torch file, without the wrappers that training scripts add.
 
     Raises:
-        WeightsError: The file is no such thing.
+        WeightsError: The file is not a safetensors or torch file, or it holds no state dict.
     """
     try:
         if path.suffix == ".safetensors":
@@ -64,7 +64,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
-        raise WeightsError(f"{path} does not hold a state dict (names and tensors)")
+        raise WeightsError(f"{path} does not hold a state dict, which maps names to tensors")
     for prefix in ("module.", "_orig_mod."):
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
@@ -72,38 +72,48 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path, name: str) -> None:
-    """Put weights into a module; every key and shape must fit.
+    """Load weights into a module; every key and shape must match.
+
+    Args:
+        module: The module.
+        state: The weights by key.
+        path: The file of the weights, for messages.
+        name: The family and architecture, for messages.
 
     Raises:
-        WeightsError: Says which keys are missing or too many, and which shapes differ.
+        WeightsError: Keys or shapes differ; the message lists those that are missing, unexpected or different.
     """
-    own = module.state_dict()
-    missing = [key for key in own if key not in state]
-    unexpected = sorted(key for key in state if key not in own)
+    expected = module.state_dict()
+    missing = [key for key in expected if key not in state]
+    unexpected = sorted(key for key in state if key not in expected)
     shapes = [
-        f"{key} {list(state[key].shape)} in the file, {list(own[key].shape)} in the architecture"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
+        f"{key} {list(state[key].shape)} in the file, {list(expected[key].shape)} in the architecture"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
     ]
     problems = [
-        f"{title}: {_first(items)}"
-        for title, items in (("missing", missing), ("not known", unexpected), ("other shapes", shapes))
-        if items
+        f"{title}: {_first(keys)}"
+        for title, keys in (("missing", missing), ("unexpected", unexpected), ("different shapes", shapes))
+        if keys
     ]
     if problems:
         raise WeightsError(
-            f"{path} does not fit {name}\n  " + "\n  ".join(problems) + "\nIs it the file of another architecture?"
+            f"{path} does not fit {name}\n  " + "\n  ".join(problems) + "\nIs the file of another architecture?"
         )
     module.load_state_dict(dict(state))
 
 
 @contextmanager
 def downloading(spec: str, name: str, cache: str = HUB_CACHE) -> Iterator[None]:
-    """Pretrained weights from a hub or its cache; whatever fails becomes one clear error.
+    """Within the context any failure to get pretrained weights becomes one clear error.
 
     Args:
-        name: Family and architecture, to which the user can add other weights.
-        cache: Where files that were downloaded before are looked for.
+        spec: The model's spec.
+        name: The family and architecture, for which the user can name other weights.
+        cache: Which environment variable sets the cache of downloaded files.
+
+    Raises:
+        WeightsError: The weights cannot be downloaded or read from the cache.
     """
     try:
         with soon_without_network():
@@ -118,7 +128,7 @@ def downloading(spec: str, name: str, cache: str = HUB_CACHE) -> Iterator[None]:
 
 @contextmanager
 def soon_without_network() -> Iterator[None]:
-    """Where the hub cannot be reached its client looks into its cache at once, instead of trying again for minutes."""
+    """Within the context the hub's client uses its cache at once if the hub is unreachable, without long retries."""
     before = huggingface_hub.constants.HF_HUB_OFFLINE
     huggingface_hub.constants.HF_HUB_OFFLINE = before or not _reachable(huggingface_hub.constants.ENDPOINT)
     try:
@@ -144,6 +154,6 @@ def _reachable(address: str) -> bool:
     return True
 
 
-def _first(items: list[str], shown: int = 4) -> str:
-    more = f" and {len(items) - shown} more" if len(items) > shown else ""
-    return ", ".join(items[:shown]) + more
+def _first(keys: list[str], shown: int = 4) -> str:
+    more = f" and {len(keys) - shown} more" if len(keys) > shown else ""
+    return ", ".join(keys[:shown]) + more

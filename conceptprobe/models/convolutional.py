@@ -1,4 +1,4 @@
-"""Stages and blocks of networks that keep a map of the image."""
+"""Stages and blocks of networks whose layers are feature maps."""
 
 from collections.abc import Iterator
 
@@ -10,16 +10,16 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList)
 def block_paths(module: nn.Module, prefix: str = "") -> list[str]:
     """Dotted paths of the blocks and stages, each stage after its blocks.
 
-    A stage is a sequence among the module's children (or a child that holds its blocks as `blocks`); a block is one of
-    its elements that has parts of its own. A sequence of sequences holds several stages, and is none. Without any
-    sequence the children with parts are the blocks.
+    A stage is a sequence among the module's children (or a child that holds its blocks as `blocks`); a block is an
+    element of it that has submodules. A sequence of sequences holds several stages and is not a stage itself. If there
+    is no sequence, the children that have submodules are the blocks.
     """
     found = [path for name, child in module.named_children() for path in _stage(child, prefix + name)]
     return found or [prefix + name for name, child in module.named_children() if any(True for _ in child.children())]
 
 
 def stage_paths(module: nn.Module, stages: list[str], prefix: str = "") -> list[str]:
-    """The same for stages that are known by their paths."""
+    """The same as `block_paths` for stages with known paths."""
     known = dict(module.named_modules())
     return [path for stage in stages if stage in known for path in _stage(known[stage], prefix + stage, keep=True)]
 

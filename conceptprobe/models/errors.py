@@ -1,19 +1,19 @@
-"""What can go wrong with a model through a user's doing."""
+"""Errors about models that a user can cause."""
 
 from conceptprobe.errors import ConceptProbeError
 
 
 class ModelError(ConceptProbeError):
-    """A model was asked for something that it does not have or cannot do."""
+    """A model lacks what was requested or cannot do it."""
 
 
 class SpecError(ModelError):
-    """A model spec cannot be read, or names an architecture that is not known."""
+    """A model spec cannot be parsed or names an unknown architecture."""
 
 
 class WeightsError(ModelError):
-    """Weights cannot be found, or do not fit the architecture."""
+    """Weights cannot be found or do not fit the architecture."""
 
 
 class UnknownLayerError(ModelError):
-    """A layer name fits no layer of the model."""
+    """A layer name matches no layer of the model."""

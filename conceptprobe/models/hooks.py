@@ -1,4 +1,4 @@
-"""Whether hooks or attached functions take part in a forward pass."""
+"""Whether hooks or attached functions change a forward pass."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ from conceptprobe.models import Layer, VisionModel
 
 
 def is_hooked(model: VisionModel) -> bool:
-    """Whether something else, such as `VisionModel.intervene`, looks into the model's forward or changes it."""
+    """Whether any module has forward hooks, such as those of `VisionModel.intervene`."""
     return any(module._forward_hooks or module._forward_pre_hooks for module in model.module.modules())
 
 
 def is_changing(model: VisionModel, layers: Sequence[Layer]) -> bool:
-    """Whether functions of somebody else's, which nothing tells from others, have a part in the layers' activations."""
+    """Whether the layers' activations depend on a user's hooks or attached functions, which no fingerprint covers."""
     return is_hooked(model) or any(layer.name in model.derived_layers for layer in layers)

@@ -1,4 +1,4 @@
-"""Layers, and the small language that selects them by name."""
+"""Layers and the patterns that select them by name."""
 
 import difflib
 import re
@@ -21,8 +21,8 @@ class Layer:
         name: The same for every family, e.g. `blocks.3.mlp.hidden`; `module:<dotted path>` for any other module.
         width: Number of features (channels); of heads for `attn.probs`.
         kind: "tokens" [B,T,C], "map" [B,C,H,W], "vector" [B,C] or "attention" [B,heads,T,T].
-        prefix: Tokens before the first patch (CLS, distillation, registers).
-        cls: Position of the CLS token, None where there is none.
+        prefix: Number of tokens before the first patch (CLS, distillation, registers).
+        cls: Position of the CLS token, or None if there is none.
         grid: Rows and columns of patches, or of the map.
     """
 
@@ -36,7 +36,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Tokens:
-    """How a sequence of tokens is laid out, declared and never guessed from a shape."""
+    """The layout of a token sequence; it is declared, never guessed from a shape.
+
+    Attributes:
+        prefix: Number of tokens before the first patch (CLS, distillation, registers).
+        cls: Position of the CLS token, or None if there is none.
+        grid: Rows and columns of patches.
+        batch_first: Whether modules return [B,T,C] and not [T,B,C].
+    """
 
     prefix: int = 0
     cls: int | None = None
@@ -44,26 +51,26 @@ class Tokens:
     batch_first: bool = True
 
     def layer(self, name: str, width: int, kind: str = "tokens") -> Layer:
-        """A layer of such tokens."""
+        """A layer with this token layout."""
         return Layer(name, width, kind, self.prefix, self.cls, self.grid)
 
 
 def select(pattern: str, known: Collection[str]) -> list[str]:
-    """The known names that a name, a glob or a pattern with Python indices fits: `blocks[-4:].*.out`.
+    """The known names that match a name, a glob or a pattern with Python indices: `blocks[-4:].*.out`.
 
     `*` stands for any characters, `?` for one; `[...]` after a path is an index or slice of its numbered children.
 
     Raises:
-        UnknownLayerError: Nothing fits; says which names are near.
+        UnknownLayerError: Nothing matches; the message lists near names.
     """
-    names = [name for expanded in _expand(pattern, known) for name in known if _fits(expanded, name)]
+    names = [name for expanded in _expand(pattern, known) for name in known if _matches(expanded, name)]
     if not names:
         raise UnknownLayerError(f"no layer {pattern!r}.{suggest(pattern, known)}")
     return names
 
 
 def suggest(pattern: str, known: Collection[str]) -> str:
-    """A sentence with the known names nearest to a wrong one."""
+    """A sentence with the known names that are nearest to a wrong name."""
     longer = sorted((name for name in known if name.startswith(pattern)), key=len)
     near = longer[:5] or difflib.get_close_matches(pattern, known, n=5, cutoff=0.5)
     if near:
@@ -73,13 +80,13 @@ def suggest(pattern: str, known: Collection[str]) -> str:
     return f" There are {', '.join(shown)}."
 
 
-def _fits(pattern: str, name: str) -> bool:
+def _matches(pattern: str, name: str) -> bool:
     expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     return re.fullmatch(expression, name) is not None
 
 
 def _expand(pattern: str, known: Collection[str]) -> Iterable[str]:
-    """The pattern with its leftmost index replaced by each child it selects, then the next one."""
+    """The patterns that result when each index is replaced by every child that it selects, from left to right."""
     match = _INDEX.search(pattern)
     if match is None:
         return [pattern]
@@ -88,7 +95,7 @@ def _expand(pattern: str, known: Collection[str]) -> Iterable[str]:
     chosen = _index(match[1], children)
     if not chosen:
         have = f"it has {len(children)} children" if children else "it has no numbered children"
-        raise UnknownLayerError(f"no layer {pattern!r}: [{match[1]}] selects nothing of {stem!r}; {have}")
+        raise UnknownLayerError(f"no layer {pattern!r}: [{match[1]}] selects no child of {stem!r}; {have}")
     return [name for child in chosen for name in _expand(f"{stem}.{child}{rest}", known)]
 
 

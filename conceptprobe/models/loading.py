@@ -1,4 +1,4 @@
-"""Models by their specs."""
+"""Load models by their specs."""
 
 import importlib
 from types import ModuleType
@@ -13,7 +13,7 @@ from conceptprobe.models.spec import FAMILIES, ModelSpec
 from conceptprobe.models.vision_model import VisionModel
 
 ModelLike = VisionModel | str
-"""A model, or the spec of one."""
+"""A model, or a model's spec."""
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -24,20 +24,21 @@ def load_model(spec: str, device: str | torch.device = "auto", dtype: str | torc
     Args:
         spec: `family:architecture[@weights][#pixels]`; weights are a pretrained tag, a local file or directory, or
             `random` (always the same weights, from a fixed seed). Families: mini, open_clip, timm, torchvision.
-            `#pixels` is another input size, a square: positional embeddings are resampled as the family does it.
-        device: "auto" is the first GPU, or else the CPU.
-        dtype: float32 where it is None; "bfloat16" and "float16" make weights and activations smaller.
+            `#pixels` is another, square input size: positional embeddings are resampled as the family resamples them.
+        device: "auto" is the first GPU if there is one, else the CPU.
+        dtype: float32 if it is None; "bfloat16" and "float16" halve the memory of weights and activations.
 
     Raises:
-        SpecError: The spec cannot be read, names an unknown family, architecture or tag, or a size that does not do.
-        WeightsError: The weights cannot be found or do not fit; says what else can be done.
+        SpecError: The spec cannot be parsed, or it names an unknown family, architecture or tag, or a size that the
+            model cannot take.
+        WeightsError: The weights cannot be found or do not fit; the message says what to do instead.
     """
     parsed = ModelSpec.parse(spec)
     name = str(dtype or "float32").removeprefix("torch.")
     if name not in _DTYPES:
         raise ModelError(f"dtype {name!r} is not one of {', '.join(_DTYPES)}")
     target = resolve_device(device)
-    with torch.device("cpu"):  # whatever the default device of this process
+    with torch.device("cpu"):  # whatever the process's default device is
         model = _load(parsed)
     model.module.eval().requires_grad_(False).to(target, getattr(torch, name))
     return model
@@ -58,17 +59,17 @@ def _load(spec: ModelSpec) -> VisionModel:
 
 
 def list_models(family: str | None = None) -> list[str]:
-    """Specs of all models with pretrained weights, of one family or of all."""
+    """Specs of all models with pretrained weights, of one family or of all families."""
     if family is not None and family not in FAMILIES:
         raise SpecError(f"no family {family!r}; there are {', '.join(FAMILIES)}")
     return [spec for name in FAMILIES if family in (None, name) for spec in _family(name).names()]
 
 
 def _family(name: str) -> ModuleType:
-    """Imported only when it is asked for: timm, open_clip and torchvision take seconds each."""
+    """The module of a family, imported when it is first needed: timm, open_clip and torchvision take seconds each."""
     return importlib.import_module(f"conceptprobe.models.{name}")
 
 
 def as_model(model: ModelLike) -> VisionModel:
-    """The model itself, or the one that a spec names, loaded by `load_model`."""
+    """The model itself, or the model that `load_model` loads for a spec."""
     return load_model(model) if isinstance(model, str) else model

@@ -1,4 +1,4 @@
-"""The embedded twins, and the start that they have in common."""
+"""The embedded models: CLIP and supervised twins, and the distilled ViT from which both were trained."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ def load(spec: ModelSpec) -> VisionModel:
     """`mini:clip`, `mini:supervised` or `mini:distilled`: embedded weights, `@file`, or `@random`; `#pixels`."""
     if spec.architecture not in ARCHITECTURES or (spec.weights and not spec.path and not spec.is_random):
         raise SpecError(
-            f"{spec.text!r}: the mini models are {', '.join(names())}, with nothing, @FILE or @random added"
+            f"{spec.text!r}: the mini models are {', '.join(names())}, alone or followed by @FILE or @random"
         )
     preprocessing = _PREPROCESSING.at(spec.pixels) if spec.pixels else _PREPROCESSING
     if spec.architecture == "clip":
@@ -52,6 +52,7 @@ def load(spec: ModelSpec) -> VisionModel:
 
 
 def names() -> list[str]:
+    """Specs of all embedded models."""
     return [f"mini:{name}" for name in ARCHITECTURES]
 
 

@@ -1,4 +1,4 @@
-"""CLIP and its kin from open_clip, with their text towers."""
+"""CLIP and similar models of open_clip, with their text towers."""
 
 import dataclasses
 import functools
@@ -31,10 +31,10 @@ from conceptprobe.models.checkpoints import (
 )
 from conceptprobe.models.convolutional import block_paths
 from conceptprobe.models.errors import ModelError, SpecError
+from conceptprobe.models.hook_points import AS_IS, MAP_AS_TOKENS, TIME_FIRST, HookedLayer, HookPoint
 from conceptprobe.models.input_size import check_divides, fits, no_other_size
 from conceptprobe.models.layers import Layer, Tokens, suggest
 from conceptprobe.models.preprocessing import Preprocessing
-from conceptprobe.models.sites import AS_IS, MAP_AS_TOKENS, TIME_FIRST, Placed, Site
 from conceptprobe.models.spec import ModelSpec
 from conceptprobe.models.vision_model import VisionModel
 
@@ -43,7 +43,7 @@ VISUAL = "visual."
 
 
 def load(spec: ModelSpec) -> VisionModel:
-    """`open_clip:architecture@tag`, `@file`, `@directory`, `@random`, or `open_clip:hf-hub:org/name`; `#pixels`."""
+    """Load `open_clip:architecture@tag`, `@file`, `@folder`, `@random`, or `open_clip:hf-hub:org/name`; `#pixels`."""
     name = spec.architecture
     with seeded(), _quiet():
         if name.startswith(HUB):
@@ -61,10 +61,10 @@ def load(spec: ModelSpec) -> VisionModel:
 
 
 def resize_input(spec: ModelSpec, module: Any) -> None:
-    """Give the image tower the spec's input size, if it names one, as open_clip does it when it loads weights.
+    """Set the image tower's input size that the spec names, if any, as open_clip does when it loads weights.
 
     Raises:
-        SpecError: Its patches do not fill that size, or it has one size only.
+        SpecError: The size is not a multiple of the patch size, or the tower has one size only.
     """
     visual = module.visual
     if isinstance(visual, TimmModel):
@@ -82,6 +82,7 @@ def resize_input(spec: ModelSpec, module: Any) -> None:
 
 
 def names() -> list[str]:
+    """Specs of all pretrained models of open_clip."""
     return [f"open_clip:{name}@{tag}" for name, tag in open_clip.list_pretrained()]
 
 
@@ -92,19 +93,20 @@ def vision_model(
     preprocessing: Preprocessing,
     tokenizer: Callable[[list[str]], Tensor],
 ) -> VisionModel:
-    """Any open_clip model behind the one face."""
+    """Make a `VisionModel` of any open_clip model."""
 
     def encode_text(texts: list[str]) -> Tensor:
         with torch.device("cpu"):  # tokenizers make their tensors on the default device
             tokens = tokenizer(texts)
-        return module.encode_text(tokens.to(module.logit_scale.device), normalize=False)
+        embeddings: Tensor = module.encode_text(tokens.to(module.logit_scale.device), normalize=False)
+        return embeddings
 
     return VisionModel(
         spec.text,
         module,
         anatomy(module, embedding_width),
         preprocessing,
-        # The same weights with another activation are another model.
+        # The same weights with another activation function are another model.
         architecture=f"{spec.name} quickgelu" if _has_quick_gelu(module) else spec.name,
         forward=module.visual,
         encode_text=encode_text,
@@ -118,7 +120,7 @@ def _has_quick_gelu(module: nn.Module) -> bool:
 def anatomy(module: Any, embedding_width: int) -> Anatomy:
     """The layers of the image tower."""
     visual = module.visual
-    embedding = Placed(Layer("embedding", embedding_width, "vector"), Site(visual))
+    embedding = HookedLayer(Layer("embedding", embedding_width, "vector"), HookPoint(visual))
     if isinstance(visual, TimmModel):
         declared = timm.anatomy(visual.trunk, f"{VISUAL}trunk.", embedding=False)
     elif isinstance(visual, VisionTransformer):
@@ -134,30 +136,36 @@ def anatomy(module: Any, embedding_width: int) -> Anatomy:
 
 def _vit_anatomy(visual: VisionTransformer) -> Anatomy:
     rows, columns = visual.grid_size
-    tokens = Tokens(1, 0, (rows, columns))  # open_clip's own ViT always has a class embedding, first
+    tokens = Tokens(1, 0, (rows, columns))  # open_clip's ViT always has a class embedding, which comes first
     width = visual.transformer.width
-    layers = [Placed(Layer("patch_embed", width, "tokens", grid=tokens.grid), Site(visual.conv1, layout=MAP_AS_TOKENS))]
+    layers = [
+        HookedLayer(
+            Layer("patch_embed", width, "tokens", grid=tokens.grid), HookPoint(visual.conv1, layout=MAP_AS_TOKENS)
+        )
+    ]
     layout = AS_IS if visual.transformer.batch_first else TIME_FIRST
     for i, block in enumerate(visual.transformer.resblocks):
         name = f"blocks.{i}"
         if isinstance(block.attn, nn.MultiheadAttention):
             layers += multihead_layers(name, block.attn, tokens)
         else:
-            layers.append(Placed(tokens.layer(f"{name}.attn.heads", width), Site(block.attn.out_proj, "input")))
-            layers.append(Placed(tokens.layer(f"{name}.attn.out", width), Site(block.attn)))
+            layers.append(
+                HookedLayer(tokens.layer(f"{name}.attn.heads", width), HookPoint(block.attn.out_proj, "input"))
+            )
+            layers.append(HookedLayer(tokens.layer(f"{name}.attn.out", width), HookPoint(block.attn)))
         parts = (
-            ("mlp.pre", block.mlp.c_fc.out_features, Site(block.mlp.gelu, "input", layout)),
-            ("mlp.hidden", block.mlp.c_fc.out_features, Site(block.mlp.gelu, layout=layout)),
-            ("mlp.out", width, Site(block.mlp, layout=layout)),
-            ("resid", width, Site(block, layout=layout)),
+            ("mlp.pre", block.mlp.c_fc.out_features, HookPoint(block.mlp.gelu, "input", layout)),
+            ("mlp.hidden", block.mlp.c_fc.out_features, HookPoint(block.mlp.gelu, layout=layout)),
+            ("mlp.out", width, HookPoint(block.mlp, layout=layout)),
+            ("resid", width, HookPoint(block, layout=layout)),
         )
-        layers += [Placed(tokens.layer(f"{name}.{part}", n), site) for part, n, site in parts]
-    # CoCa's pooler norms the patch tokens itself; with final_ln_after_pool nothing does.
+        layers += [HookedLayer(tokens.layer(f"{name}.{part}", n), point) for part, n, point in parts]
+    # CoCa's pooler norms the patch tokens; with final_ln_after_pool nothing norms them.
     if visual.attn_pool is not None:
         last_norm: nn.Module = visual.attn_pool.ln_k
     else:
         last_norm = visual.transformer if visual.final_ln_after_pool else visual.ln_post
-    layers.append(Placed(tokens.layer("final", width), Site(last_norm)))
+    layers.append(HookedLayer(tokens.layer("final", width), HookPoint(last_norm)))
     blocks = f"{VISUAL}transformer.resblocks."
     within = Tokens(tokens.prefix, tokens.cls, tokens.grid, batch_first=visual.transformer.batch_first)
     around = (f"{VISUAL}ln_pre", f"{VISUAL}transformer", f"{VISUAL}patch_dropout")
@@ -167,7 +175,7 @@ def _vit_anatomy(visual: VisionTransformer) -> Anatomy:
             return within
         return tokens if path in around else Tokens()
 
-    return Anatomy({placed.layer.name: placed for placed in layers}, tokens=tokens_of, fixed_size=True)
+    return Anatomy({hooked.layer.name: hooked for hooked in layers}, tokens=tokens_of, fixed_size=True)
 
 
 def _build(spec: ModelSpec) -> Any:
@@ -181,9 +189,9 @@ def _build(spec: ModelSpec) -> Any:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if spec.weights not in tags:
         known = f"the pretrained tags of {name} are {', '.join(tags)}" if tags else f"{name} has no pretrained tags"
-        given = f"no tag {spec.weights!r}" if spec.weights else "no weights named"
-        raise SpecError(f"{spec.text!r}: {given}; {known}; or write @FILE, or @random")
-    # A tag says whether it was trained with QuickGELU; open_clip itself would only warn of the difference.
+        problem = f"no tag {spec.weights!r}" if spec.weights else "no weights named"
+        raise SpecError(f"{spec.text!r}: {problem}; {known}; or write @FILE or @random")
+    # The tag declares whether its weights were trained with QuickGELU; open_clip would only warn of a difference.
     quick = open_clip.get_pretrained_cfg(name, spec.weights).get("quick_gelu", False)
     with downloading(spec.text, spec.name):
         return open_clip.create_model(name, spec.weights, force_quick_gelu=quick)
@@ -201,13 +209,13 @@ def _from_path(spec: ModelSpec, path: Path) -> Any:
     if "positional_embedding" in state and not hasattr(module, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
     if spec.pixels and not fits(module, state):
-        resize_input(spec, module)  # the file may be of a model at that size
+        resize_input(spec, module)  # the file may hold weights for that size
     load_state(module, state, checkpoint, spec.name)
     return module
 
 
 def _create(spec: ModelSpec, **options: Any) -> Any:
-    """The architecture with random weights. Some text towers are described by another package, or on a hub."""
+    """The architecture with random weights; some text towers need another package or a file from a hub."""
     try:
         with soon_without_network():
             return open_clip.create_model(spec.architecture, pretrained_text=False, **options)
@@ -230,7 +238,7 @@ def _preprocessing(module: Any) -> Preprocessing:
 
 
 class _Tokenizer:
-    """open_clip's tokenizer of a model, made when it is first used: some need a download or another package."""
+    """A model's tokenizer, made when it is first used because some need a download or another package."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -239,11 +247,12 @@ class _Tokenizer:
     def tokenizer(self) -> Callable[..., Tensor]:
         try:
             with soon_without_network():
-                return open_clip.get_tokenizer(self.name)
+                tokenizer: Callable[..., Tensor] = open_clip.get_tokenizer(self.name)
+                return tokenizer
         except Exception as error:
             raise ModelError(
-                f"open_clip:{self.name}: cannot make its tokenizer ({reason(error)}). It needs the "
-                "package transformers and, the first time, a network; models with CLIP's own tokenizer "
+                f"open_clip:{self.name}: its tokenizer cannot be made ({reason(error)}). It needs the "
+                "package transformers and, the first time, a network; models with CLIP's tokenizer "
                 "(open_clip:ViT-B-32) need neither."
             ) from error
 
@@ -253,7 +262,7 @@ class _Tokenizer:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """open_clip logs on the root logger what is asked for by name (random weights) or told by our own error."""
+    """Drop open_clip's log lines about random weights, which specs request, and failed downloads, which we report."""
 
     def drop(record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith(("No pretrained weights loaded", "Failed to download weights"))

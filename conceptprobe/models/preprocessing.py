@@ -1,4 +1,4 @@
-"""From a PIL image to the pixels that a model looks at: RGB in [0,1]; normalisation is inside the model."""
+"""From a PIL image to a model's input pixels: RGB in [0,1]; normalisation is inside the model."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -16,8 +16,11 @@ LONGEST = 16
 
 
 def shortened(image: Image.Image) -> Image.Image:
-    """The middle of an image longer than 16:1. Only a square of it is looked at, but all of it would be scaled so that
-    the shorter side fits: a line of 1 x 60,000 pixels would take gigabytes."""
+    """The middle of an image that is longer than 16:1.
+
+    The model sees only a square, but the whole image is scaled until its shorter side fits: a line of 1 x 60,000 pixels
+    would take gigabytes.
+    """
     width, height = image.size
     shown_width, shown_height = min(width, LONGEST * height), min(height, LONGEST * width)
     left, top = (width - shown_width) // 2, (height - shown_height) // 2
@@ -25,25 +28,28 @@ def shortened(image: Image.Image) -> Image.Image:
 
 
 def as_floats(levels: Tensor) -> Tensor:
-    """Grey levels, uint8, as float32 in [0,1], to the same bits on every device."""
-    return levels / torch.full((), 255.0, device=levels.device)  # by a plain number CUDA would multiply, with 1 / 255
+    """Grey levels, uint8, as float32 in [0,1], with the same bits on every device."""
+    return levels / torch.full((), 255.0, device=levels.device)  # by a Python number CUDA would multiply by 1 / 255
 
 
 def levels_of(image: Image.Image) -> Tensor:
-    """The grey levels of an RGB image, uint8 [3,h,w], on the CPU whatever the default device."""
+    """The grey levels of an RGB image, uint8 [3,h,w], on the CPU even if the default device is another."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize on PIL (antialiased), crop the centre, scale to [0,1]. Picklable, so that data loaders can send it.
+    """Resize with PIL (antialiased), crop the centre and scale to [0,1]. Picklable, so that data loaders can send it.
 
     Attributes:
         size: Rows and columns of the result.
-        resize: Rows and columns that `mode` scales to, before the crop.
-        mode: "shortest": the shorter side fits `resize`; "longest": the longer one, the rest is filled; "squash": both.
-        mean, std: What the model subtracts from and divides the pixels by, itself.
-        fill: Grey level, or colour, 0-255, around the image in mode "longest".
+        resize: Rows and columns to which `mode` scales before the crop.
+        mean: What the model subtracts from each channel.
+        std: What the model divides each channel by.
+        mode: "shortest" fits the shorter side to `resize`; "longest" fits the longer side and fills the rest; "squash"
+            fits both sides.
+        interpolation: "bilinear", "bicubic" or another mode of torchvision.
+        fill: Grey level or colour, 0-255, around the image in mode "longest".
     """
 
     size: tuple[int, int]
@@ -59,23 +65,24 @@ class Preprocessing:
         return as_floats(self.levels(image))
 
     def levels(self, image: Image.Image) -> Tensor:
-        """Pixels [3,H,W], uint8, of an RGB image: a quarter of the floats that `as_floats` makes."""
+        """Pixels [3,H,W], uint8, of an RGB image: a quarter of the memory of floats, which `as_floats` makes."""
         return levels_of(self._fit(image))
 
     @property
     def scales_tensors(self) -> bool:
-        """Whether `fast` takes tensors, and is fast."""
+        """Whether `fast` takes tensors and is faster than PIL."""
         return self.mode != "longest" and self.interpolation in ("bilinear", "bicubic")
 
     def fast(self, image: Image.Image | Tensor) -> Tensor:
-        """The same steps in torch's own kernels, which scale several times faster than PIL and differ from it by one,
-        rarely two grey levels here and there.
+        """The same steps with torch's kernels, several times faster than PIL.
+
+        Some pixels differ from PIL's by one, rarely by two grey levels.
 
         Args:
-            image: RGB, or where `scales_tensors` its pixels [3,h,w], uint8, on any device.
+            image: An RGB image or, if `scales_tensors`, its pixels [3,h,w], uint8, on any device.
 
         Returns:
-            Pixels [3,H,W], uint8, as `levels` gives them.
+            Pixels [3,H,W], uint8, like those of `levels`.
         """
         if isinstance(image, Image.Image):
             if not self.scales_tensors:
@@ -90,11 +97,12 @@ class Preprocessing:
             square = size[0] == size[1]
             size = size[:1] if square else ResizeKeepRatio.get_params(pixels, self.resize, longest=0.0)
         pixels = tensors.resize(pixels, size, InterpolationMode(self.interpolation))
-        return tensors.center_crop(pixels, list(self.size))
+        cropped: Tensor = tensors.center_crop(pixels, list(self.size))
+        return cropped
 
     def at(self, pixels: int) -> "Preprocessing":
-        """The same for squares of another size; the share that the crop takes away stays."""
-        rows, columns = (side * pixels // own for side, own in zip(self.resize, self.size, strict=True))
+        """The same preprocessing for a square of another size; the crop keeps the same share of the image."""
+        rows, columns = (scaled * pixels // side for scaled, side in zip(self.resize, self.size, strict=True))
         return replace(self, size=(pixels, pixels), resize=(rows, columns))
 
     def _fit(self, image: Image.Image) -> Image.Image:
@@ -107,14 +115,15 @@ class Preprocessing:
             image = transforms.resize(image, list(self.resize), interpolation)
         elif self.mode == "longest":
             sides = ResizeKeepRatio.get_params(image, self.resize, longest=1.0)
-            image = transforms.resize(image, [max(1, side) for side in sides], interpolation)  # a line has 0 of one
+            image = transforms.resize(image, [max(1, side) for side in sides], interpolation)  # a line gets a side of 0
             image = CenterCropOrPad(list(self.size), fill=self.fill)(image)
         elif self.resize[0] == self.resize[1]:
             image = transforms.resize(image, [self.resize[0]], interpolation)
         else:
             image = ResizeKeepRatio(self.resize, interpolation=self.interpolation)(image)
-        return transforms.center_crop(image, list(self.size))
+        cropped: Image.Image = transforms.center_crop(image, list(self.size))
+        return cropped
 
     def as_dict(self) -> dict[str, Any]:
-        """What it does, in JSON's types."""
+        """The settings as JSON values."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}

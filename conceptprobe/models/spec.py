@@ -15,11 +15,14 @@ _GRAMMAR = "family:architecture[@weights][#pixels]"
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model spec, taken apart.
+    """A parsed model spec.
 
     Attributes:
-        weights: A pretrained tag, a path, `random`, or None where the spec names none.
-        pixels: Rows and columns of the model's input, where the spec asks for another size than the model's own.
+        text: The spec as written.
+        family: One of FAMILIES.
+        architecture: The family's name of the architecture.
+        weights: A pretrained tag, a path, `random`, or None if the spec names no weights.
+        pixels: Rows and columns of the input if the spec names another size than the model's default.
     """
 
     text: str
@@ -30,16 +33,16 @@ class ModelSpec:
 
     @classmethod
     def parse(cls, text: str) -> "ModelSpec":
-        """Read `family:architecture[@weights][#pixels]`. Only digits after the last `#` are a size.
+        """Parse `family:architecture[@weights][#pixels]`; only digits after the last `#` are a size.
 
         Raises:
-            SpecError: The text has another form, or names an unknown family.
+            SpecError: The text has another form or names an unknown family.
         """
         named, pixels = text, None
         if size := re.search(r"#([0-9]*)$", text):
             named, pixels = text[: size.start()], int(size[1] or 0)
             if not pixels:
-                raise SpecError(f"{text!r}: after # comes an input size in pixels, such as #224")
+                raise SpecError(f"{text!r}: write an input size in pixels after #, such as #224")
         family, colon, rest = named.partition(":")
         architecture, at, weights = rest.partition("@")
         if not colon or not architecture or (at and not weights):
@@ -55,13 +58,14 @@ class ModelSpec:
 
     @property
     def is_random(self) -> bool:
+        """Whether the weights are random."""
         return self.weights == RANDOM
 
     @property
     def path(self) -> Path | None:
-        """The local file or directory that the weights name; None where they are a tag.
+        """The local file or folder that the weights name, or None if they are a tag.
 
-        Anything that exists, has a directory in it, or ends like a checkpoint is a path, whether or not it is there.
+        Weights are a path if they exist, contain a folder or have a checkpoint's suffix; the path need not exist.
         """
         if self.weights is None or self.is_random:
             return None

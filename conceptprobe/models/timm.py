@@ -24,10 +24,18 @@ from conceptprobe.models.attention import unfused
 from conceptprobe.models.checkpoints import downloading, find_checkpoint, load_state, read_state, seeded
 from conceptprobe.models.convolutional import block_paths, stage_paths
 from conceptprobe.models.errors import SpecError
+from conceptprobe.models.hook_points import (
+    AS_IS,
+    CHANNELS_LAST_AS_TOKENS,
+    MAP_AS_TOKENS,
+    POOLED,
+    HookedLayer,
+    HookPoint,
+    Layout,
+)
 from conceptprobe.models.input_size import check_divides, fits, no_other_size
 from conceptprobe.models.layers import Layer, Tokens, suggest
 from conceptprobe.models.preprocessing import Preprocessing
-from conceptprobe.models.sites import AS_IS, CHANNELS_LAST_AS_TOKENS, MAP_AS_TOKENS, POOLED, Layout, Placed, Site
 from conceptprobe.models.spec import ModelSpec
 from conceptprobe.models.vision_model import VisionModel
 
@@ -37,7 +45,7 @@ _CROPS = {"center": "shortest", "squash": "squash", "border": "longest"}
 
 
 def load(spec: ModelSpec) -> VisionModel:
-    """`timm:architecture.tag` (the tag's weights), `@file`, `@directory` or `@random`; `#pixels`."""
+    """Load `timm:architecture.tag` (the tag's weights), `@file`, `@folder` or `@random`; `#pixels`."""
     base, _, tag = spec.architecture.partition(".")
     if not timm.is_model(base):
         raise SpecError(f"{spec.text!r}: timm has no model {base!r}.{suggest(base, timm.list_models())}")
@@ -64,7 +72,7 @@ def load(spec: ModelSpec) -> VisionModel:
 
 
 def resize_input(spec: ModelSpec, trunk: Any) -> None:
-    """Give a model the spec's input size, if it names one; timm resamples positional embeddings.
+    """Set the input size that the spec names, if it names one; timm resamples positional embeddings.
 
     Raises:
         SpecError: Its patches do not fill that size, or it has one size only.
@@ -79,6 +87,7 @@ def resize_input(spec: ModelSpec, trunk: Any) -> None:
 
 
 def names() -> list[str]:
+    """Specs of all pretrained models of timm."""
     return [f"timm:{name}" for name in timm.list_pretrained()]
 
 
@@ -86,10 +95,11 @@ def anatomy(trunk: Any, prefix: str = "", embedding: bool = True) -> Anatomy:
     """The layers of a timm model.
 
     Args:
-        prefix: Path of the model in the module that it is a part of, with a dot at its end.
-        embedding: Whether its pooled features are the embedding (they are not where a projection follows).
+        trunk: The timm model.
+        prefix: Path of the timm model in a larger module, with a dot at its end.
+        embedding: Whether its pooled features are the embedding; they are not if a projection follows.
     """
-    layers: list[Placed] = []
+    layers: list[HookedLayer] = []
     blocks: list[str] = []
     tokens = Tokens()
     stages: dict[str, int] = {}
@@ -103,7 +113,7 @@ def anatomy(trunk: Any, prefix: str = "", embedding: bool = True) -> Anatomy:
         layers += _embedding(trunk)
     in_order = tuple(f"{prefix}{part}" for part in ("blocks", "norm", "norm_pre", "pos_drop", "patch_drop"))
     return Anatomy(
-        named={placed.layer.name: placed for placed in layers},
+        named={hooked.layer.name: hooked for hooked in layers},
         blocks=tuple(blocks),
         tokens=lambda path: tokens if path in in_order or path.startswith(in_order[0] + ".") else Tokens(),
         channels_last=functools.partial(_channels_last, trunk, prefix),
@@ -120,7 +130,7 @@ def _build(spec: ModelSpec, name: str, pretrained: bool, **kwargs: Any) -> Any:
 
 
 def _from_path(spec: ModelSpec, name: str, path: Path) -> Any:
-    """The model with weights from a file; its classifier is as the file has it."""
+    """The model with weights from a file; the file decides the number of classes."""
     checkpoint = find_checkpoint(path)
     state = read_state(checkpoint)
     kwargs: dict[str, Any] = {}
@@ -134,7 +144,7 @@ def _from_path(spec: ModelSpec, name: str, path: Path) -> Any:
         kwargs["num_classes"] = 0 if weight is None else len(weight)
     module = timm.create_model(name, **kwargs)
     if spec.pixels and not fits(module, state):
-        resize_input(spec, module)  # the file may be of a model at that size
+        resize_input(spec, module)  # the file may hold weights for that size
     load_state(module, state, checkpoint, spec.name)
     return module
 
@@ -167,56 +177,60 @@ def _grid(trunk: Any) -> tuple[int, int]:
     return rows, columns
 
 
-def _vit_layers(trunk: Any, tokens: Tokens) -> list[Placed]:
+def _vit_layers(trunk: Any, tokens: Tokens) -> list[HookedLayer]:
     width = trunk.embed_dim
     layout = AS_IS
     if not trunk.patch_embed.flatten:
         layout = CHANNELS_LAST_AS_TOKENS if trunk.patch_embed.output_fmt == Format.NHWC else MAP_AS_TOKENS
-    layers = [Placed(Layer("patch_embed", width, "tokens", grid=tokens.grid), Site(trunk.patch_embed, layout=layout))]
+    layers = [
+        HookedLayer(
+            Layer("patch_embed", width, "tokens", grid=tokens.grid), HookPoint(trunk.patch_embed, layout=layout)
+        )
+    ]
     for i, block in enumerate(trunk.blocks):
         layers += _block_layers(f"blocks.{i}", block, width, tokens)
-    layers.append(Placed(tokens.layer("final", width), Site(trunk.norm)))
+    layers.append(HookedLayer(tokens.layer("final", width), HookPoint(trunk.norm)))
     return layers
 
 
-def _block_layers(name: str, block: Any, width: int, tokens: Tokens) -> list[Placed]:
-    """The layers of one transformer block, in the order of the forward; of kinds that are not known only `resid`."""
+def _block_layers(name: str, block: Any, width: int, tokens: Tokens) -> list[HookedLayer]:
+    """The layers of a transformer block, in forward order; unknown kinds of attention and MLP have no layers."""
     layers = []
 
-    def add(part: str, features: int, site: Site, kind: str = "tokens") -> None:
-        layers.append(Placed(tokens.layer(f"{name}.{part}", features, kind), site))
+    def add(part: str, features: int, point: HookPoint, kind: str = "tokens") -> None:
+        layers.append(HookedLayer(tokens.layer(f"{name}.{part}", features, kind), point))
 
     attention: Any = getattr(block, "attn", None)
     if isinstance(attention, _ATTENTIONS):
         shown = functools.partial(unfused, attention)
-        add("attn.probs", attention.num_heads, Site(attention.attn_drop, exposing=shown), "attention")
-        # Some norm or gate the heads together before they project them; a head's own values are those before.
+        add("attn.probs", attention.num_heads, HookPoint(attention.attn_drop, exposing=shown), "attention")
+        # Some attentions norm or gate all heads together before the projection; `attn.heads` holds the values before.
         heads = getattr(attention, "norm", attention.proj)
-        add("attn.heads", attention.proj.in_features, Site(heads, "input"))
-        add("attn.out", attention.proj.out_features, Site(attention))
+        add("attn.heads", attention.proj.in_features, HookPoint(heads, "input"))
+        add("attn.out", attention.proj.out_features, HookPoint(attention))
     mlp: Any = getattr(block, "mlp", None)
     if isinstance(mlp, Mlp | GluMlp | SwiGLU):
         fc2: Any = mlp.fc2
         hidden = fc2.in_features
-        add("mlp.pre", hidden, Site(mlp.act, "input"))
-        # A gated MLP multiplies the activation with another projection: its hidden values are what enters fc2.
-        add("mlp.hidden", hidden, Site(mlp.act) if isinstance(mlp, Mlp) else Site(fc2, "input"))
-        add("mlp.out", fc2.out_features, Site(mlp))
-    add("resid", width, Site(block))
+        add("mlp.pre", hidden, HookPoint(mlp.act, "input"))
+        # A gated MLP multiplies the activation by another projection: its hidden values are the input of fc2.
+        add("mlp.hidden", hidden, HookPoint(mlp.act) if isinstance(mlp, Mlp) else HookPoint(fc2, "input"))
+        add("mlp.out", fc2.out_features, HookPoint(mlp))
+    add("resid", width, HookPoint(block))
     return layers
 
 
-def _embedding(trunk: Any) -> list[Placed]:
-    """Pooled features before the classifier: what enters it. None where no one module classifies them."""
+def _embedding(trunk: Any) -> list[HookedLayer]:
+    """The pooled features, which are the classifier's input; no layer if the classifier is not a single module."""
     width = getattr(trunk, "head_hidden_size", None) or trunk.num_features
     layer = Layer("embedding", width, "vector")
     if isinstance(trunk, VisionTransformerDistilled):
-        both = Layout(lambda x_btc: (x_btc[:, 0] + x_btc[:, 1]) / 2, lambda value, own: own)
-        why = "it is the mean of the CLS and the distillation token; intervene on final"
-        return [Placed(layer, Site(trunk.norm, layout=both, readonly=why))]
+        both = Layout(lambda x_btc: (x_btc[:, 0] + x_btc[:, 1]) / 2, lambda value, original: original)
+        why = "it is the mean of the CLS and distillation tokens; intervene on final"
+        return [HookedLayer(layer, HookPoint(trunk.norm, layout=both, readonly=why))]
     classifier = trunk.get_classifier()
     if isinstance(classifier, nn.Linear | nn.Conv2d | nn.Identity):
-        return [Placed(layer, Site(classifier, "input", POOLED))]
+        return [HookedLayer(layer, HookPoint(classifier, "input", POOLED))]
     return []
 
 
@@ -225,16 +239,19 @@ def _is_within(path: str, stage: str) -> bool:
 
 
 def _channels_last(trunk: Any, prefix: str, path: str) -> bool:
-    """timm declares it for a whole model (Swin); else SAM's blocks do so, and the linear layers of a ConvNeXt block."""
-    own = path.removeprefix(prefix)
-    module = trunk.get_submodule(own) if path.startswith(prefix) else None
+    """Whether the module at a path returns [B,H,W,C].
+
+    Timm declares it for whole models (Swin); else blocks of SAM and the linear layers of a ConvNeXt block do so.
+    """
+    local = path.removeprefix(prefix)
+    module = trunk.get_submodule(local) if path.startswith(prefix) else None
     if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
         return False
     if getattr(trunk, "output_fmt", None) == "NHWC":
         return True
     if isinstance(trunk, VisionTransformerSAM):
-        return own.startswith(("patch_embed", "blocks"))
-    parts = own.split(".")
+        return local.startswith(("patch_embed", "blocks"))
+    parts = local.split(".")
     for depth in range(1, len(parts)):
         block = trunk.get_submodule(".".join(parts[:depth]))
         if isinstance(block, ConvNeXtBlock):

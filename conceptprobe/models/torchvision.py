@@ -16,16 +16,16 @@ from conceptprobe.models.attention import multihead_layers
 from conceptprobe.models.checkpoints import TORCH_CACHE, downloading, find_checkpoint, load_state, read_state, seeded
 from conceptprobe.models.convolutional import block_paths
 from conceptprobe.models.errors import SpecError
+from conceptprobe.models.hook_points import MAP_AS_TOKENS, POOLED, HookedLayer, HookPoint
 from conceptprobe.models.input_size import check_divides
 from conceptprobe.models.layers import Layer, Tokens, suggest
 from conceptprobe.models.preprocessing import Preprocessing
-from conceptprobe.models.sites import MAP_AS_TOKENS, POOLED, Placed, Site
 from conceptprobe.models.spec import ModelSpec
 from conceptprobe.models.vision_model import VisionModel
 
 
 def load(spec: ModelSpec) -> VisionModel:
-    """`torchvision:architecture@tag` (a name of its weights enum), `@file`, `@directory` or `@random`; `#pixels`."""
+    """Load `torchvision:architecture@tag` (a name of its weights enum), `@file`, `@folder` or `@random`; `#pixels`."""
     name = spec.architecture
     if name not in _architectures():
         raise SpecError(f"{spec.text!r}: torchvision has no classifier {name!r}.{suggest(name, _architectures())}")
@@ -33,9 +33,11 @@ def load(spec: ModelSpec) -> VisionModel:
     tags = [weights.name for weights in enum]
     tag = None if spec.is_random or spec.path else spec.weights
     if spec.weights is None or (tag and tag not in tags):
-        given = f"no tag {tag!r}" if tag else "no weights named"
-        raise SpecError(f"{spec.text!r}: {given}; the tags of {name} are {', '.join(tags)}; or write @FILE, or @random")
-    # Random weights and files are looked at in the way of the newest pretrained ones.
+        problem = f"no tag {tag!r}" if tag else "no weights named"
+        raise SpecError(
+            f"{spec.text!r}: {problem}; the tags of {name} are {', '.join(tags)}; or write @FILE or @random"
+        )
+    # Random weights and files take the preprocessing of the newest pretrained weights.
     weights = enum[tag] if tag else enum.DEFAULT
     with seeded():
         module = _build(spec, weights, tag is not None)
@@ -57,6 +59,7 @@ def load(spec: ModelSpec) -> VisionModel:
 
 
 def names() -> list[str]:
+    """Specs of all pretrained classifiers of torchvision."""
     return [
         f"torchvision:{name}@{weights.name}"
         for name in _architectures()
@@ -65,7 +68,8 @@ def names() -> list[str]:
 
 
 def _architectures() -> list[str]:
-    return torchvision.models.list_models(module=torchvision.models)
+    architectures: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return architectures
 
 
 def _build(spec: ModelSpec, weights: Any, pretrained: bool) -> Any:
@@ -106,11 +110,11 @@ def _anatomy(module: Any) -> Anatomy:
         return _vit_anatomy(module)
     head = "fc" if hasattr(module, "fc") else "head" if hasattr(module, "head") else "classifier"
     named = {}
-    # What enters the last linear layer: hidden layers of the head are part of the features.
+    # The input of the last linear layer: hidden layers of the head are part of the features.
     linear = [part for part in getattr(module, head).modules() if isinstance(part, nn.Linear)]
     if linear:
-        named["embedding"] = Placed(
-            Layer("embedding", linear[-1].in_features, "vector"), Site(linear[-1], "input", POOLED)
+        named["embedding"] = HookedLayer(
+            Layer("embedding", linear[-1].in_features, "vector"), HookPoint(linear[-1], "input", POOLED)
         )
     return Anatomy(
         named,
@@ -124,32 +128,33 @@ def _vit_anatomy(vit: VisionTransformer) -> Anatomy:
     tokens = Tokens(1, 0, (side, side))
     width = vit.hidden_dim
     layers = [
-        Placed(Layer("patch_embed", width, "tokens", grid=tokens.grid), Site(vit.conv_proj, layout=MAP_AS_TOKENS))
+        HookedLayer(
+            Layer("patch_embed", width, "tokens", grid=tokens.grid), HookPoint(vit.conv_proj, layout=MAP_AS_TOKENS)
+        )
     ]
     for i, block in enumerate(vit.encoder.layers):
         name = f"blocks.{i}"
         layers += multihead_layers(name, block.self_attention, tokens)
         activation = block.mlp[1]
         parts = (
-            ("mlp.pre", vit.mlp_dim, Site(activation, "input")),
-            ("mlp.hidden", vit.mlp_dim, Site(activation)),
-            ("mlp.out", width, Site(block.mlp)),
-            ("resid", width, Site(block)),
+            ("mlp.pre", vit.mlp_dim, HookPoint(activation, "input")),
+            ("mlp.hidden", vit.mlp_dim, HookPoint(activation)),
+            ("mlp.out", width, HookPoint(block.mlp)),
+            ("resid", width, HookPoint(block)),
         )
-        layers += [Placed(tokens.layer(f"{name}.{part}", features), site) for part, features, site in parts]
-    layers.append(Placed(tokens.layer("final", width), Site(vit.encoder.ln)))
-    layers.append(Placed(Layer("embedding", width, "vector"), Site(vit.heads, "input")))
+        layers += [HookedLayer(tokens.layer(f"{name}.{part}", features), point) for part, features, point in parts]
+    layers.append(HookedLayer(tokens.layer("final", width), HookPoint(vit.encoder.ln)))
+    layers.append(HookedLayer(Layer("embedding", width, "vector"), HookPoint(vit.heads, "input")))
     return Anatomy(
-        {placed.layer.name: placed for placed in layers},
+        {hooked.layer.name: hooked for hooked in layers},
         tokens=lambda path: tokens if path.startswith("encoder") else Tokens(),
         fixed_size=True,
     )
 
 
 def _channels_last(module: nn.Module, path: str) -> bool:
-    """Swin keeps its maps so from the first Permute to the last; a ConvNeXt block does between its two."""
-    own = module.get_submodule(path)
-    if isinstance(own, nn.Conv2d):
+    """Whether the module at a path returns [B,H,W,C]: Swin's maps and those between a ConvNeXt block's two Permutes."""
+    if isinstance(module.get_submodule(path), nn.Conv2d):
         return False
     if isinstance(module, SwinTransformer):
         return path.startswith(("features", "norm"))

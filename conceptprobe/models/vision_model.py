@@ -1,4 +1,4 @@
-"""One face for every model: named layers, captured and changed."""
+"""One interface to every model, with named layers that can be captured and changed."""
 
 import functools
 import itertools
@@ -16,25 +16,26 @@ from conceptprobe.models.anatomy import Anatomy
 from conceptprobe.models.convolutional import block_paths
 from conceptprobe.models.errors import ModelError, UnknownLayerError
 from conceptprobe.models.fingerprint import fingerprint
+from conceptprobe.models.hook_points import evaluating, hooking
 from conceptprobe.models.layer_table import LayerTable
 from conceptprobe.models.layers import Layer, Tokens, suggest
 from conceptprobe.models.preprocessing import Preprocessing
-from conceptprobe.models.sites import evaluating, touching
 
 See = Callable[[str, Tensor], None]
 
 
 class _Stop(Exception):  # noqa: N818
-    """Ends a forward once everything asked for is captured."""
+    """Ends a forward pass once every requested layer is captured."""
 
 
 class VisionModel:
-    """A model that looks at images, with its layers by name. Made by `load_model` or `VisionModel.wrap`.
+    """A vision model with named layers, made by `load_model` or `VisionModel.wrap`.
 
     Attributes:
-        spec: As given to `load_model`.
-        module: The torch module itself; paths of `module:` layers start at it.
-        concurrent: Whether forwards may run in several threads at once, since none leaves anything in the module.
+        spec: The spec that `load_model` took.
+        module: The torch module; paths of `module:` layers start at it.
+        concurrent: Whether forward passes may run in several threads at once because they change nothing in the module.
+        preprocess: From an RGB PIL image to pixels [3,H,W] in [0,1].
     """
 
     def __init__(
@@ -78,17 +79,19 @@ class VisionModel:
         channels_last: bool = False,
         class_names: Iterable[str] | None = None,
     ) -> "VisionModel":
-        """Any torch module that takes normalised images [B,3,H,W].
+        """Make a model of any torch module that takes normalised images [B,3,H,W].
 
         Args:
-            layers: Dotted paths of the modules to list; the stages and blocks where it is None. Every other module is a
-                layer too, by its name `module:<dotted path>`.
-            image_size: What `preprocess` resizes and crops to.
-            mean, std: Normalisation, done inside.
-            name: The model's spec; `wrap:<class name>` where it is None.
-            tokens: How modules that put out [B,T,C] lay out their tokens; patches only where it is None.
-            channels_last: Modules that put out four dimensions put out [B,H,W,C].
-            class_names: Names of the module's outputs, where those are logits.
+            module: The torch module.
+            layers: Dotted paths of the modules to list; the stages and blocks if it is None. Every other module is also
+                a layer, named `module:<dotted path>`.
+            image_size: Rows and columns, or the side of a square, to which `preprocess` resizes and crops.
+            mean: What is subtracted from each channel before the module sees the pixels.
+            std: What each channel is divided by.
+            name: The model's spec; `wrap:<class name>` if it is None.
+            tokens: The token layout of modules that return [B,T,C]; patches only if it is None.
+            channels_last: Whether modules that return four dimensions return [B,H,W,C].
+            class_names: Names of the module's outputs if those are logits.
         """
         size = (image_size, image_size) if isinstance(image_size, int) else image_size
         known = dict(module.named_modules())
@@ -112,7 +115,7 @@ class VisionModel:
             architecture=spec,
             has_logits=names is not None,
             class_names=names,
-            concurrent=False,  # nobody knows what the module does
+            concurrent=False,  # the module may keep state
         )
         model._table.list_modules(paths)
         return model
@@ -122,9 +125,9 @@ class VisionModel:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The listed layers in model order; a derived layer follows the one it derives from.
+        """The listed layers in model order; a derived layer follows its base.
 
-        Not listed, and layers all the same, are `logits` of a classifier and `module:<dotted path>`.
+        Unlisted layers are `logits` of a classifier and `module:<dotted path>`.
         """
         return self._table.layers
 
@@ -135,25 +138,27 @@ class VisionModel:
 
     @property
     def device(self) -> torch.device:
+        """The device of the weights."""
         return self._some_weight.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The dtype of the weights and activations."""
         return self._some_weight.dtype
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Rows and columns of the images that `preprocess` gives."""
+        """Rows and columns of the pixels that `preprocess` returns."""
         return self._preprocessing.size
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """What `preprocess` and the normalisation inside do, in JSON's types."""
+        """The settings of `preprocess` and of the normalisation inside the model, as JSON values."""
         return self._preprocessing.as_dict()
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over weights, preprocessing and architecture; the same on every device. Computed once."""
+        """SHA-256 over weights, preprocessing and architecture; the same on every device, computed once."""
         return fingerprint(self._architecture, self.preprocessing, self.module)
 
     @property
@@ -161,10 +166,10 @@ class VisionModel:
         """The name of each logit.
 
         Raises:
-            ModelError: The model has no classes, or nobody knows their names.
+            ModelError: The model has no classes, or their names are unknown.
         """
         if self._class_names is None:
-            raise ModelError(f"{self.spec} knows no class names{self._no_logits_hint}")
+            raise ModelError(f"{self.spec} has no class names{self._no_logits_hint}")
         return self._class_names
 
     @property
@@ -181,62 +186,64 @@ class VisionModel:
         """The layers that names, globs (`blocks.*.mlp.hidden`) and slices (`blocks[-4:].resid`) select.
 
         Returns:
-            In model order and without repeats; `module:` layers that are not listed come after those that are.
+            Layers in model order without repeats; unlisted `module:` layers come last.
 
         Raises:
-            UnknownLayerError: A name fits nothing; says which are near.
+            UnknownLayerError: A name matches nothing; the message lists near names.
         """
         return self._table.resolve(names)
 
     def module_of(self, layer: str) -> nn.Module:
-        """The torch module that a layer is an output or an input of, such as the block of `blocks.3.resid`.
+        """The torch module whose output or input a layer is, such as the block of `blocks.3.resid`.
 
-        Of a derived layer it is that of its base.
+        A derived layer has the module of its base.
 
         Raises:
             UnknownLayerError: There is no such layer.
         """
-        return self._table.site(self._table.base(self.resolve(layer)[0].name)).module
+        return self._table.hook_point(self._table.base(self.resolve(layer)[0].name)).module
 
     def capture(self, pixels_bchw: Tensor, layers: str | Iterable[str]) -> dict[str, Tensor]:
-        """The activations of some layers, batch first, in the model's dtype.
+        """Capture the activations of some layers, batch first, in the model's dtype.
 
-        The forward stops as soon as it has them all, within a block too. Gradients flow where the caller enables them.
+        The forward pass stops after the last of these layers, even within a block. Gradients flow if the caller enables
+        them.
 
         Args:
-            pixels_bchw: RGB in [0,1], as `preprocess` gives it; moved to the model's device.
+            pixels_bchw: RGB in [0,1], like the pixels of `preprocess`; moved to the model's device.
             layers: Names, or anything else `resolve` understands.
 
         Returns:
-            One tensor a layer, in the layout of its kind, in model order.
+            One tensor for each layer, in the layout of its kind, in model order.
         """
         values: dict[str, Tensor] = {}
         self.visit(pixels_bchw, layers, values.__setitem__)
         return {layer.name: values[layer.name] for layer in self.resolve(layers)}
 
     def visit(self, pixels_bchw: Tensor, layers: str | Iterable[str], see: See) -> None:
-        """Show the activations of some layers one after the other, and keep none of them.
+        """Pass the activations of some layers to a callback, one layer at a time, without keeping any.
 
         Args:
-            pixels_bchw: As `capture` takes them.
+            pixels_bchw: Pixels like those of `capture`.
             layers: Names, or anything else `resolve` understands.
-            see: Given a layer's name and its tensor as soon as the forward has made it, while it is in the processor's
-                cache; derived layers come after the forward. It must not change the tensor.
+            see: The callback. It takes a layer's name and its tensor as soon as the forward pass has computed it, while
+                it is in the processor's cache; derived layers follow after the forward pass. It must not change the
+                tensor.
         """
         with self.visiting(layers) as visit:
             visit(pixels_bchw, see)
 
     @contextmanager
     def visiting(self, layers: str | Iterable[str]) -> Iterator[Callable[[Tensor, See], None]]:
-        """Within the context, `visit` for these layers, given pixels and `see`.
+        """Within the context, a function like `visit` for these layers, which takes pixels and `see`.
 
-        Where the model is `concurrent`, several threads may call it at once.
+        Several threads may call it at once if the model is `concurrent`.
         """
         wanted = [layer.name for layer in self.resolve(layers)]
         derived = [name for name in wanted if self._table.base(name) != name]
         needed = {self._table.base(name) for name in derived}
         seen = {self._table.base(name) for name in wanted}
-        here = threading.local()  # `take`: what the forward of this thread does with a tensor
+        here = threading.local()  # `take`: the callback of this thread's forward pass
 
         def visit(pixels_bchw: Tensor, see: See) -> None:
             bases: dict[str, Tensor] = {}
@@ -244,7 +251,7 @@ class VisionModel:
 
             def take(name: str, value: Tensor) -> None:
                 pending.remove(name)
-                if self._table.site(name).copy:
+                if self._table.hook_point(name).copy:
                     value = value.clone()
                 if name in needed:
                     bases[name] = value
@@ -260,62 +267,67 @@ class VisionModel:
                 except _Stop:
                     pass
                 else:
-                    raise ModelError(f"{self.spec}: {sorted(pending)} did not run in this forward")
+                    raise ModelError(f"{self.spec}: {sorted(pending)} did not run in this forward pass")
                 finally:
                     here.take = None
             for name in derived:
                 see(name, self._table.derive(name, bases))
 
         def keep(name: str, value: Tensor) -> None:
-            # Nobody looks at a forward of another's: a derived layer's function may call modules of this model.
+            # Only visited forward passes are seen: a derived layer's function may itself call modules of this model.
             if (take := getattr(here, "take", None)) is not None:
                 take(name, value)
 
         with ExitStack() as hooks:
             hooks.enter_context(evaluating(self.module))
             for name in sorted(seen):
-                hooks.enter_context(touching(self._table.site(name), functools.partial(keep, name)))
+                hooks.enter_context(hooking(self._table.hook_point(name), functools.partial(keep, name)))
             yield visit
 
     @contextmanager
     def intervene(self, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator["VisionModel"]:
-        """Change layers in every forward within the context: lesions, dropped features, steering.
+        """Change layers in every forward pass within the context: lesions, dropped features, steering.
 
         Args:
-            changes: Layer names, or anything else `resolve` understands, and what to do to each of those layers: a
-                function from its tensor (batch first, in the layout of its kind) to another of the same shape.
+            changes: A function for each layer name, or for anything else `resolve` understands. It maps the layer's
+                tensor (batch first, in the layout of its kind) to another tensor of the same shape.
 
         Raises:
-            ModelError: A layer cannot be changed, or a function gives another shape.
+            ModelError: A layer cannot be changed, or a function returns another shape.
         """
         with ExitStack() as hooks:
             for names, fn in changes.items():
                 for layer in self.resolve(names):
-                    site = self._table.site(layer.name)
-                    if site.readonly:
-                        raise ModelError(f"cannot intervene on {layer.name} of {self.spec}: {site.readonly}")
-                    hooks.enter_context(touching(site, functools.partial(_changed, layer.name, fn)))
+                    point = self._table.hook_point(layer.name)
+                    if point.readonly:
+                        raise ModelError(f"cannot intervene on {layer.name} of {self.spec}: {point.readonly}")
+                    hooks.enter_context(hooking(point, functools.partial(_changed, layer.name, fn)))
             yield self
 
     def attach(self, name: str, layer: str, fn: Callable[[Tensor], Tensor], width: int) -> Layer:
-        """Add a layer derived from another, such as an SAE's encoder on `blocks.8.resid`.
+        """Add a layer that is derived from another, such as an SAE's encoder on `blocks.8.resid`.
 
         Args:
             name: A new name.
-            layer: The layer it derives from.
-            fn: From that layer's tensor to one with `width` features and the same layout.
+            layer: The base, from which the new layer is derived.
+            fn: Maps the base's tensor to a tensor with `width` features and the same layout.
+            width: Number of features.
         """
         return self._table.derive_layer(name, layer, fn, width)
 
     def encode_image(self, pixels_bchw: Tensor, normalize: bool = True) -> Tensor:
-        """Embeddings [B,C], of length one unless `normalize` is false (then the layer `embedding`)."""
+        """Embeddings [B,C] of unit length; without `normalize`, the layer `embedding`.
+
+        Raises:
+            ModelError: The model has no embedding.
+        """
         if "embedding" not in self._table:
-            raise ModelError(f"{self.spec} declares no embedding: capture one of its layers instead")
+            raise ModelError(f"{self.spec} has no embedding: capture one of its layers instead")
         embedding = self.capture(pixels_bchw, ["embedding"])["embedding"]
         return F.normalize(embedding, dim=-1) if normalize else embedding
 
     def encode_text(self, texts: list[str], normalize: bool = True) -> Tensor:
-        """Embeddings [n,C] of texts in the space of `encode_image`, of length one unless `normalize` is false.
+        """Embeddings [n,C] of texts in the space of `encode_image`, of unit length unless `normalize` is false.
 
         Raises:
             ModelError: The model has no text tower.
@@ -336,7 +348,8 @@ class VisionModel:
         """
         if not self._has_logits:
             raise ModelError(f"{self.spec} has no classifier{self._no_logits_hint}")
-        return self._run(pixels_bchw)
+        scores: Tensor = self._run(pixels_bchw)
+        return scores
 
     @property
     def _no_logits_hint(self) -> str:
@@ -348,7 +361,7 @@ class VisionModel:
         return next((tensor for tensor in weights if tensor.is_floating_point()), torch.empty(0))
 
     def check_input(self) -> None:
-        """Look at one blank image of `image_size`; whatever the module raises comes through."""
+        """Run the model on a blank image of `image_size`; errors of the module are not caught."""
         self._dry_run(1)
 
     def _dry_run(self, batch: int) -> None:
@@ -356,7 +369,7 @@ class VisionModel:
             self._run(torch.zeros(batch, 3, *self.image_size, device=self.device))
 
     def _run(self, pixels_bchw: Tensor) -> Any:
-        """Normalise and look at the images, in eval mode."""
+        """Normalise the pixels and run the forward pass in eval mode."""
         if pixels_bchw.ndim != 4 or pixels_bchw.shape[1] != 3:
             raise ModelError(f"pixels must be [B,3,H,W] in [0,1], got {list(pixels_bchw.shape)}")
         if self._anatomy.fixed_size and tuple(pixels_bchw.shape[2:]) != self.image_size:
@@ -373,8 +386,8 @@ class VisionModel:
 
 
 def _changed(name: str, fn: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
-    changed = fn(value.clone())  # a function may work in place, and the tensor may have been captured before
+    changed = fn(value.clone())  # a function may work in place, and a capture may hold the tensor
     if not isinstance(changed, Tensor) or changed.shape != value.shape:
-        gave = list(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
-        raise ModelError(f"the intervention on {name} gave {gave}, expected a tensor {list(value.shape)}")
+        returned = list(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        raise ModelError(f"the intervention on {name} returned {returned}, expected a tensor {list(value.shape)}")
     return changed.to(value.dtype)

@@ -1,4 +1,4 @@
-"""The mini images as arrays, the split, and the views that the models are trained on."""
+"""The mini images as arrays, their split, and the views on which the models are trained."""
 
 import io
 import tarfile
@@ -13,12 +13,12 @@ from PIL import Image
 from conceptprobe.mini.architecture import IMAGE_SIZE, data_path
 
 HELD_OUT_STYLES = ("emojione-v1", "noto-v1")
-MIN_STYLES = 5  # an emoji that fewer artists drew is never trained on
+MIN_STYLES = 5  # emoji with fewer styles are not in the training set
 
 
 @dataclass(frozen=True)
 class Emoji:
-    """Rows of `emoji.parquet` beside their pixels, RGBA with premultiplied alpha, uint8 [n,4,64,64]."""
+    """Rows of `emoji.parquet` and their pixels, RGBA with premultiplied alpha, uint8 [n,4,64,64]."""
 
     table: pd.DataFrame
     rgba_nchw: torch.Tensor
@@ -27,12 +27,13 @@ class Emoji:
         return len(self.table)
 
     def where(self, mask: pd.Series) -> "Emoji":
+        """The rows for which the mask is true."""
         rows = np.flatnonzero(mask.to_numpy())
         return Emoji(self.table.iloc[rows].reset_index(drop=True), self.rgba_nchw[rows])
 
 
 def load_emoji() -> Emoji:
-    """All images in the order of their ids, with columns `seen_style` and `seen_emoji` that make the split."""
+    """All images in the order of their ids, with the columns `seen_style` and `seen_emoji`, which define the split."""
     table = pd.read_parquet(data_path("emoji.parquet")).sort_values("id").reset_index(drop=True)
     table["hexcode"] = table["id"].str.split("/").str[1]
     table["seen_style"] = ~table["style"].isin(HELD_OUT_STYLES)
@@ -48,7 +49,7 @@ def load_emoji() -> Emoji:
 
 
 def class_names(emoji: Emoji) -> list[str]:
-    """The names that are classes, in alphabetical order."""
+    """The names of the classes, in alphabetical order."""
     return sorted(emoji.table.loc[emoji.table["seen_emoji"], "name"].unique())
 
 
@@ -71,8 +72,11 @@ def backgrounds(n: int, size: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def random_views(rgba_bchw: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-    """One training view an image, [b,3,size,size] in [0,1]: shifted, scaled, turned, on a random background,
-    with changed colours, one in six in grey. Never mirrored: arrows and letters would change their meaning."""
+    """One training view of each image, [b,3,size,size] in [0,1].
+
+    A view is shifted, scaled, rotated and blended on a random background, and its colours change; one in six is grey.
+    Views are not mirrored because arrows and letters would change their meaning.
+    """
     n = len(rgba_bchw)
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
@@ -96,7 +100,7 @@ def random_views(rgba_bchw: torch.Tensor, size: int, generator: torch.Generator)
 
 
 def caption(name: str, tags: list[str], rng: np.random.Generator) -> str:
-    """What the CLIP twin reads beside an image: the name, the name and some tags, or (one in six) tags alone."""
+    """A caption for the CLIP twin: the name, the name and some tags, or (one in six) only tags."""
     some = [str(tag) for tag in rng.permutation(tags)[: rng.integers(1, 5)]] if len(tags) else []
     kind = rng.random()
     if kind < 1 / 6 and some:

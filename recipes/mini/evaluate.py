@@ -1,9 +1,9 @@
-"""Accuracy of the committed twins: which of 1,616 names an image has, on seen and unseen styles.
+"""Accuracy of the committed twins at naming images with one of 1,616 names, on seen and unseen styles.
 
     python recipes/mini/evaluate.py
 
-Goes the way of every user: `load_model`, `load_images`, `preprocess`. The CLIP twin is asked zero-shot with the bare
-names, the supervised twin by its own classifier. Intervals are Wilson's, 95 %, over images.
+It uses the public API: `load_model`, `load_images`, `preprocess`. The CLIP twin classifies zero-shot with the bare
+names, the supervised twin with its classifier. Intervals are Wilson's, 95 %, over images.
 """
 
 import json
@@ -20,7 +20,7 @@ TWINS = ("mini:clip", "mini:supervised")
 
 
 def logits_of(model: VisionModel, names: list[str], pixels_bchw: torch.Tensor) -> torch.Tensor:
-    """Logits [n,c] over the names: the model's own where it has classes, else cosines to the names' embeddings."""
+    """Logits [n,c] over the names: the classifier's if the model has one, else cosines with the names' embeddings."""
     with torch.inference_mode():
         if model.spec == "mini:supervised":
             assert list(model.class_names) == names
@@ -31,11 +31,13 @@ def logits_of(model: VisionModel, names: list[str], pixels_bchw: torch.Tensor) -
 
 
 def share(hits: int, n: int) -> str:
+    """A percentage and its interval."""
     low, high = binomtest(hits, n).proportion_ci(method="wilson")
     return f"{100 * hits / n:5.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def main() -> None:
+    """Print the accuracy of each twin."""
     images = load_images("mini:emoji")
     table = images.table.select(["id", "label", "style", "hexcode"]).to_pandas()
     names = json.loads(data_path("classes.json").read_text())

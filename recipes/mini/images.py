@@ -3,10 +3,10 @@
     python recipes/mini/images.py            # write conceptprobe/mini/data/
     python recipes/mini/images.py --check    # rebuild into a scratch folder, compare byte for byte
 
-Every emoji that the Unicode table of emojibase lists, without skin tones and components, is looked up in every
-icon set: through the set's `chars.json` (code point -> icon name) where it has one, else through the names that the
-other sets and emojibase give the same code point. Needs `npm` and `pip install -r recipes/mini/requirements.txt`;
-the versions there and below are part of the recipe, because they decide the bytes.
+Every emoji in the Unicode table of emojibase, without skin tones and components, is looked up in every icon set: by the
+set's `chars.json` (code point -> icon name) if it has one, else by the names that the other sets and emojibase use for
+the same code point. Needs `npm` and `pip install -r recipes/mini/requirements.txt`;
+the versions in that file and below are part of the recipe because they determine the bytes.
 """
 
 import argparse
@@ -40,12 +40,15 @@ DATA = Path(__file__).resolve().parents[2] / "conceptprobe" / "mini" / "data"
 
 @dataclass(frozen=True)
 class Package:
+    """An npm package with its version and hash."""
+
     name: str
     version: str
     integrity: str  # sha512 as npm publishes it
 
     @property
     def style(self) -> str:
+        """The name of the art style."""
         return self.name.rsplit("/", 1)[-1]
 
 
@@ -122,18 +125,20 @@ def fetch(package: Package, folder: Path) -> Path:
 
 
 def plain(name: str) -> str:
-    """A name without case, accents and punctuation: `Piñata` and `pinata` are the same word."""
+    """A name without case, accents and punctuation, so that `Piñata` equals `pinata`."""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "", ascii_name.lower())
 
 
 def code(hexcode: str) -> str:
-    """A code point sequence without variation selectors, the form in which sets agree."""
+    """A code point sequence without variation selectors, on which all sets agree."""
     return "-".join(part for part in hexcode.lower().split("-") if part != "fe0f")
 
 
 @dataclass(frozen=True)
 class Emoji:
+    """An emoji of the Unicode table."""
+
     hexcode: str
     name: str
     tags: tuple[str, ...]
@@ -142,6 +147,7 @@ class Emoji:
 
 
 def read_emoji(folder: Path) -> list[Emoji]:
+    """The emoji of emojibase, without components."""
     groups = json.loads((folder / "meta" / "groups.json").read_text())
     rows = json.loads((folder / "en" / "data.json").read_text())
     return [
@@ -227,13 +233,14 @@ def draw(svg: str) -> bytes:
 
 
 def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Append a member with fixed metadata."""
     member = tarfile.TarInfo(name)
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))
 
 
 def write_data(emoji: list[Emoji], sets: dict[str, Path], out: Path) -> None:
-    """One shard a style (so one licence a shard), and one table with what is known of every image."""
+    """Write one shard for each style (so each shard has one licence) and one table with the metadata of all images."""
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     with ProcessPoolExecutor() as pool:
@@ -254,6 +261,7 @@ def write_data(emoji: list[Emoji], sets: dict[str, Path], out: Path) -> None:
 
 
 def build(out: Path) -> None:
+    """Download the packages and write the data."""
     with tempfile.TemporaryDirectory() as scratch:
         get = partial(fetch, folder=Path(scratch))
         emoji = read_emoji(get(EMOJIBASE))
@@ -261,11 +269,13 @@ def build(out: Path) -> None:
 
 
 def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of the data."""
     files = sorted([*folder.glob("emoji-*.tar"), folder / "emoji.parquet"])
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def main() -> None:
+    """Run the recipe from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=DATA)
     parser.add_argument("--check", action="store_true", help="compare a fresh build with --out; write nothing there")

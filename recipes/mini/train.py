@@ -12,7 +12,6 @@ as many of them. Heads learn first on the frozen start, then everything (Kumar e
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -62,9 +61,11 @@ class Schedule:
 
     @property
     def steps(self) -> int:
+        """Number of optimiser steps."""
         return self.samples // self.batch
 
     def lr_at(self, step: int) -> float:
+        """The learning rate of a step."""
         seen = step * self.batch
         since = seen - self.head_only if seen >= self.head_only else seen
         return self.lr * min(1.0, (since + self.batch) / self.rise, (self.samples - seen) / self.fall)
@@ -76,23 +77,25 @@ SUPERVISED = Schedule(samples=320_000, batch=64, lr=4e-4, head_only=60_000)
 
 
 def autocast() -> torch.autocast:
-    """bfloat16 where the processor has it; elsewhere it would be emulated and slow."""
+    """Use bfloat16 if the processor has it; emulation would be slow."""
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
 
 
 def save(state: object, path: Path) -> None:
+    """Write a checkpoint atomically."""
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def training_images() -> Emoji:
+    """The images of the training set."""
     emoji = load_emoji()
     return emoji.where(emoji.table["seen_style"] & emoji.table["seen_emoji"])
 
 
 def order(n: int, start: int, count: int) -> np.ndarray:
-    """Which images samples start .. start+count-1 are: a fresh permutation each epoch, the same for every twin."""
+    """The images of samples start .. start+count-1; each epoch is a new permutation, the same for every twin."""
     epochs = range(start // n, (start + count - 1) // n + 1)
     rows = np.concatenate([np.random.default_rng((1, epoch)).permutation(n) for epoch in epochs])
     return rows[start - epochs[0] * n :][:count]
@@ -136,6 +139,7 @@ def teach(work: Path, weights: Path) -> None:
 
 
 def log(text: str) -> None:
+    """Print a line with the time."""
     print(time.strftime("%H:%M:%S"), text, flush=True)
 
 
@@ -203,10 +207,12 @@ class Student(nn.Module):
         self.to_teacher = nn.Linear(WIDTH, 384)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """The tokens, mapped to the teacher's width."""
         return self.to_teacher(self.trunk.forward_features(pixels))
 
 
 def distil(work: Path) -> None:
+    """Train the student on the teacher's tokens."""
     if not (work / "taught").exists():
         raise SystemExit(f"{work}: run `teach` first")
     torch.manual_seed(0)
@@ -234,11 +240,13 @@ def distil(work: Path) -> None:
 
 
 def rank_accuracy(logits_nc: Tensor, target_n: Tensor) -> dict[str, float]:
+    """Top-1 and top-5 accuracy in percent."""
     ranks = (logits_nc > logits_nc.gather(1, target_n[:, None])).sum(1)
     return {f"top{k}": round((ranks < k).float().mean().item() * 100, 2) for k in (1, 5)}
 
 
 def test_set(names: list[str]) -> tuple[Tensor, Tensor]:
+    """Pixels and classes of the emoji in unseen styles."""
     emoji = load_emoji()
     emoji = emoji.where(~emoji.table["seen_style"] & emoji.table["seen_emoji"])
     position = {name: i for i, name in enumerate(names)}
@@ -246,11 +254,13 @@ def test_set(names: list[str]) -> tuple[Tensor, Tensor]:
 
 
 def batched(encode: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+    """Apply a function in batches without gradients."""
     with torch.inference_mode(), autocast():
         return torch.cat([encode(chunk).float() for chunk in pixels.split(256)])
 
 
 def load_start(model: nn.Module, work: Path) -> None:
+    """Load the distilled weights into the trunk of a twin."""
     start = safetensors.torch.load_file(work / "start.safetensors")
     missing, unexpected = trunk_of(model).load_state_dict(start, strict=False)
     assert not unexpected, unexpected
@@ -258,6 +268,7 @@ def load_start(model: nn.Module, work: Path) -> None:
 
 
 def train_clip(work: Path) -> None:
+    """Train the CLIP twin."""
     torch.manual_seed(0)
     emoji = training_images()
     names = class_names(emoji)
@@ -289,6 +300,7 @@ def train_clip(work: Path) -> None:
 
 
 def train_supervised(work: Path) -> None:
+    """Train the supervised twin."""
     torch.manual_seed(0)
     emoji = training_images()
     names = class_names(emoji)
@@ -312,7 +324,7 @@ def train_supervised(work: Path) -> None:
 
 
 def export(work: Path) -> None:
-    """Copy what is trained so far into the package, as float16."""
+    """Copy the trained weights into the package as float16."""
     (data_path("vocabulary.json")).write_bytes((work / "vocabulary.json").read_bytes())
     (data_path("classes.json")).write_text(json.dumps(class_names(training_images()), ensure_ascii=False, indent=0))
     for name, file in (("distil", "distilled"), ("clip", "clip"), ("supervised", "supervised")):
@@ -324,6 +336,7 @@ def export(work: Path) -> None:
 
 
 def main() -> None:
+    """Run the recipe from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=["teach", "distil", "clip", "supervised", "export"])
     parser.add_argument("--work", type=Path, default=Path("build/mini"))

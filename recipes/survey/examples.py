@@ -1,20 +1,20 @@
-"""Does the CLIP twin have features for death and for music, and the supervised twin none or fewer?
+"""Test whether the CLIP twin has features for death and for music, and the supervised twin none or fewer.
 
     conceptprobe index build indices/mini-clip.toml
     conceptprobe index build indices/mini-supervised.toml
     python recipes/survey/examples.py indices/mini-clip indices/mini-supervised
 
-Ghiasi et al. (2022, arXiv 2212.06727) show by eye a feature of CLIP for morbidity (skulls, tombstones, zombies) and one
-for music. `themes.json` fixes what the two are among the emoji: it was written from the names alone, before any feature
-was looked at.
+Ghiasi et al. (2022, arXiv 2212.06727) show a feature of CLIP for morbidity (skulls, tombstones, zombies) and one for
+music, judged by eye. `themes.json` defines the two themes among the emoji; it was written from the names alone, before
+any feature was seen.
 
-Each feature's top 8 images are tested for one theme alone, so that nothing but the number of features is to be
-corrected for: Benjamini-Hochberg over all tested features of the model, against random lists and against images that
-many features list. The p-value against lists that looks alone would give is shown as it is: 1,000 of them allow no less
-than 0.001, which no correction for thousands of features leaves significant. `found` passes the first two at 0.05 and
-has p <= 0.05 for the third. A found feature is `thematic` where the theme explains its images better than any single
-emoji does. Sparse linear probes, tested on emoji that they were not fitted to, then say how far the theme is in the
-last layer at all.
+Each feature's top 8 images are tested for one theme only, so the correction covers only the number of features:
+Benjamini-Hochberg over all tested features of the model, against random lists and against images that many features
+list. The p-value against lists that looks alone would produce is uncorrected: with 1,000 lists it is at least 0.001,
+which is never significant after a correction for thousands of features. A feature is `found` if it passes the first two
+tests at 0.05 and has p <= 0.05 in the third. A found feature is `thematic` if the theme explains its images better than
+any single emoji. Sparse linear probes, tested on emoji to which they were not fitted, then show how well the last layer
+encodes the theme.
 """
 
 import argparse
@@ -43,13 +43,13 @@ RATE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """What a model has for a theme.
+    """The tested features of a model for a theme.
 
     Attributes:
-        model: Its spec.
+        model: The model's spec.
         theme: The theme.
-        frame: One row a tested feature: layer, feature, hits, p_random, q_random, p_hub, q_hub, p_visual, found,
-            thematic, objects (how many of the theme's emoji are among its images), firing_rate, cluster.
+        frame: One row for each tested feature: layer, feature, hits, p_random, q_random, p_hub, q_hub, p_visual, found,
+            thematic, objects (number of the theme's emoji among its images), firing_rate, cluster.
     """
 
     model: str
@@ -58,12 +58,14 @@ class Example:
 
     @property
     def found(self) -> pd.DataFrame:
-        """The features that were found, the best first."""
+        """The features with `found`, the best first."""
         order = ["hits", "objects", "p_visual"]
         return self.frame[self.frame["found"]].sort_values(order, ascending=[False, False, True], kind="stable")
 
 
-def examine(index: Index, theme: str, ids: Sequence[str], *, draws: int = 100_000, visual: object = "auto") -> Example:
+def examine(
+    index: Index, theme: str, ids: Sequence[str], *, draws: int = 100_000, visual: np.ndarray | str | None = "auto"
+) -> Example:
     """Test every feature of an index for one theme."""
     concepts = ConceptSet.from_sets({theme: ids}, index.images["id"])
     scores = score_features(index, concepts, K, draws=draws, visual=visual)
@@ -78,7 +80,7 @@ def examine(index: Index, theme: str, ids: Sequence[str], *, draws: int = 100_00
     member_n[concepts.rows(theme)] = True
     rows = np.concatenate([index.top_rows(layer)[0][part["feature"], :K] for layer, part in by_layer(frame)])
     frame["thematic"] = frame["found"] & (frame["llr"] > Enrichment(names, K).best_llr(rows))
-    frame["objects"] = [len(set(labels[own[member_n[own]]])) for own in rows]
+    frame["objects"] = [len(set(labels[top[member_n[top]]])) for top in rows]
     vectors = [feature_vectors(index, layer)[part["feature"]] for layer, part in by_layer(frame)]
     frame["cluster"] = redundancy_clusters(np.concatenate(vectors))
     columns = (
@@ -89,13 +91,16 @@ def examine(index: Index, theme: str, ids: Sequence[str], *, draws: int = 100_00
 
 
 def by_layer(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The layers' rows, in order."""
+    """The rows of each layer, in order."""
     return [(str(layer), part) for layer, part in frame.groupby("layer", sort=False)]
 
 
 def p_of_difference(a: Example, b: Example, column: str, seed: int = 0) -> float:
-    """p of the difference of the models' shares of such features, two-sided, against permuted model labels of clusters
-    of redundant features within strata of layer and firing rate."""
+    """Two-sided p-value of the difference between the models' shares of features with a property.
+
+    The null distribution permutes the model labels of clusters of redundant features within strata of layer and firing
+    rate.
+    """
     frame = pd.concat([a.frame, b.frame], ignore_index=True)
     sign_f = np.repeat([1, -1], [len(a.frame), len(b.frame)])
     cluster_f = np.concatenate([a.frame["cluster"], b.frame["cluster"] + len(a.frame)])
@@ -105,7 +110,7 @@ def p_of_difference(a: Example, b: Example, column: str, seed: int = 0) -> float
 
 
 def tell(examples: Mapping[str, tuple[Example, Example]]) -> None:
-    """Print what was found."""
+    """Print the result of each theme."""
     for theme, pair in examples.items():
         for example in pair:
             found, thematic = example.found, int(example.frame["thematic"].sum())
@@ -127,6 +132,7 @@ def tell(examples: Mapping[str, tuple[Example, Example]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the recipe from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("indices", nargs=2, type=Path)
     indices = [open_index(path) for path in parser.parse_args(arguments).indices]

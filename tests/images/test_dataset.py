@@ -72,7 +72,7 @@ def test_bad_items_are_bad_images():
     ("dataset", "message"),
     [
         (Items([]), "is empty"),
-        (Items([torch.zeros(3, 2, 2)]), "must be PIL images or begin with one, not Tensor"),
+        (Items([torch.zeros(3, 2, 2)]), "must be PIL images or start with one, not Tensor"),
         (Items([()]), "must be PIL images"),
         (Items([image(0)], ids=[1, 2]), "1 items and 2 ids"),
         (5, "int is not an image source"),
@@ -96,7 +96,7 @@ def test_a_bad_first_item_is_a_bad_image_too():
     assert source.load(1).image.getpixel((0, 0))[0] == 1
     with pytest.raises(UnreadableImageError, match="OSError: gone"):
         source.load(0)
-    with pytest.raises(SourceError, match=r"none of the first 2 items of Items can be read: see what item 0"):
+    with pytest.raises(SourceError, match="none of the first 2 items of Items can be read: check the error"):
         load_images(Items([OSError("gone"), OSError("gone")]))
 
 

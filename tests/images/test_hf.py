@@ -281,7 +281,7 @@ def test_a_data_set_of_files_and_of_no_images(tmp_path, datasets, png):
     (tmp_path / "1.png").unlink()
     with pytest.raises(UnreadableImageError, match="file is missing"):
         source.load(1)
-    with pytest.raises(SourceError, match="the data set has no column of images, only x"):
+    with pytest.raises(SourceError, match="the dataset has no column of images, only x"):
         load_images(datasets.Dataset.from_dict({"x": [1]}))
 
 
@@ -310,9 +310,9 @@ def test_threads_get_the_images_that_they_ask_for(tmp_path, write_parquet, png, 
 def test_what_is_not_one_table_is_refused():
     datasets = pytest.importorskip("datasets")
     one = datasets.Dataset.from_dict({"image": [b"x"]})
-    with pytest.raises(SourceError, match=r"DatasetDict is no table of images: .*, such as dataset\['train'\]"):
+    with pytest.raises(SourceError, match=r"DatasetDict is not a table of images: .*, such as dataset\['train'\]"):
         load_images(datasets.DatasetDict({"train": one}))
-    with pytest.raises(SourceError, match="IterableDataset is no table of images"):
+    with pytest.raises(SourceError, match="IterableDataset is not a table of images"):
         load_images(one.to_iterable_dataset())
 
 
@@ -322,7 +322,7 @@ def test_a_process_that_is_forked_while_another_thread_reads_can_read(tmp_path, 
     source.read(0)
     context = multiprocessing.get_context("fork")
     out = context.SimpleQueue()
-    with source.reader._cursor._turn:
+    with source.reader._cursor._lock:
         process = context.Process(target=lambda: out.put(source.read(3)))
         process.start()
         process.join(20)

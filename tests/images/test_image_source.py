@@ -54,7 +54,7 @@ def test_subset_keeps_the_order_and_is_the_source_of_those_images(ids, data):
 
 @given(st.permutations(["a", "b", "c", "d"]))
 def test_repeated_ids_are_named(order):
-    with pytest.raises(SourceError, match="2 rows repeat the id of another, among them 'a', 'c'"):
+    with pytest.raises(SourceError, match="2 rows repeat the id of another row, for example 'a', 'c'"):
         make_source([*order, "c", "a"])
 
 

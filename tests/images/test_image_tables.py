@@ -72,7 +72,7 @@ def test_a_missing_file_is_one_bad_image(tmp_path, images):
         ("path,label\nc.png,x\n,y\n", "1 rows have no path, the first is row 1"),
         ("path\nimages/c.png\nimages/d.png\n", "no file at the first 2 paths"),
         ("path,id\nc.png,1\npics/a.png,\n", "1 rows have no id, the first is row 1"),
-        ("path\nc.png\nc.png\n", "1 rows repeat the id of another, among them 'c.png'"),
+        ("path\nc.png\nc.png\n", "1 rows repeat the id of another row, for example 'c.png'"),
     ],
 )
 def test_bad_tables(tmp_path, images, text, message):

@@ -164,7 +164,7 @@ def test_damaged_shards(tmp_path, write_shard, png):
     ]
     for data in damaged:
         path.write_bytes(data)
-        with pytest.raises(SourceError, match="not a whole tar file"):
+        with pytest.raises(SourceError, match="not a complete tar file"):
             load_images(f"wds:{path}")
     path.write_bytes(whole)
     assert len(load_images(f"wds:{path}")) == 20

@@ -47,13 +47,13 @@ def test_the_size_is_what_comes_last(text, weights, pixels):
     [
         ("mini:clip#", "such as #224"),
         ("mini:clip#0", "such as #224"),
-        ("mini:clip#50", "patches of 8 pixels do not fill 50; write #48 or #56"),
+        ("mini:clip#50", "50 pixels are not a multiple of the patch size, 8; write #48 or #56"),
         ("mini:supervised#3", "write #8"),
         ("open_clip:ViT-B-32@random#65", "write #64 or #96"),
         ("torchvision:vit_b_16@random#65", "write #64 or #80"),
-        ("timm:mixer_s32_224@random#96", "cannot take another input size than its own; leave out #96"),
-        ("timm:xcit_nano_12_p16_224@random#96", "cannot take another input size"),
-        ("open_clip:RN50@random#96", "cannot take another input size"),
+        ("timm:mixer_s32_224@random#96", "has one input size only; leave out #96"),
+        ("timm:xcit_nano_12_p16_224@random#96", "has one input size only"),
+        ("open_clip:RN50@random#96", "has one input size only"),
         ("torchvision:vgg11@random#8", "torchvision:vgg11 cannot work at 8 pixels"),
     ],
 )

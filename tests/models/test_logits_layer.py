@@ -44,7 +44,7 @@ def test_a_model_without_classes_has_no_such_layer(spec):
 def test_what_is_no_vector_is_no_logits():
     kwargs = {"image_size": 8, "mean": (0.0,) * 3, "std": (1.0,) * 3, "class_names": ["a", "b"]}
     model = VisionModel.wrap(nn.Conv2d(3, 2, 1), **kwargs)
-    with pytest.raises(UnknownLayerError, match="not class scores"):
+    with pytest.raises(UnknownLayerError, match="does not return class scores"):
         model.resolve("logits")
     model = VisionModel.wrap(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), **kwargs)
     assert model.resolve("logits")[0].width == 2

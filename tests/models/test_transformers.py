@@ -254,5 +254,5 @@ def test_a_module_within_a_block_is_a_layer_with_the_blocks_tokens(transformer, 
 def test_attention_written_by_module_path_points_at_no_map(transformer):
     candidates = [path for path, _ in transformer.module.named_modules() if path.endswith("blocks.0.attn.q_norm")]
     for path in candidates:
-        with pytest.raises(UnknownLayerError, match="puts out"):
+        with pytest.raises(UnknownLayerError, match="returns"):
             transformer.resolve(f"module:{path}")

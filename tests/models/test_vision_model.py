@@ -217,7 +217,8 @@ def test_interventions_act_on_logits_and_embeddings():
 
 
 @pytest.mark.parametrize(
-    ("fn", "says"), [(lambda x: x[:, 1:], r"gave \[2, 36, 192\]"), (lambda x: None, "gave NoneType, expected a tensor")]
+    ("fn", "says"),
+    [(lambda x: x[:, 1:], r"returned \[2, 36, 192\]"), (lambda x: None, "returned NoneType, expected a tensor")],
 )
 def test_an_intervention_must_keep_the_shape(tiny, fn, says):
     with pytest.raises(ModelError, match=says), tiny.intervene({"blocks.0.resid": fn}):
@@ -260,15 +261,18 @@ def test_a_derived_layer_may_call_modules_of_the_model(tiny):
 
 def test_derived_layers_are_checked(tiny):
     tiny.attach("short", "final", lambda x: x[..., :10], 20)
-    with pytest.raises(ModelError, match=r"gave \[2, 37, 10\], expected \[2, 37, 20\]"):
+    with pytest.raises(ModelError, match=r"returned \[2, 37, 10\], expected \[2, 37, 20\]"):
         tiny.capture(pixels_for(tiny), "short")
-    with pytest.raises(ModelError, match="it has one"):
+    with pytest.raises(ModelError, match="its name is taken"):
         tiny.attach("final", "final", lambda x: x, 192)
-    with pytest.raises(ModelError, match="not one layer"):
+    with pytest.raises(ModelError, match="must name one layer"):
         tiny.attach("many", "blocks.*.resid", lambda x: x, 192)
-    with pytest.raises(ModelError, match="not one layer"):
+    with pytest.raises(ModelError, match="must name one layer"):
         tiny.attach("deeper", "short", lambda x: x, 192)
-    with pytest.raises(ModelError, match="derived and feeds nothing"), tiny.intervene({"short": torch.zeros_like}):
+    with (
+        pytest.raises(ModelError, match="derived and has no effect"),
+        tiny.intervene({"short": torch.zeros_like}),
+    ):
         pass
 
 
@@ -367,7 +371,7 @@ def test_what_a_model_does_not_have_it_says(tiny):
     with pytest.raises(ModelError, match="no class names"):
         _ = tiny.class_names
     wrapped = VisionModel.wrap(nn.Sequential(nn.Identity()), layers=["0"], image_size=8, mean=HALF, std=HALF)
-    with pytest.raises(ModelError, match="declares no embedding"):
+    with pytest.raises(ModelError, match="has no embedding"):
         wrapped.encode_image(torch.rand(1, 3, 8, 8))
 
 

@@ -155,5 +155,5 @@ def test_embedding_that_is_not_finite_is_named(source: ImageSource) -> None:
 def test_model_without_embedding_is_refused(index: Index) -> None:
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
     bare = VisionModel.wrap(module, layers=["0"], image_size=16, mean=(0.5,) * 3, std=(0.5,) * 3)
-    with pytest.raises(ModelError, match="declares no embedding"):
+    with pytest.raises(ModelError, match="has no embedding"):
         embed_images(bare, source_of(index), workers=0, cache=None)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from torch import nn
 
 from conceptprobe.models import VisionModel
+from conceptprobe.models.hook_points import evaluating
 from conceptprobe.models.layers import MODULE
-from conceptprobe.models.sites import evaluating
 
 
 @contextmanager
