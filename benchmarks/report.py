@@ -79,7 +79,7 @@ def activations(table: pd.DataFrame, features: int, seed: int) -> Iterator[np.nd
 
 def make_names(index: Index, family: ConceptSet, seed: int) -> FeatureNames:
     """Six names a feature, at random."""
-    features, rng = index.manifest.layers[LAYER]["width"], np.random.default_rng(seed)
+    features, rng = index.width(LAYER), np.random.default_rng(seed)
     words = np.array(family.names, object)
     frame = pd.DataFrame(
         {
@@ -92,8 +92,8 @@ def make_names(index: Index, family: ConceptSet, seed: int) -> FeatureNames:
     )  # fmt: skip
     manifest = index.manifest
     settings = {
-        "model": manifest.model["spec"], "source": manifest.source["spec"], "scorer": "mini:clip", "words": len(words),
-        "fingerprints": {"model": manifest.model["fingerprint"], "source": manifest.source["fingerprint"]},
+        "model": manifest.model.spec, "source": manifest.source.spec, "scorer": "mini:clip", "words": len(words),
+        "fingerprints": {"model": manifest.model.fingerprint, "source": manifest.source.fingerprint},
         "layers": [LAYER], "pooling": "mean", "k": K, "q": 0.05, "seed": 0, "templates": ["{}"], "test_images": 6000,
         "choosing_images": 6000,
     }  # fmt: skip
@@ -103,8 +103,8 @@ def make_names(index: Index, family: ConceptSet, seed: int) -> FeatureNames:
 def make_contrast(indices: list[Index], scores: list[FeatureScores], seed: int) -> Contrast:
     """A contrast of full size, at random."""
     rng = np.random.default_rng(seed)
-    features = indices[0].manifest.layers[LAYER]["width"]
-    names = [index.manifest.model["spec"] for index in indices]
+    features = indices[0].width(LAYER)
+    names = [index.manifest.model.spec for index in indices]
     order = rng.permutation(features)
     sides = []
     for side, other in (("a", order), ("b", np.argsort(order))):
@@ -140,7 +140,7 @@ def make_contrast(indices: list[Index], scores: list[FeatureScores], seed: int) 
 def held(index: Index, scores: FeatureScores) -> pd.DataFrame:
     """What a model holds, as a contrast says it."""
     lists = [Lists(index.lists(LAYER).rows[:, :SCORED_K], scores.frame)]
-    return holders(index.manifest.model["spec"], lists, concepts_of(index)).assign(power=0.5, sure=False)
+    return holders(index.manifest.model.spec, lists, concepts_of(index)).assign(power=0.5, sure=False)
 
 
 def make_report(features: int, folder: Path) -> tuple[float, float]:

@@ -15,7 +15,7 @@ FEW_SHORT = 0.01
 
 def model_names(indices: Sequence[Index]) -> tuple[str, ...]:
     """Names of the models: their specs, or the directories where two are alike."""
-    specs = tuple(index.manifest.model["spec"] for index in indices)
+    specs = tuple(index.manifest.model.spec for index in indices)
     return specs if len(set(specs)) == len(specs) else tuple(str(index.path) for index in indices)
 
 
@@ -29,9 +29,9 @@ def check_scores(
     known = set(concepts.names)
     for at, (index, score) in enumerate(zip(indices, scores, strict=True)):
         its = score.settings
-        if its["fingerprints"]["model"] != index.manifest.model["fingerprint"]:
+        if its["fingerprints"]["model"] != index.manifest.model.fingerprint:
             raise ContrastError(
-                f"scores {at + 1} are of {its['model']}, index {at + 1} is of {index.manifest.model['spec']}: give "
+                f"scores {at + 1} are of {its['model']}, index {at + 1} is of {index.manifest.model.spec}: give "
                 "both in the same order"
             )
         if missing := [place[at] for place in places if place[at] not in its["layers"]]:
@@ -49,7 +49,7 @@ def check_scores(
 
 def comparable(indices: Sequence[Index], pooling: str) -> bool:
     """Whether activations over the same images can be had, by the pooling that is compared."""
-    return all(index.manifest.vectors and index.manifest.pooling[0] == pooling for index in indices)
+    return all(index.keeps_activations(pooling) for index in indices)
 
 
 def caveats_of(
@@ -71,7 +71,7 @@ def caveats_of(
                 "object features in it: look at images that no model was trained on too"
             )
     for place in places:
-        widths = {index.manifest.layers[layer]["width"] for index, layer in zip(indices, place, strict=True)}
+        widths = {index.width(layer) for index, layer in zip(indices, place, strict=True)}
         if len(widths) > 1:
             yield f"at {place_name(place)} the models have {' and '.join(map(str, sorted(widths)))} features"
     if not comparable(indices, pooling):
@@ -87,7 +87,7 @@ def caveats_of(
 
 def trained_classes(index: Index, class_names: Mapping[str, Sequence[str]] | None) -> set[str]:
     """Lower-case names of the classes that a model was trained on; none where it has none or cannot be loaded."""
-    spec = index.manifest.model["spec"]
+    spec = index.manifest.model.spec
     if class_names is None:
         try:
             names: Sequence[str] = load_model(spec, device="cpu").class_names

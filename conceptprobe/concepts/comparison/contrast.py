@@ -242,7 +242,7 @@ def contrast(
     short = max(side.again.short for side in sides)
     settings = {
         "models": list(names), "places": [list(place) for place in places], "pooling": pooling, "k": k, "q": q,
-        "images": plan.images, "source": indices[0].manifest.source["spec"], "resamples": resamples,
+        "images": plan.images, "source": indices[0].manifest.source.spec, "resamples": resamples,
         "resample": {"kept": plan.kept, "k": plan.k}, "cluster_threshold": THRESHOLD, "seed": seed,
         "scores": [score.settings for score in scores],
     }  # fmt: skip
@@ -274,7 +274,7 @@ def resample(
 def cluster_features(indices: Sequence[Index], places: Sequence[Sequence[str]], pooling: str) -> Iterator[np.ndarray]:
     """Clusters of redundant features over all models and places, int64 [f] for each model. Where an index has no
     vectors of this pooling, every feature is a cluster of its own."""
-    widths = [[index.manifest.layers[place[at]]["width"] for place in places] for at, index in enumerate(indices)]
+    widths = [[index.width(place[at]) for place in places] for at, index in enumerate(indices)]
     ends = np.cumsum([sum(own) for own in widths])
     if comparable(indices, pooling):
         vectors = [feature_vectors(index, place[at]) for at, index in enumerate(indices) for place in places]

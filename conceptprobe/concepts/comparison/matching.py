@@ -76,7 +76,7 @@ def match_features(
     """
     index_a, index_b = as_index(index_a), as_index(index_b)
     check_comparable([index_a, index_b])
-    firsts = [index.manifest.pooling[0] for index in (index_a, index_b)]
+    firsts = [index.pooling for index in (index_a, index_b)]
     if firsts[0] != firsts[1]:
         raise ContrastError(f"vectors are of the first pooling, which is {firsts[0]} and {firsts[1]}: build with one")
     rng = np.random.default_rng(seed)

@@ -24,7 +24,6 @@ from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.concepts.statistics.enrichment import Enrichment
 from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.activations import image_vectors
 from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.indexing.source import source_of
 from conceptprobe.models import ModelLike, as_model
@@ -153,12 +152,12 @@ def label_features(
     images = None if images is None else as_images(images)
     layers = index.choose_layers(layers)
     k = min(MAX_LIST, index.manifest.k) if k is None else k
-    pooling = index.manifest.pooling[0]
+    pooling = index.pooling
     _check(index, layers, templates, k, q)
     concepts = _concepts(index, concepts)
     vocabulary = read_words(scorer, words, templates)
     source = source_of(index, images)
-    width = max(index.manifest.layers[layer]["width"] for layer in layers)
+    width = max(map(index.width, layers))
     contents = index.images["content_hash"].fillna(index.images["id"]).to_numpy()
     halves = split_images(contents, seed, min(TEST_IMAGES, max(2048, TEST_VALUES // width)))
     if len(halves.tests) <= SHOWN or halves.chooses_n.sum() <= SHOWN:
@@ -173,10 +172,10 @@ def label_features(
     frames = [namer.label(index, layer, pooling, lists[layer]) for layer in steps]
     manifest = index.manifest
     settings = {
-        "model": manifest.model["spec"], "source": manifest.source["spec"],
+        "model": manifest.model.spec, "source": manifest.source.spec,
         "scorer": scorer.spec,
         "fingerprints": {
-            "model": manifest.model["fingerprint"], "source": manifest.source["fingerprint"],
+            "model": manifest.model.fingerprint, "source": manifest.source.fingerprint,
             "scorer": scorer.fingerprint,
         },
         "layers": list(layers), "pooling": pooling, "k": k, "q": q, "seed": seed, "templates": list(templates),
@@ -192,7 +191,7 @@ def label_features(
 def _check(index: Index, layers: tuple[str, ...], templates: Sequence[str], k: int, q: float) -> None:
     for layer in layers:
         index.top_rows(layer)
-    if not index.manifest.vectors:
+    if not index.keeps_activations():
         raise ConceptError(
             f"{index.path} keeps no vectors, and names are tested on each image's activations: build one with vectors"
         )
@@ -256,7 +255,7 @@ class _Namer:
         dead = index.stats(layer, pooling)["dead"].to_numpy()
         lengths = (lists_fk >= 0).sum(1)
         live = np.flatnonzero(~dead & (lengths >= SHORTEST))
-        ranks = Ranks(image_vectors(index, layer, self.tests))
+        ranks = Ranks(index.activations(layer, self.tests))
         rows = [
             (f, WORDS, 1, None, np.nan, np.nan, np.nan, None, 0, "dead" if dead[f] else "short list")
             for f in np.flatnonzero(dead | (lengths < SHORTEST)).tolist()

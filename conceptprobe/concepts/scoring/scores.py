@@ -28,7 +28,6 @@ from conceptprobe.concepts.statistics.nulls import DRAWS, Null, Nulls, counts_of
 from conceptprobe.display import figures, html
 from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.activations import activations_of
 from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.indexing.source import source_of
 from conceptprobe.models import ModelLike, as_model
@@ -184,7 +183,7 @@ def score_features(
     images = None if images is None else as_images(images)
     concepts = concepts_of(index) if concepts is None else concepts
     layers = index.choose_layers(layers)
-    pooling = index.manifest.pooling[0] if pooling is None else pooling
+    pooling = index.pooling if pooling is None else pooling
     k = _length(index, concepts, k)
     if not 0 < q < 1:
         raise ConceptError(f"q is {q}: a false discovery rate is between 0 and 1")
@@ -214,8 +213,8 @@ def score_features(
         curves.append(curve)
     manifest = index.manifest
     settings = {
-        "model": manifest.model["spec"], "source": manifest.source["spec"],
-        "fingerprints": {"model": manifest.model["fingerprint"], "source": manifest.source["fingerprint"]},
+        "model": manifest.model.spec, "source": manifest.source.spec,
+        "fingerprints": {"model": manifest.model.fingerprint, "source": manifest.source.fingerprint},
         "layers": list(layers), "pooling": pooling, "k": k, "index_k": manifest.k, "q": q, "draws": draws, "seed": seed,
         "concepts": describe_concepts(concepts), "looks": looks.how, "scorer": None if scorer is None else scorer.spec,
         "curve": lengths,
@@ -270,8 +269,8 @@ def _coherence(
         return result
     lists_fk = index.top_rows(layer, pooling)[0][:, :k]
     result["clarity"], result["redundancy"] = mean_cosine(embeddings_nd, lists_fk), redundancy(embeddings_nd, lists_fk)
-    if index.manifest.vectors and pooling == index.manifest.pooling[0]:
-        result["monosemanticity"] = monosemanticity(embeddings_nd, activations_of(index, layer))
+    if index.keeps_activations(pooling):
+        result["monosemanticity"] = monosemanticity(embeddings_nd, index.activation_blocks(layer))
     return result
 
 
