@@ -140,9 +140,9 @@ def compare_lists(model_spec: str, layers: str, count: int, side: int) -> None:
             )
             for way in (False, True)
         )  # fmt: skip
-        print(f"{model_spec}, {layers}, {exact.manifest.counts['indexed']} images, k {K}")
+        print(f"{model_spec}, {layers}, {exact.manifest.counts.indexed} images, k {K}")
         for layer in exact.layers:
-            for pooling in exact.manifest.pooling:
+            for pooling in exact.poolings:
                 print_overlap(exact, fast, layer, pooling)
 
 

@@ -27,7 +27,6 @@ from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.concepts.statistics.enrichment import Enrichment
 from conceptprobe.images import load_images
 from conceptprobe.indexing import Index, build_index, index_activations, open_index
-from conceptprobe.indexing.activations import image_vectors
 from conceptprobe.indexing.source import source_of
 from conceptprobe.models import load_model
 from conceptprobe.search.embeddings import embed_images
@@ -79,7 +78,7 @@ def by_concepts(
 
 def permuted(index: Index, layer: str, folder: str, seed: int = 0) -> Index:
     """The same activations, of other images: rows are permuted, for all features alike."""
-    values_nf = image_vectors(index, layer, np.arange(len(index.images)))
+    values_nf = index.activations(layer)
     order = np.random.default_rng(seed).permutation(len(values_nf))
     return index_activations(values_nf[order], source_of(index), Path(folder) / "permuted", layer=layer)
 

@@ -93,8 +93,8 @@ def make_names(index: Index, family: ConceptSet, seed: int) -> FeatureNames:
     )  # fmt: skip
     manifest = index.manifest
     settings = {
-        "model": manifest.model["spec"], "source": manifest.source["spec"], "scorer": "mini:clip", "words": len(words),
-        "fingerprints": {"model": manifest.model["fingerprint"], "source": manifest.source["fingerprint"]},
+        "model": manifest.model.spec, "source": manifest.source.spec, "scorer": "mini:clip", "words": len(words),
+        "fingerprints": {"model": manifest.model.fingerprint, "source": manifest.source.fingerprint},
         "layers": [LAYER], "pooling": "mean", "k": K, "q": 0.05, "seed": 0, "templates": ["{}"], "test_images": 6000,
         "choosing_images": 6000,
     }  # fmt: skip
@@ -105,7 +105,7 @@ def make_contrast(indices: list[Index], scores: list[FeatureScores], seed: int) 
     """A contrast of full size, at random."""
     rng = np.random.default_rng(seed)
     features = indices[0].manifest.layers[LAYER]["width"]
-    names = [index.manifest.model["spec"] for index in indices]
+    names = [index.manifest.model.spec for index in indices]
     order = rng.permutation(features)
     sides = []
     for side, other in (("a", order), ("b", np.argsort(order))):
@@ -141,7 +141,7 @@ def make_contrast(indices: list[Index], scores: list[FeatureScores], seed: int) 
 def held(index: Index, scores: FeatureScores) -> pd.DataFrame:
     """What a model holds, as a contrast says it."""
     lists = [Lists(index.lists(LAYER).rows[:, :SCORED_K], scores.frame)]
-    return concept_states(index.manifest.model["spec"], lists, concepts_of(index)).assign(power=0.5, sure=False)
+    return concept_states(index.manifest.model.spec, lists, concepts_of(index)).assign(power=0.5, sure=False)
 
 
 def make_report(features: int, folder: Path) -> tuple[float, float]:

@@ -29,8 +29,9 @@ from common import arguments, print_table
 from conceptprobe.indexing.index import Index
 from conceptprobe.indexing.storage.faiss_files import EXACT, Factory, FlatIndexWriter, write_factory
 from conceptprobe.indexing.storage.layout import layer_folder
-from conceptprobe.indexing.storage.manifest import Manifest
+from conceptprobe.indexing.storage.manifest import Manifest, ModelEntry, SourceEntry
 from conceptprobe.indexing.storage.rowfile import RowFile, mapped
+from conceptprobe.models import Layer
 
 LAYER, K, CHUNK = "planted", 10, 10_000
 CENTRES, DIMENSIONS = 1000, 48
@@ -71,7 +72,8 @@ def make_index(folder: Path, width: int, faiss: str) -> Index:
         write_factory(target, vectors_nf, Factory.parse(faiss))
     pq.write_table(pa.table({"id": [f"{row:09d}" for row in range(len(vectors_nf))]}), path / "images.parquet")
     manifest = Manifest(
-        model={}, source={}, layers={LAYER: {"width": width}}, pooling=("mean",), k=K, batch_size=1, vectors=True,
+        model=ModelEntry("planted", "", {}, external=True), source=SourceEntry("ids", "", "white"),
+        layers={LAYER: Layer(LAYER, width, "vector")}, pooling=("mean",), k=K, batch_size=1, vectors=True,
         versions={}, faiss=faiss,
     )  # fmt: skip
     return Index(path, manifest)

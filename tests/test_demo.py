@@ -6,6 +6,7 @@ import pytest
 from conceptprobe.concepts.scoring.scores import load_scores
 from conceptprobe.demo import run_demo
 from conceptprobe.indexing import open_index
+from conceptprobe.indexing.storage.manifest import Counts
 
 
 @pytest.mark.slow
@@ -14,7 +15,7 @@ def test_the_main_job_on_the_embedded_default(tmp_path: Path) -> None:
     assert page == tmp_path / "demo" / "report" / "index.html"
     for twin in ("mini-clip", "mini-supervised"):
         index = open_index(tmp_path / "demo" / "indices" / twin)
-        assert index.manifest.counts == {"listed": 12359, "indexed": 12359, "skipped": 0}
+        assert index.manifest.counts == Counts(listed=12359, indexed=12359)
         assert index.layers == tuple(f"blocks.{i}.mlp.hidden" for i in (2, 3, 4, 5))
         # A trained feature shows one object in several hands far more often than chance would.
         rows, _ = index.top_rows(index.layers[-1])

@@ -187,15 +187,16 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
 
 def summarise(index: "Index", as_json: bool) -> None:
     """Say what was made."""
-    counts, part = index.manifest.counts, index.manifest.part
+    manifest, counts = index.manifest, index.manifest.counts
     if as_json:
-        appended = index.manifest.appended
-        typer.echo(json.dumps({"path": str(index.path), **counts, "part": part, "appended": appended}))
+        stored = manifest.to_json()
+        made = {"path": str(index.path), **stored["counts"], "part": stored["part"], "appended": stored["appended"]}
+        typer.echo(json.dumps(made))
         return
-    kind = "shard: " if part is not None else ""
-    typer.echo(f"{index.path}: {kind}{counts['indexed']} images indexed, {counts['skipped']} skipped")
-    for note in index.manifest.appended[-1:]:
-        typer.echo(note["why"])
+    kind = "shard: " if manifest.part is not None else ""
+    typer.echo(f"{index.path}: {kind}{counts.indexed} images indexed, {counts.skipped} skipped")
+    for entry in manifest.appended[-1:]:
+        typer.echo(entry.why)
 
 
 @app.command()
@@ -210,18 +211,18 @@ def info(
     manifest = Manifest.read(path)
     index = Index(path, manifest)
     if as_json:
-        typer.echo(json.dumps(asdict(manifest), ensure_ascii=False))
+        typer.echo(json.dumps(manifest.to_json(), ensure_ascii=False))
         return
     counts = manifest.counts
-    typer.echo(f"model    {manifest.model['spec']}  ({manifest.model['fingerprint'][:12]})")
-    typer.echo(f"images   {manifest.source['spec']}  ({manifest.source['fingerprint'][:12]})")
-    typer.echo(f"counts   {counts['listed']} listed = {counts['indexed']} indexed + {counts['skipped']} skipped")
+    typer.echo(f"model    {manifest.model.spec}  ({manifest.model.fingerprint[:12]})")
+    typer.echo(f"images   {manifest.source.spec}  ({manifest.source.fingerprint[:12]})")
+    typer.echo(f"counts   {counts.listed} listed = {counts.indexed} indexed + {counts.skipped} skipped")
     typer.echo(f"lists    k {manifest.k}, pooling {', '.join(manifest.pooling)}, batch size {manifest.batch_size}")
     if manifest.part is not None:
-        runs = " and ".join(f"{first} to {last - 1}" for first, last in manifest.part["batches"])
+        runs = " and ".join(f"{first} to {last - 1}" for first, last in manifest.part.batches)
         typer.echo(f"shard    batches {runs or 'none'}, of {manifest.listed} images in all")
-    for note in manifest.appended:
-        typer.echo(f"appended {note['images']} images: {note['why']}")
+    for entry in manifest.appended:
+        typer.echo(f"appended {entry.images} images: {entry.why}")
     for layer in index.layers if manifest.part is None else ():
         stats = index.stats(layer)
         typer.echo(f"layer    {layer}: {len(stats)} features, {int(stats['dead'].sum())} dead")

@@ -106,6 +106,6 @@ def _query_like(like: str, index: "Index") -> dict[str, Any]:
     if Path(like).is_file():
         from conceptprobe.images.decode import decode_image, parse_background
 
-        background = parse_background(index.manifest.source["background"])
+        background = parse_background(index.manifest.source.background)
         return {"image": decode_image(Path(like).read_bytes(), background).image}
     return {"feature": like}

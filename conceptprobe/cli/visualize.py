@@ -96,7 +96,7 @@ def visualize(
         else _listed(features, loaded, layer, opened)
     )
     if pooling is None:
-        pooling = "mean" if opened is None else opened.manifest.pooling[0]
+        pooling = "mean" if opened is None else opened.pooling
     if opened is not None:
         for name in {each.layer for each in wanted}:
             check_index(opened, loaded, name, pooling)
@@ -138,10 +138,10 @@ def _spec(model: str | None, index: "Index | None") -> str:
     if model is not None:
         return model
     assert index is not None
-    about = index.manifest.model
-    if about.get("external"):
+    entry = index.manifest.model
+    if entry.external:
         raise typer.BadParameter(f"{index.path} is of activations from elsewhere: give --model")
-    return str(about["spec"])
+    return entry.spec
 
 
 def _shape(size: str | None) -> tuple[int, int] | None:

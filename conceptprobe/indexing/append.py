@@ -4,9 +4,8 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +14,21 @@ import pyarrow.parquet as pq
 
 from conceptprobe.images import ImagesLike, ImageSource, as_images
 from conceptprobe.indexing.build import finish
-from conceptprobe.indexing.describe import describe_layers, describe_model, describe_source, versions
+from conceptprobe.indexing.describe import describe_model, describe_source, versions
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, open_index
 from conceptprobe.indexing.merge import join
 from conceptprobe.indexing.reducers.sample import sampled_rows
 from conceptprobe.indexing.settings import parse_limit
 from conceptprobe.indexing.storage.directory import check_place, is_finished, making, recover
-from conceptprobe.indexing.storage.manifest import Manifest, damaged_files, entry_differences
+from conceptprobe.indexing.storage.manifest import (
+    AppendEntry,
+    Counts,
+    Manifest,
+    damaged_files,
+    differences,
+    entry_differences,
+)
 from conceptprobe.indexing.storage.shard import Part, read_part
 from conceptprobe.indexing.streaming.loader import default_workers
 from conceptprobe.indexing.streaming.progress import Meter, metered
@@ -73,17 +79,14 @@ def append_index(
         raise IndexingError(f"{path} was not built to grow: build it again with growable=True (--growable)")
     check_place(path, overwrite=True)
     if model is None:
-        model = load_model(old.model["spec"], device=old.model["device"], dtype=old.model["dtype"])
+        model = load_model(old.model.spec, device=old.model.device or "auto", dtype=old.model.dtype)
     layers = model.resolve(list(old.layers))
-    entries: dict[str, dict[str, Any]] = {
-        "model": describe_model(model), "source": describe_source(images, model), "layers": describe_layers(layers),
-    }  # fmt: skip
-    unlike = [
-        text
-        for name, entry in entries.items()
-        for text in entry_differences(name, getattr(old, name), entry)
-        if not text.startswith(("source.spec:", "source.fingerprint:"))
-    ]
+    manifest = replace(
+        old, model=describe_model(model), source=describe_source(images, model), versions=versions(), counts=Counts(),
+        layers={layer.name: layer for layer in layers}, files={},
+    )  # fmt: skip
+    may_differ = ("source.spec:", "source.fingerprint:", "versions.")
+    unlike = [text for text in differences(old, manifest) if not text.startswith(may_differ)]
     if unlike:
         raise IndexingError(f"{path} and what is to be appended differ in {'; '.join(unlike)}")
     part = read_part(path)
@@ -97,9 +100,8 @@ def append_index(
         check_contents(index, images, part.renumbered(new_rows, np.empty(0, np.int64)), meter)
     first = part.state.batches[-1][1]
     work = Work(fresh, first)
-    manifest = replace(old, source=entries["source"], versions=versions(), counts={}, files={})
     if why := unequal(old, manifest, new_rows):
-        note = {"images": len(fresh), "batches": [first, first + work.batches(old.batch_size)], "why": why}
+        note = AppendEntry(len(fresh), (first, first + work.batches(old.batch_size)), why)
         manifest = replace(manifest, appended=(*old.appended, note))
     workers = default_workers() if workers is None else workers
     limit = parse_limit(max_skipped, len(fresh))
@@ -110,7 +112,7 @@ def append_index(
         if not is_finished(partial, manifest):
             empty_folder(partial, keep=[NEW])
             (partial / NEW).mkdir(exist_ok=True)
-            plan = json.dumps([asdict(manifest), old.counts])
+            plan = json.dumps([manifest.to_json(), old.to_json()["counts"]])
             added, reducers = stream(model, images, layers, partial / NEW, manifest, plan, work, conduct)
             for reducer in reducers.values():
                 reducer.close()

@@ -5,13 +5,13 @@ import os
 import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from conceptprobe.images import ImagesLike, ImageSource, as_images
-from conceptprobe.indexing.describe import describe_layers, describe_model, describe_source, versions
+from conceptprobe.indexing.describe import describe_model, describe_source, versions
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, open_index
 from conceptprobe.indexing.layer_files import write_layer
@@ -21,7 +21,7 @@ from conceptprobe.indexing.storage import checkpoint
 from conceptprobe.indexing.storage.checkpoint import STATE, save_state
 from conceptprobe.indexing.storage.directory import check_place, is_finished, making
 from conceptprobe.indexing.storage.faiss_files import EXACT, Factory, require_faiss
-from conceptprobe.indexing.storage.manifest import Manifest, hash_files
+from conceptprobe.indexing.storage.manifest import Counts, Manifest, ShardEntry, hash_files
 from conceptprobe.indexing.storage.shard import Part, batch_rows
 from conceptprobe.indexing.streaming.loader import default_workers
 from conceptprobe.indexing.streaming.stream import HASHES, Conduct, Work, stream
@@ -133,7 +133,7 @@ def plan_build(
     manifest = Manifest(
         model=describe_model(model),
         source=describe_source(images, model),
-        layers=describe_layers(chosen),
+        layers={layer.name: layer for layer in chosen},
         pooling=tuple(pooling),
         k=k,
         bottom=bottom,
@@ -142,7 +142,7 @@ def plan_build(
         faiss=faiss,
         growable=growable,
         versions=versions(),
-        part=None if shard is None else {"batches": [batches], "images": len(images)},
+        part=None if shard is None else ShardEntry((batches,), len(images)),
     )
     return Plan(chosen, manifest, work, workers, limit)
 
@@ -153,7 +153,7 @@ def make(
 ) -> None:  # fmt: skip
     """Build what a manifest describes, in a directory beside `out` that takes its place when it is complete."""
     changing = is_changing(model, layers)  # what was left of such a build is never gone on with
-    plan = json.dumps([asdict(manifest), str(uuid.uuid4()) if changing else ""])
+    plan = json.dumps([manifest.to_json(), str(uuid.uuid4()) if changing else ""])
     with making(out, manifest, overwrite=overwrite) as partial:
         if changing or not is_finished(partial, manifest):
             part, reducers = stream(model, images, layers, partial, manifest, plan, work, conduct)
@@ -167,7 +167,7 @@ def finish(
     if manifest.part is None:
         if not len(part.rows):
             raise IndexingError(
-                f"none of the {manifest.listed} images of {manifest.source['spec']} could be read; the first: "
+                f"none of the {manifest.listed} images of {manifest.source.spec} could be read; the first: "
                 f"{part.state.bad[0][1]}"
             )
         if manifest.vectors:
@@ -184,6 +184,6 @@ def finish(
         leave |= {path for reducer in reducers.values() for path in reducer.spare_files}
     for reducer in reducers.values():
         reducer.close()
-    counts = {"indexed": len(part.rows), "skipped": len(part.skipped)}
-    counts = {"listed": sum(counts.values()), **counts}
+    indexed, skipped = len(part.rows), len(part.skipped)
+    counts = Counts(listed=indexed + skipped, indexed=indexed, skipped=skipped)
     replace(manifest, counts=counts, files=hash_files(folder, leave)).write(folder)

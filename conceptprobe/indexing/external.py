@@ -14,7 +14,7 @@ import torch
 from conceptprobe.images import ImageSource
 from conceptprobe.images.metadata import HASH
 from conceptprobe.indexing.build import finish
-from conceptprobe.indexing.describe import describe_layers, describe_source, versions
+from conceptprobe.indexing.describe import describe_source, versions
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, open_index
 from conceptprobe.indexing.reducers.layer import Arrival, LayerReducer
@@ -25,7 +25,7 @@ from conceptprobe.indexing.storage.checkpoint import State
 from conceptprobe.indexing.storage.directory import check_place, making
 from conceptprobe.indexing.storage.faiss_files import EXACT, Factory, require_faiss
 from conceptprobe.indexing.storage.layout import layer_folder
-from conceptprobe.indexing.storage.manifest import Manifest
+from conceptprobe.indexing.storage.manifest import Manifest, ModelEntry, SourceEntry
 from conceptprobe.indexing.storage.shard import as_part
 from conceptprobe.indexing.streaming.stream import empty_folder, write_tables
 from conceptprobe.models import Layer
@@ -77,9 +77,9 @@ def index_activations(
     if vectors:
         Factory.parse(faiss).check(about, len(table))
     manifest = Manifest(
-        model={"spec": model, "fingerprint": "", "preprocessing": {}, "external": True},
+        model=ModelEntry(model, "", {}, external=True),
         source=source,
-        layers=describe_layers([about]),
+        layers={layer: about},
         pooling=(POOLING,),
         k=k,
         bottom=bottom,
@@ -92,7 +92,7 @@ def index_activations(
         empty_folder(partial)
         reducer = LayerReducer(about, manifest, layer_folder(partial, layer), device=torch.device("cpu"))
         fingerprint = _reduce(_joined(first, pieces), reducer, sampled_rows(table["id"]), len(table))
-        manifest = replace(manifest, model={**manifest.model, "fingerprint": fingerprint})
+        manifest = replace(manifest, model=replace(manifest.model, fingerprint=fingerprint))
         state = State([(0, -(-len(table) // BATCH))], sampled=sampled_rows(table["id"]))
         write_tables(
             partial,
@@ -103,7 +103,7 @@ def index_activations(
     return open_index(out)
 
 
-def _listing(images: ImageSource | Sequence[str]) -> tuple[pa.Table, np.ndarray | None, dict[str, Any]]:
+def _listing(images: ImageSource | Sequence[str]) -> tuple[pa.Table, np.ndarray | None, SourceEntry]:
     """A row an image in ascending order of ids, which row of the values is each one's (None: the same), and the
     manifest's entry of the source."""
     if isinstance(images, ImageSource):
@@ -114,8 +114,8 @@ def _listing(images: ImageSource | Sequence[str]) -> tuple[pa.Table, np.ndarray 
     if len(set(ids)) < len(ids):
         raise IndexingError(f"{len(ids) - len(set(ids))} ids are there more than once: ids must be unique")
     fingerprint = hashlib.sha256("\0".join(table["id"].to_pylist()).encode()).hexdigest()
-    about = {"spec": "ids", "fingerprint": fingerprint, "background": "white"}
-    return table, None if (np.diff(order) == 1).all() else order, about
+    entry = SourceEntry("ids", fingerprint, "white")
+    return table, None if (np.diff(order) == 1).all() else order, entry
 
 
 def _pieces(values: Any, images: int, order: np.ndarray | None) -> Iterator[np.ndarray]:

@@ -1,25 +1,24 @@
 """Read an index: top images, statistics, search."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from safetensors.numpy import load_file
 
 from conceptprobe.feature import FeatureId
 from conceptprobe.indexing.errors import IndexingError
-from conceptprobe.indexing.reducers.sample import QUANTILES
+from conceptprobe.indexing.reducers.sample import QUANTILES, sampled_rows
 from conceptprobe.indexing.storage.faiss_files import on_gpu, probing, read_faiss, unit
 from conceptprobe.indexing.storage.layout import layer_folder, reading
 from conceptprobe.indexing.storage.manifest import Manifest
+from conceptprobe.indexing.storage.vectors import read_blocks, read_rows
 from conceptprobe.indexing.top_images import ImageLists, TopImages
-
-if TYPE_CHECKING:
-    pass
 
 DEAD_SPAN = 1e-3
 TAIL_SPAN = 0.1
@@ -45,13 +44,27 @@ class Index:
         self._on_gpu = cache(lambda layer: on_gpu(self._faiss(layer, "images")))
 
     def __repr__(self) -> str:
-        counts, spec = self.manifest.counts, self.manifest.model["spec"]
-        return f"Index({str(self.path)!r}: {spec} on {counts['indexed']} images, layers {', '.join(self.layers)})"
+        indexed, spec = self.manifest.counts.indexed, self.manifest.model.spec
+        return f"Index({str(self.path)!r}: {spec} on {indexed} images, layers {', '.join(self.layers)})"
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Layer names, in the order of the model."""
         return tuple(self.manifest.layers)
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """All poolings of the index."""
+        return self.manifest.pooling
+
+    @property
+    def pooling(self) -> str:
+        """The first pooling: the default of every method, and the one of the stored activations."""
+        return self.manifest.pooling[0]
+
+    def width(self, layer: str) -> int:
+        """Number of features of a layer."""
+        return self.manifest.layers[self._layer(layer)].width
 
     @property
     def images(self) -> pd.DataFrame:
@@ -153,6 +166,34 @@ class Index:
         frame["dead"] = ~(span > DEAD_SPAN * span.median()) | never_on
         return frame
 
+    def keeps_activations(self, pooling: str | None = None) -> bool:
+        """Whether the activations of every image are stored, pooled in this way; by default in the first."""
+        return self.manifest.vectors and pooling in (None, self.pooling)
+
+    def activations(self, layer: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """The activations of images, pooled by the first pooling, float32 [n,f]. They are exact unless the index was
+        built with another `faiss` than `Flat`. An activation that is not finite is 0.
+
+        Args:
+            layer: A layer of the index.
+            rows: Rows of `images`, ascending; by default all.
+
+        Raises:
+            IndexingError: The index has no such layer, or was built without vectors.
+            MissingFaissError: FAISS is not installed.
+        """
+        stored = self._faiss(self._layer(layer), "images")
+        return read_rows(stored, np.arange(stored.ntotal) if rows is None else rows)
+
+    def activation_blocks(self, layer: str) -> Iterator[np.ndarray]:
+        """The activations of all images in order, float32 [b,f], a bounded number of images at once; see
+        `activations`."""
+        return read_blocks(self._faiss(self._layer(layer), "images"))
+
+    def sampled_rows(self, images: int) -> np.ndarray:
+        """At most so many rows of `images`, ascending: a sample that is the same for all indices of the same images."""
+        return sampled_rows(pa.chunked_array([pa.array(self.images["id"], pa.string())]), images)
+
     def search(
         self, layer: str, direction: Sequence[float] | np.ndarray, k: int = 20, *, nprobe: int | None = None
     ) -> TopImages:
@@ -170,7 +211,7 @@ class Index:
                 lists.
             MissingFaissError: FAISS is not installed.
         """
-        width = self.manifest.layers[self._layer(layer)]["width"]
+        width = self.width(layer)
         query = np.asarray(direction, dtype=np.float32)
         if query.shape != (width,):
             raise IndexingError(f"a direction of {layer} is {width} numbers, not shape {query.shape}")
@@ -227,6 +268,18 @@ class Index:
         return pd.DataFrame(
             {"layer": feature.layer, "feature": rows[0][others], "correlation": values[0][others]}
         )  # fmt: skip
+
+    def neighbour_lists(self, layer: str, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """What `neighbours` says of every feature of a layer: features int64 [f,k], -1 for a feature that does not vary
+        on the sample, and Pearson's r float32 [f,k]. k is at most the number of the other features."""
+        stored = self._faiss(self._layer(layer), "features")
+        vectors_fn = stored.reconstruct_n(0, stored.ntotal)
+        most = min(at_least_1(k) + 1, stored.ntotal)
+        values, features = stored.search(vectors_fn, most)
+        # Each list drops the feature itself, which is not always first where others tie with it.
+        order = np.argsort(features == np.arange(stored.ntotal)[:, None], axis=1, kind="stable")[:, : most - 1]
+        features, r = np.take_along_axis(features, order, 1), np.take_along_axis(values, order, 1)
+        return np.where(vectors_fn.any(1)[:, None], features, -1), r
 
     def _list(self, kind: str, longest: int, feature: FeatureId | str, k: int | None, pooling: str | None) -> TopImages:
         feature = FeatureId.parse(feature)
@@ -287,13 +340,13 @@ class Index:
 
     def _pooling(self, pooling: str | None) -> str:
         if pooling is None:
-            return self.manifest.pooling[0]
-        if pooling not in self.manifest.pooling:
-            raise IndexingError(f"{self.path} has no pooling {pooling!r}; it has {', '.join(self.manifest.pooling)}")
+            return self.pooling
+        if pooling not in self.poolings:
+            raise IndexingError(f"{self.path} has no pooling {pooling!r}; it has {', '.join(self.poolings)}")
         return pooling
 
     def _check_feature(self, feature: FeatureId) -> None:
-        width = self.manifest.layers[self._layer(feature.layer)]["width"]
+        width = self.width(feature.layer)
         if feature.index >= width:
             raise IndexingError(f"{feature}: {feature.layer} has features 0 to {width - 1}")
 

@@ -20,10 +20,9 @@ from conceptprobe.indexing.storage.checkpoint import State
 from conceptprobe.indexing.storage.directory import check_place, is_finished, making
 from conceptprobe.indexing.storage.faiss_files import require_faiss
 from conceptprobe.indexing.storage.layout import layer_folder
-from conceptprobe.indexing.storage.manifest import Manifest, damaged_files, differences
+from conceptprobe.indexing.storage.manifest import Counts, Manifest, ShardEntry, damaged_files, differences
 from conceptprobe.indexing.storage.shard import Part, as_part, joined_runs, read_part
 from conceptprobe.indexing.streaming.stream import empty_folder, write_tables
-from conceptprobe.models import Layer
 
 
 def merge_indices(
@@ -86,7 +85,7 @@ def joined_manifest(folders: Sequence[Path], *, complete: bool) -> Manifest:
             raise IndexingError(f"{folder} is a whole index, not a shard: there is nothing to merge it with")
         if unlike := differences(model, manifest):
             raise IndexingError(f"{first} and {folder} are not of one index: {'; '.join(unlike)}")
-        runs += [(start, stop, folder) for start, stop in manifest.part["batches"]]
+        runs += [(start, stop, folder) for start, stop in manifest.part.batches]
     runs = sorted(run for run in runs if run[0] < run[1])
     for (_, end, one), (start, stop, other) in itertools.pairwise(runs):
         if start < end:
@@ -101,8 +100,8 @@ def joined_manifest(folders: Sequence[Path], *, complete: bool) -> Manifest:
     for folder, manifest in manifests.items():
         if damaged := damaged_files(folder, manifest):
             raise IndexingError(f"{folder} is damaged: {', '.join(damaged[:3])}; build it again")
-    part = {"batches": have, "images": model.listed} if missing else None
-    return replace(model, part=part, counts={}, files={})
+    part = ShardEntry(tuple(have), model.listed) if missing else None
+    return replace(model, part=part, counts=Counts(), files={})
 
 
 def join(
@@ -116,8 +115,7 @@ def join(
     if manifest.vectors:
         require_faiss("writing images.faiss and features.faiss")
     reducers = {}
-    for name, about in manifest.layers.items():
-        layer = Layer(name, **about)
+    for name, layer in manifest.layers.items():
         reducers[name] = LayerReducer(layer, manifest, layer_folder(folder, name), device=torch.device("cpu"))
         reducers[name].join(parts)
     bad = [(int(row), reason) for part in parts for row, (_, reason) in zip(part.skipped, part.state.bad, strict=True)]

@@ -25,7 +25,7 @@ class SourceKey:
     @classmethod
     def of(cls, manifest: Manifest) -> "SourceKey":
         source = manifest.source
-        return cls(source["fingerprint"], source["spec"], source["background"], "fast_decode" in source)
+        return cls(source.fingerprint, source.spec, source.background, source.fast_decode is not None)
 
 
 def open_source(key: SourceKey) -> tuple[ImageSource | None, str]:

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -243,5 +243,5 @@ def _images(plan: Plan, number: int, count: int) -> int:
 
 def _key(plan: Plan, model: VisionModel) -> str:
     """A name that only shards of one plan have."""
-    text = json.dumps([asdict(plan.manifest), str(uuid.uuid4()) if is_changing(model, plan.layers) else ""])
+    text = json.dumps([plan.manifest.to_json(), str(uuid.uuid4()) if is_changing(model, plan.layers) else ""])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

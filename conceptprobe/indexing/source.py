@@ -25,9 +25,9 @@ def source_of(index: Index, images: ImageSource | None = None) -> ImageSource:
     """
     source = index.manifest.source
     if images is None:
-        if source["spec"].startswith("dataset:"):
+        if source.spec.startswith("dataset:"):
             raise IndexingError(
-                f"{index.path} is of the Python dataset {source['spec'].removeprefix('dataset:')}, which cannot be "
+                f"{index.path} is of the Python dataset {source.spec.removeprefix('dataset:')}, which cannot be "
                 "loaded by name: give it as images=load_images(dataset)"
             )
         images = load_source(source)
@@ -40,15 +40,15 @@ def source_of(index: Index, images: ImageSource | None = None) -> ImageSource:
             f"{lost[0].as_py()!r}: give the images that it was built from, as images=load_images(...)"
         )
     rows = places.to_numpy().astype(np.int64)
-    if images.fingerprint != source["fingerprint"]:
+    if images.fingerprint != source.fingerprint:
         _check_contents(index, images, rows)
     return images if len(rows) == len(images) else images.subset(rows)
 
 
 def _check_contents(index: Index, images: ImageSource, rows: np.ndarray) -> None:
-    if images.background != index.manifest.source["background"]:
+    if images.background != index.manifest.source.background:
         raise IndexingError(
-            f"{index.path} saw its images on {index.manifest.source['background']}, these are on {images.background}"
+            f"{index.path} saw its images on {index.manifest.source.background}, these are on {images.background}"
         )
     hashes = index.images["content_hash"].to_numpy()
     for place in np.linspace(0, len(rows) - 1, min(CHECKED_IMAGES, len(rows)), dtype=int):

@@ -116,7 +116,7 @@ def find_features(
         z = (similar_n - every.mean()) / (every.std() or 1)
         matches = np.where(own.places_fk >= 0, np.exp(SHARPNESS * z)[own.places_fk], 0).sum(1)
         frame = own.features.assign(score=np.log(matches / (own.places_fk >= 0).sum(1)) / SHARPNESS)
-        frame.insert(0, "model", index.manifest.model["spec"])
+        frame.insert(0, "model", index.manifest.model.spec)
         frame.insert(0, "index", number)
         if itself is not None and own is first:
             frame = frame.drop(index=itself)
@@ -156,7 +156,7 @@ def _look(
 
 
 def _own_model(indices: Sequence[Index]) -> VisionModel:
-    models = {index.manifest.model["fingerprint"]: index.manifest.model["spec"] for index in indices}
+    models = {index.manifest.model.fingerprint: index.manifest.model.spec for index in indices}
     if len(models) > 1:
         raise IndexingError(
             f"the indices are of different models ({', '.join(models.values())}): give one scorer for all, such as "
@@ -191,7 +191,7 @@ def _embed_image(
         if not len(rows):
             raise IndexingError(f"{image!r} is not an image of {index.path}; see the ids in Index.images")
         return embed_needed(scorer, source, rows, cache=cache)[0]
-    shown = decode_image(image, parse_background(index.manifest.source["background"])).image
+    shown = decode_image(image, parse_background(index.manifest.source.background)).image
     pixels = scorer.preprocess(shown)[None]
     with torch.inference_mode():
         return scorer.encode_image(pixels.to(scorer.device, scorer.dtype))[0].float().cpu().numpy()

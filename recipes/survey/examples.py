@@ -87,7 +87,7 @@ def examine(
         "layer", "feature", "hits", "p_random", "q_random", "p_hub", "q_hub", "p_visual", "found", "thematic",
         "objects", "firing_rate", "cluster",
     )  # fmt: skip
-    return Example(index.manifest.model["spec"], theme, frame[list(columns)])
+    return Example(index.manifest.model.spec, theme, frame[list(columns)])
 
 
 def by_layer(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         probes = localise(index, ConceptSet.from_sets(themes, index.images["id"]), layers=[layer]).frame
         for theme, part in probes.groupby("concept", sort=False):
             aucs = ", ".join(f"{row.auc:.2f} of {row.features}" for row in part.itertuples())
-            print(f"{theme}, {index.manifest.model['spec']}: AUC of linear probes by features of {layer}: {aucs}")
+            print(f"{theme}, {index.manifest.model.spec}: AUC of linear probes by features of {layer}: {aucs}")
 
 
 if __name__ == "__main__":

@@ -178,8 +178,8 @@ def test_a_source_that_is_gone_is_said(make_index: Callable[..., Any], spec: str
     index = make_index(np.random.default_rng(1).normal(size=(18, 3)))
     manifest = index.path / "manifest.json"
     text = manifest.read_text()
-    manifest.write_text(text.replace(index.manifest.source["spec"], spec).replace(
-        index.manifest.source["fingerprint"], "0" * 64))  # fmt: skip
+    manifest.write_text(text.replace(index.manifest.source.spec, spec).replace(
+        index.manifest.source.fingerprint, "0" * 64))  # fmt: skip
     reader = read(index.top(f"{LAYER}:0", 3)._repr_html_())
     assert reader.of("img") == []
     assert spec in " ".join(reader.texts)

@@ -17,6 +17,7 @@ from conceptprobe.indexing import append as appending
 from conceptprobe.indexing.reducers import sample as sampling
 from conceptprobe.indexing.storage import checkpoint
 from conceptprobe.indexing.storage import directory as place
+from conceptprobe.indexing.storage.manifest import Counts
 from conceptprobe.models import VisionModel, load_model
 from tests.indexing.index_files import picture, same_files
 
@@ -50,7 +51,7 @@ def test_new_ids_after_full_batches_give_the_bytes_of_a_fresh_build(
     build(mini, add_images(tmp_path / "images", [*names(0, 15), "007bad.png"]), tmp_path / "i")
     images = add_images(tmp_path / "images", [*names(15, 31), "030bad.png"])
     grown = append_index(tmp_path / "i", images, workers=0)
-    assert grown.manifest.counts == {"listed": 33, "indexed": 31, "skipped": 2}
+    assert grown.manifest.counts == Counts(33, 31, 2)
     assert grown.manifest.appended == ()
     build(mini, images, tmp_path / "fresh")
     same_files(tmp_path / "i", tmp_path / "fresh")
@@ -74,8 +75,8 @@ def test_otherwise_the_manifest_says_why_and_the_lists_are_those_of_a_fresh_buil
     images = add_images(tmp_path / "images", new)
     grown = append_index(tmp_path / "i", images, model=mini, workers=0)
     (note,) = grown.manifest.appended
-    assert why in note["why"]
-    assert note["images"] == len(new)
+    assert why in note.why
+    assert note.images == len(new)
     fresh = build(mini, images, tmp_path / "fresh")
     assert grown.manifest.counts == fresh.manifest.counts
     assert grown.images.equals(fresh.images)
@@ -89,7 +90,7 @@ def test_otherwise_the_manifest_says_why_and_the_lists_are_those_of_a_fresh_buil
         np.testing.assert_array_equal(stats["count"], expected["count"])
         np.testing.assert_allclose(stats.to_numpy(float), expected.to_numpy(float), rtol=1e-3, atol=1e-5)
     more = append_index(grown.path, add_images(tmp_path / "images", names(50, 53)), workers=0)
-    assert more.manifest.counts["indexed"] == fresh.manifest.counts["indexed"] + 3
+    assert more.manifest.counts.indexed == fresh.manifest.counts.indexed + 3
     assert len(more.manifest.appended) == 2
 
 

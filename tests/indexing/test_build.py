@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from conceptprobe.indexing import Index, IndexingError, build_index, open_index
 from conceptprobe.indexing import build as building
 from conceptprobe.indexing.reducers.sample import QUANTILES
 from conceptprobe.indexing.settings import check_settings
-from conceptprobe.indexing.storage.manifest import Manifest
+from conceptprobe.indexing.storage.manifest import Counts, Manifest
 from conceptprobe.models import Layer, Tokens, VisionModel, load_model
 from tests.indexing.index_files import full_sort, make_folder, same_files
 
@@ -186,7 +187,7 @@ def test_a_bad_image_is_listed_and_changes_nothing_else(mini: VisionModel, tmp_p
     whole = (root / "class1" / "0007.png").read_bytes()
     (root / "class2" / "0008a.png").write_bytes(whole[: len(whole) // 2])
     index = build_index(mini, load_images(f"folder:{root}"), "final", tmp_path / "bad", batch_size=8, workers=0)
-    assert index.manifest.counts == {"listed": 23, "indexed": 20, "skipped": 3}
+    assert index.manifest.counts == Counts(23, 20, 3)
     assert set(index.skipped["id"]) == {"class0/0003a.png", "class1/0004a.jpg", "class2/0008a.png"}
     assert (index.skipped["reason"].str.len() > 3).all()
     alone = build_index(mini, load_images(f"folder:{root}"), "final", tmp_path / "alone", batch_size=1, workers=0)
@@ -353,8 +354,16 @@ def test_a_damaged_or_foreign_index_is_refused(folder: ImageSource, mini: Vision
         (tmp_path / "j" / name).write_bytes(whole)
     manifest = json.loads((tmp_path / "i" / "manifest.json").read_text())
     (tmp_path / "i" / "manifest.json").write_text('{"schema_version": 2}')
-    with pytest.raises(IndexingError, match="lacks or has too many entries"):
+    with pytest.raises(IndexingError, match="model is missing"):
         Manifest.read(tmp_path / "i")
+    for change, message in (
+        ({"k": "5"}, "k is '5': input should be a valid integer"),
+        ({"notes": 1}, "notes is 1: unexpected keyword argument"),
+        ({"layers": {"final": 3}}, "layers.final is 3"),
+    ):
+        (tmp_path / "i" / "manifest.json").write_text(json.dumps({**manifest, **change}))
+        with pytest.raises(IndexingError, match=re.escape(message)):
+            Manifest.read(tmp_path / "i")
     (tmp_path / "i" / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
     with pytest.raises(IndexingError, match="schema version 99"):
         Manifest.read(tmp_path / "i")

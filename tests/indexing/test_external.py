@@ -31,7 +31,7 @@ def test_lists_are_those_of_a_full_sort(tmp_path: Path) -> None:
     found = index.search("sae", np.eye(7)[1], 20)
     assert found.ids == index.top("sae:1", 20).ids
     assert len(index.neighbours("sae:1", 3)) == 3
-    assert index.manifest.model["external"] is True
+    assert index.manifest.model.external
     assert verify_index(tmp_path / "i").ok
 
 

@@ -16,7 +16,7 @@ from conceptprobe.cli import main
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.indexing import ray_engine
 from conceptprobe.indexing.ray_engine import Tree, _room, build_index_on_ray
-from conceptprobe.indexing.storage.manifest import NAME, Manifest
+from conceptprobe.indexing.storage.manifest import NAME, Counts, Manifest
 from conceptprobe.output.folder import locked
 
 LAYER = "blocks[-1].mlp.hidden"
@@ -110,7 +110,7 @@ def test_what_was_complete_before_a_failure_is_not_built_again(
         patch.setattr(ray_engine, "_run", lambda *args: built.extend(path.name for path in args[-1]) or work(*args))
         index = build_index_on_ray(*arguments, ray_workers=1, max_skipped=0, **SETTINGS)
     assert built == ["2-of-3"]
-    assert Manifest.read(index.path).counts == {"listed": 40, "indexed": 40, "skipped": 0}
+    assert Manifest.read(index.path).counts == Counts(40, 40, 0)
 
 
 @pytest.mark.slow

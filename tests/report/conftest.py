@@ -115,7 +115,7 @@ def make_index(tmp_path_factory: pytest.TempPathFactory, make_source: Callable[.
         for other in others:
             (own,) = (other.path / "layers").iterdir()
             shutil.copytree(own, index.path / "layers" / own.name)
-            manifest["layers"] |= other.manifest.layers
+            manifest["layers"] |= other.manifest.to_json()["layers"]
         (index.path / "manifest.json").write_text(json.dumps(manifest))
         return open_index(index.path)
 
@@ -309,7 +309,7 @@ def join_layers(parts: Sequence[Index]) -> Index:
     for other in others:
         (own,) = (other.path / "layers").iterdir()
         shutil.copytree(own, first.path / "layers" / own.name)
-        manifest["layers"] |= other.manifest.layers
+        manifest["layers"] |= other.manifest.to_json()["layers"]
     (first.path / "manifest.json").write_text(json.dumps(manifest))
     return open_index(first.path)
 
@@ -397,7 +397,7 @@ def make_probe() -> Callable[..., ProbeResult]:
 @pytest.fixture(scope="session")
 def probed(world: World, make_probe: Callable[..., ProbeResult], tmp_path_factory: pytest.TempPathFactory) -> Probed:
     """The world's report with two probes: of its models, and of one of them beside a model that has no index here."""
-    prints = {own.manifest.model["spec"]: own.manifest.model["fingerprint"] for own in world.indices}
+    prints = {own.manifest.model.spec: own.manifest.model.fingerprint for own in world.indices}
     first = make_probe(prints)
     second = make_probe({"mini:supervised": prints["mini:supervised"], "far:away": "f" * 64})
     folder = tmp_path_factory.mktemp("probed") / "report"

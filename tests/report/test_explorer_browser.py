@@ -43,8 +43,8 @@ def name_features(index) -> FeatureNames:
     ]
     manifest = index.manifest
     settings = {
-        "model": manifest.model["spec"], "source": manifest.source["spec"], "scorer": "mini:clip", "words": 2, "k": 5,
-        "fingerprints": {"model": manifest.model["fingerprint"], "source": manifest.source["fingerprint"]},
+        "model": manifest.model.spec, "source": manifest.source.spec, "scorer": "mini:clip", "words": 2, "k": 5,
+        "fingerprints": {"model": manifest.model.fingerprint, "source": manifest.source.fingerprint},
         "layers": list(index.layers), "pooling": "mean", "q": 0.05, "seed": 0, "templates": ["{}"],
         "test_images": 9, "choosing_images": 9,
     }  # fmt: skip

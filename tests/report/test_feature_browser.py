@@ -48,8 +48,8 @@ def name_feature(index) -> FeatureNames:
     ]
     manifest = index.manifest
     settings = {
-        "model": manifest.model["spec"], "source": manifest.source["spec"], "scorer": "mini:clip", "words": 2, "k": 5,
-        "fingerprints": {"model": manifest.model["fingerprint"], "source": manifest.source["fingerprint"]},
+        "model": manifest.model.spec, "source": manifest.source.spec, "scorer": "mini:clip", "words": 2, "k": 5,
+        "fingerprints": {"model": manifest.model.fingerprint, "source": manifest.source.fingerprint},
         "layers": [LAYER], "pooling": "mean", "q": 0.05, "seed": 0, "templates": ["{}"],
         "test_images": 9, "choosing_images": 9,
     }  # fmt: skip
@@ -61,7 +61,7 @@ def visualize_feature(index) -> Visualizations:
     natural = Natural("own", 18, 2.5, 0.875, "top list", 3.25, 4, 700)
     record = VisualizationRecord(
         f"{LAYER}:{SHOWN}", LAYER, SHOWN, "mean", 0, 0, 0, {"name": "fourier"}, 200, 8, (32, 32),
-        {"spec": "mini:supervised", "fingerprint": index.manifest.model["fingerprint"]}, 1.25, natural,
+        {"spec": "mini:supervised", "fingerprint": index.manifest.model.fingerprint}, 1.25, natural,
         tuple(np.arange(200.0)), None, {},
     )  # fmt: skip
     images = np.zeros((2, 32, 32, 3), np.uint8)
@@ -126,7 +126,7 @@ def test_the_patch_of_a_max_list_is_outlined(feature, index):
     images.get_by_text("max", exact=True).click()
     top = index.top(f"{LAYER}:{SHOWN}", K, "max")
     assert images.locator(".caption b").all_inner_texts() == [say(value) for value in top.values]
-    rows, columns = index.manifest.layers[LAYER]["grid"]
+    rows, columns = index.manifest.layers[LAYER].grid
     tile = images.locator(".picture .tile").first.evaluate("t => ({ x: t.offsetWidth - 4, y: t.offsetHeight - 4 })")
     patches = images.locator(".patch").evaluate_all(
         "all => all.map(p => Object.fromEntries(['left', 'top', 'width'].map(s => [s, parseFloat(p.style[s])])))"
@@ -152,7 +152,7 @@ def test_an_image_under_the_pointer_or_the_focus_is_shown_large_with_its_map(fea
     expect(preview).to_be_visible()
     expect(preview.locator(".preview-id")).to_have_text(index.top(f"{LAYER}:{SHOWN}", 1).ids[0])
     size = preview.locator("canvas.heat").evaluate("canvas => [canvas.height, canvas.width]")
-    assert size == list(index.manifest.layers[LAYER]["grid"])
+    assert size == list(index.manifest.layers[LAYER].grid)
     brightest = read_data(report, f"maps/0-0-{SHOWN // 64}")["maps"][SHOWN % 64, 0].argmax()
     left = preview.locator(".patch").evaluate("patch => parseFloat(patch.style.left)")
     assert left == pytest.approx(100 * (brightest % size[1]) / size[1], abs=0.01)

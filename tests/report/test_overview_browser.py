@@ -119,7 +119,7 @@ def test_what_was_run_can_be_copied(world: Any, visit: Callable[..., Page]) -> N
     page = visit(world.report / "index.html", "", READY)
     commands = page.locator("#commands code").text_content() or ""
     assert re.search(r"^conceptprobe report ", commands, re.M), commands
-    assert world.indices[0].manifest.model["fingerprint"][:12] in page.locator("#runs").inner_text()
+    assert world.indices[0].manifest.model.fingerprint[:12] in page.locator("#runs").inner_text()
     page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
     page.get_by_role("button", name="Copy the commands").click()
     page.wait_for_function("window.copied !== undefined")

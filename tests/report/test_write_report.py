@@ -54,7 +54,7 @@ def test_the_report_says_what_was_run(make_index, tmp_path, read_data):
     first, second = report["models"]
     assert [first["key"], second["key"]] == ["clip", "clip-2"]
     assert [first["label"], second["label"]] == ["mini:clip", "mini:clip (2)"]
-    assert first["fingerprint"] == index.manifest.model["fingerprint"]
+    assert first["fingerprint"] == index.manifest.model.fingerprint
     assert first["counts"] == {"listed": 18, "indexed": 18, "skipped": 0}
     (layer,) = first["layers"]
     assert (layer["dead"], layer["width"], layer["start"], layer["verdicts"]) == (2, 8, 0, None)

@@ -65,7 +65,7 @@ def test_a_text_finds_its_features_in_every_index(indices: tuple[Index, Index], 
     assert set(pairs(found)[:3]) == {(0, number), (0, number + 5), (1, number)}
     assert len(found) == 10 + 5  # not the dead ones
     assert found["score"].is_monotonic_decreasing
-    assert found["model"].tolist() == [indices[at].manifest.model["spec"] for at in found["index"]]
+    assert found["model"].tolist() == [indices[at].manifest.model.spec for at in found["index"]]
     alone = find_features(indices[0], text=word, k=2, scorer=Scorer())  # type: ignore[arg-type]
     assert set(alone["feature"]) == {number, number + 5}
 

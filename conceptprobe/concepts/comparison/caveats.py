@@ -35,7 +35,7 @@ def find_caveats(
                 "object features in it: look at images that no model was trained on too"
             )
     for pair in comparison.pairs:
-        widths = {i.manifest.layers[layer]["width"] for i, layer in zip(comparison.indices, pair, strict=True)}
+        widths = {i.width(layer) for i, layer in zip(comparison.indices, pair, strict=True)}
         if len(widths) > 1:
             yield f"at {pair_name(pair)} the models have {' and '.join(map(str, sorted(widths)))} features"
     if not comparison.has_vectors:
@@ -52,7 +52,7 @@ def find_caveats(
 
 def trained_classes(index: Index, class_names: Mapping[str, Sequence[str]] | None) -> set[str]:
     """Lower-case names of the classes that a model was trained on; none where it has none or cannot be loaded."""
-    spec = index.manifest.model["spec"]
+    spec = index.manifest.model.spec
     if class_names is None:
         try:
             names: Sequence[str] = load_model(spec, device="cpu").class_names

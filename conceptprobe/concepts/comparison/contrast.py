@@ -171,7 +171,7 @@ def contrast(
         {
             "models": list(comparison.names), "layers": [list(pair) for pair in comparison.pairs],
             "pooling": comparison.pooling, "k": comparison.k, "q": comparison.q, "images": plan.images,
-            "source": indices[0].manifest.source["spec"], "resamples": resamples,
+            "source": indices[0].manifest.source.spec, "resamples": resamples,
             "resample": {"kept": plan.kept, "k": plan.k}, "cluster_threshold": THRESHOLD, "seed": seed,
             "scores": [score.settings for score in comparison.scores],
         },

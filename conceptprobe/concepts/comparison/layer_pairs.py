@@ -1,15 +1,14 @@
 """Which indices can be compared, and which of their layers are compared with each other."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from conceptprobe.concepts.errors import ContrastError
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.activations import chosen_rows, image_vectors
 from conceptprobe.indexing.storage.faiss_files import unit
+from conceptprobe.indexing.storage.manifest import SourceEntry
 
 DECODING = ("background", "fast_decode")
 SAMPLE = 1024  # images over which features are compared
@@ -27,7 +26,7 @@ def check_comparable(indices: Sequence[Index], pooling: str | None = None) -> st
     for other in indices[1:]:
         for what, ours, theirs in (
             ("images", *(source_name(index.manifest.source) for index in (first, other))),
-            *((key, *(str(index.manifest.source.get(key)) for index in (first, other))) for key in DECODING),
+            *((key, *(str(getattr(index.manifest.source, key)) for index in (first, other))) for key in DECODING),
             ("k", str(first.manifest.k), str(other.manifest.k)),
         ):
             if ours != theirs:
@@ -52,9 +51,9 @@ def check_comparable(indices: Sequence[Index], pooling: str | None = None) -> st
     return pooling
 
 
-def source_name(source: Mapping[str, Any]) -> str:
+def source_name(source: SourceEntry) -> str:
     """An image source of a manifest, with enough of its fingerprint to tell it from others."""
-    return f"{source['spec']} ({source['fingerprint'][:12]})"
+    return f"{source.spec} ({source.fingerprint[:12]})"
 
 
 def pair_layers(indices: Sequence[Index], pairs: Iterable[Sequence[str]] | None = None) -> tuple[tuple[str, ...], ...]:
@@ -126,6 +125,6 @@ def feature_vectors(index: Index, layer: str, images: int = SAMPLE) -> np.ndarra
         IndexingError: The index was built without vectors.
         MissingFaissError: FAISS is not installed.
     """
-    values_nf = image_vectors(index, layer, chosen_rows(index, images))
+    values_nf = index.activations(layer, index.sampled_rows(images))
     spans_f = np.ptp(values_nf, axis=0)
     return unit(np.where(spans_f > 0, values_nf - values_nf.mean(0), 0).T)

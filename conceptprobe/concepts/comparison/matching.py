@@ -162,7 +162,7 @@ def match_features(
     settings = make_settings(MatchSettings, values, what="match_features", error=ContrastError)
     indices = as_index(index_a), as_index(index_b)
     check_comparable(indices)
-    pooling_a, pooling_b = (index.manifest.pooling[0] for index in indices)
+    pooling_a, pooling_b = (index.pooling for index in indices)
     if pooling_a != pooling_b:
         raise ContrastError(
             f"vectors are of the first pooling of an index, which is {pooling_a} and {pooling_b} here: build both "
@@ -179,7 +179,7 @@ def match_features(
     frame = pd.concat(tables, ignore_index=True)
     columns = ["side", "layer", "feature", "other_layer", "other_feature"]
     frame = frame[columns + [name for name in frame if name not in columns]]
-    return Matches(frame, {"models": [index.manifest.model["spec"] for index in indices], **values})
+    return Matches(frame, {"models": [index.manifest.model.spec for index in indices], **values})
 
 
 def match_vectors(

@@ -111,7 +111,7 @@ class Comparison:
     @property
     def has_vectors(self) -> bool:
         """Whether the indices keep the activations of this pooling for every image."""
-        return all(index.manifest.vectors and index.manifest.pooling[0] == self.pooling for index in self.indices)
+        return all(index.keeps_activations(self.pooling) for index in self.indices)
 
     def layers_of(self, number: int) -> list[str]:
         """The compared layers of one of the indices."""
@@ -125,7 +125,7 @@ class Comparison:
 
 def model_names(indices: Sequence[Index]) -> tuple[str, ...]:
     """Names of the models: their specs, or the paths of the indices where two specs are alike."""
-    specs = tuple(index.manifest.model["spec"] for index in indices)
+    specs = tuple(index.manifest.model.spec for index in indices)
     return specs if len(set(specs)) == len(specs) else tuple(str(index.path) for index in indices)
 
 
@@ -145,9 +145,9 @@ def check_scores(
     for number, (index, score) in enumerate(zip(indices, scores, strict=True)):
         settings = score.settings
         model = settings["model"]
-        if settings["fingerprints"]["model"] != index.manifest.model["fingerprint"]:
+        if settings["fingerprints"]["model"] != index.manifest.model.fingerprint:
             raise ContrastError(
-                f"scores {number + 1} are of {model}, index {number + 1} is of {index.manifest.model['spec']}: give "
+                f"scores {number + 1} are of {model}, index {number + 1} is of {index.manifest.model.spec}: give "
                 "both in the same order"
             )
         if missing := [pair[number] for pair in pairs if pair[number] not in settings["layers"]]:

@@ -114,7 +114,7 @@ def cluster_features(comparison: Comparison) -> Iterator[np.ndarray]:
     Where an index has no vectors of this pooling, every feature is a cluster by itself.
     """
     numbered = list(enumerate(comparison.indices))
-    widths = [[i.manifest.layers[layer]["width"] for layer in comparison.layers_of(at)] for at, i in numbered]
+    widths = [[i.width(layer) for layer in comparison.layers_of(at)] for at, i in numbered]
     ends = np.cumsum([sum(layer_widths) for layer_widths in widths])
     if comparison.has_vectors:
         vectors = [feature_vectors(index, layer) for at, index in numbered for layer in comparison.layers_of(at)]

@@ -16,7 +16,6 @@ from conceptprobe.concepts.statistics.nulls import TOLERANCE
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.activations import activations_of
 from conceptprobe.indexing.source import source_of
 from conceptprobe.indexing.storage.faiss_files import unit
 
@@ -66,7 +65,7 @@ class Looks:
         if not len(asked):
             return result
         if self.predicted is not None:
-            acts_nf = np.concatenate([acts_bf[:, asked] for acts_bf in activations_of(index, layer)])
+            acts_nf = np.concatenate([acts_bf[:, asked] for acts_bf in index.activation_blocks(layer)])
             compared = self.predicted.compare(acts_nf, lists_fk[asked], enrichment.best_llr, rng, draws=DRAWS)
             result[asked] = compared.p_f
         elif self.bank is not None:
@@ -108,7 +107,7 @@ def look_at(
                 f"visual has shape {visual.shape}: it must be finite, with {len(index.images)} rows, one an image"
             )
         descriptors_nv, what = unit(np.asarray(visual, np.float32)), "descriptors that were given"
-    if index.manifest.vectors and pooling == index.manifest.pooling[0] and len(index.images) <= MOST_IMAGES:
+    if index.keeps_activations(pooling) and len(index.images) <= MOST_IMAGES:
         return Looks(f"activations predicted from {what}", predicted=VisualNull(descriptors_nv, seed=seed))
     rng = np.random.default_rng([seed, k])
     rows = np.arange(len(index.images))

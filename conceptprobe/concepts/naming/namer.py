@@ -17,7 +17,6 @@ from conceptprobe.concepts.naming.vocabulary import Vocabulary
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.statistics.enrichment import Enrichment
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.activations import image_vectors
 
 WORDS, CONCEPTS = "words", "concepts"
 TOP_WORDS = 5
@@ -93,7 +92,7 @@ class Namer:
         dead = index.stats(layer, pooling)["dead"].to_numpy()
         lengths = (lists_fk >= 0).sum(1)
         live = np.flatnonzero(~dead & (lengths >= SHORTEST))
-        ranks = Ranks(image_vectors(index, layer, self.tests))
+        ranks = Ranks(index.activations(layer, self.tests))
         names = [
             Name(feature, WORDS, 1, None, reason="dead" if dead[feature] else "short list")
             for feature in np.flatnonzero(dead | (lengths < SHORTEST)).tolist()

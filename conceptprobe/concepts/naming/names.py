@@ -199,17 +199,17 @@ def label_features(
     scorer = as_model(scorer)
     images = None if images is None else as_images(images)
     layers = index.choose_layers(layers)
-    if not index.manifest.vectors:
+    if not index.keeps_activations():
         raise ConceptError(
             f"{index.path} keeps no vectors, but names are tested on the activations of each image: build the index "
             "with vectors"
         )
     settings = NamingSettings.make(index, {"templates": templates, "k": k, "q": q, "seed": seed})
-    pooling = index.manifest.pooling[0]
+    pooling = index.pooling
     concepts = _fitting_concepts(index, concepts)
     vocabulary = read_words(scorer, words, settings.templates)
     source = source_of(index, images)
-    width = max(index.manifest.layers[layer]["width"] for layer in layers)
+    width = max(index.width(layer) for layer in layers)
     contents = index.images["content_hash"].fillna(index.images["id"]).to_numpy()
     halves = split_images(contents, settings.seed, min(MAX_TEST_IMAGES, max(2048, MAX_TEST_VALUES // width)))
     if min(len(halves.tests), halves.chooses_n.sum()) <= SCORER_IMAGES:
@@ -226,10 +226,10 @@ def label_features(
     frames = [namer.label(index, layer, pooling, lists[layer]) for layer in steps]
     manifest = index.manifest
     about = {
-        "model": manifest.model["spec"], "source": manifest.source["spec"],
+        "model": manifest.model.spec, "source": manifest.source.spec,
         "scorer": scorer.spec,
         "fingerprints": {
-            "model": manifest.model["fingerprint"], "source": manifest.source["fingerprint"],
+            "model": manifest.model.fingerprint, "source": manifest.source.fingerprint,
             "scorer": scorer.fingerprint,
         },
         "layers": list(layers), "pooling": pooling, "k": settings.k, "q": settings.q, "seed": settings.seed,

@@ -20,7 +20,6 @@ from conceptprobe.concepts.looks.predicted import VisualNull
 from conceptprobe.concepts.statistics.coherence import mean_cosine
 from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.activations import activations_of
 from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.indexing.source import source_of
 from conceptprobe.models import ModelLike, VisionModel, as_model
@@ -90,7 +89,7 @@ def score_without_labels(
     images = None if images is None else as_images(images)
     refuse_kin(scorer, index)
     layers = index.choose_layers(layers)
-    pooling = index.manifest.pooling[0] if pooling is None else pooling
+    pooling = index.pooling if pooling is None else pooling
     most = min(index.manifest.k, len(index.images) // 2)
     if not 2 <= k <= most:
         raise ConceptError(f"k is {k}: this index allows 2 to {most}, half its images or the length of its lists")
@@ -102,7 +101,7 @@ def score_without_labels(
     source = source_of(index, images)
     looks_nv = describe_images(source, rows, cache=cache, progress=progress)
     meanings_nd = embed_images(scorer, source, rows, cache=cache, progress=progress)
-    known = index.manifest.vectors and pooling == index.manifest.pooling[0] and len(index.images) <= sample
+    known = index.keeps_activations(pooling) and len(index.images) <= sample
     predicted = VisualNull(looks_nv, seed=seed) if known else None
     bank = None if known else draw_look_alikes(looks_nv, k, draws, rng)
     frames = []
@@ -113,7 +112,7 @@ def score_without_labels(
         tested = np.flatnonzero(~dead_f & (rows_fk >= 0).all(1))
         excess_f, p_f, q_f = (np.full(len(rows_fk), np.nan) for _ in range(3))
         if predicted is not None and len(tested):
-            acts_nf = np.concatenate([acts_bf[:, tested] for acts_bf in activations_of(index, layer)])
+            acts_nf = np.concatenate([acts_bf[:, tested] for acts_bf in index.activation_blocks(layer)])
             compared = predicted.compare(
                 acts_nf, local_fk[tested], partial(mean_cosine, meanings_nd), rng, draws=matches
             )
@@ -149,11 +148,11 @@ def refuse_kin(scorer: VisionModel, index: Index) -> None:
         ConceptError: It is the same model, or both learned from text, or both from labels, or both from images alone.
     """
     target = index.manifest.model
-    shared = learned_from(scorer.spec) & learned_from(target["spec"])
-    if scorer.fingerprint == target["fingerprint"] or shared:
+    shared = learned_from(scorer.spec) & learned_from(target.spec)
+    if scorer.fingerprint == target.fingerprint or shared:
         why = f"both learned from {', '.join(sorted(shared))}" if shared else "they are the same model"
         raise ConceptError(
-            f"{scorer.spec} cannot judge {target['spec']}: {why}, so that it would agree with it. Give a scorer that "
+            f"{scorer.spec} cannot judge {target.spec}: {why}, so that it would agree with it. Give a scorer that "
             "learned from something else: of text (open_clip), labels (a timm or torchvision classifier) and images "
             "alone (DINO, MAE)"
         )

@@ -11,7 +11,6 @@ from sklearn.linear_model import orthogonal_mp_gram
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.sets.concept_set import ConceptSet
-from conceptprobe.indexing.activations import chosen_rows, image_vectors
 from conceptprobe.indexing.index import IndexLike, as_index
 
 FEATURES = (1, 2, 4, 8, 16)
@@ -78,7 +77,7 @@ def localise(
     chosen_layers = index.choose_layers(layers)
     if group is not None and group not in index.images:
         raise ConceptError(f"no column {group!r} to split by; there are {', '.join(index.images.columns)}, or None")
-    rows = chosen_rows(index, images)
+    rows = index.sampled_rows(images)
     groups_n = np.arange(len(rows)) if group is None else pd.factorize(index.images[group].iloc[rows])[0]
     columns = np.arange(len(concepts)) if names is None else np.array([concepts.position(name) for name in names])
     targets_nc = concepts.members_nc[rows][:, columns].toarray()
@@ -101,7 +100,7 @@ def localise(
         raise ConceptError(f"no concept can be probed: {'; '.join(f'{n}: {w}' for n, w in list(left_out.items())[:3])}")
     records: list[dict[str, Any]] = []
     for layer in chosen_layers:
-        values_nf = image_vectors(index, layer, rows)
+        values_nf = index.activations(layer, rows)
         for split, chosen in tested.items():
             if not len(chosen):
                 continue

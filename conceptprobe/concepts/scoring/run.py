@@ -27,7 +27,6 @@ from conceptprobe.concepts.statistics.hierarchy import Relations
 from conceptprobe.concepts.statistics.nulls import DRAWS, Null, Nulls, counts_of, draw_null, draw_nulls
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.activations import activations_of
 from conceptprobe.indexing.source import source_of
 from conceptprobe.models import VisionModel
 from conceptprobe.search.embeddings import embed_images
@@ -155,16 +154,16 @@ class ScoringRun:
             return result
         result["clarity"] = mean_cosine(self.embeddings_nd, lists_fk)
         result["redundancy"] = redundancy(self.embeddings_nd, lists_fk)
-        if self.index.manifest.vectors and self.pooling == self.index.manifest.pooling[0]:
-            result["monosemanticity"] = monosemanticity(self.embeddings_nd, activations_of(self.index, layer))
+        if self.index.keeps_activations(self.pooling):
+            result["monosemanticity"] = monosemanticity(self.embeddings_nd, self.index.activation_blocks(layer))
         return result
 
     def describe(self) -> dict[str, Any]:
         """How the scores were made, in JSON's types: `FeatureScores.settings`."""
         manifest = self.index.manifest
         return {
-            "model": manifest.model["spec"], "source": manifest.source["spec"],
-            "fingerprints": {"model": manifest.model["fingerprint"], "source": manifest.source["fingerprint"]},
+            "model": manifest.model.spec, "source": manifest.source.spec,
+            "fingerprints": {"model": manifest.model.fingerprint, "source": manifest.source.fingerprint},
             "layers": list(self.layers), "pooling": self.pooling, "k": self.k, "index_k": manifest.k,
             "q": self.settings.q, "draws": self.settings.draws, "seed": self.settings.seed,
             "concepts": describe_concepts(self.concepts), "looks": self.looks.how,
@@ -192,7 +191,7 @@ def prepare_run(
         IndexingError: The index has no such layer or pooling; or its images cannot be read, where there is a scorer.
     """
     layers = index.choose_layers(layers)
-    pooling = index.manifest.pooling[0] if pooling is None else pooling
+    pooling = index.pooling if pooling is None else pooling
     k = choose_k(index, concepts, settings.k)
     for layer in layers:
         index.top_rows(layer, pooling)

@@ -76,7 +76,7 @@ def concepts_of(
     images = index if isinstance(index, pd.DataFrame) else index.images
     options = None if taxonomy is None else ("--taxonomy", _option(taxonomy))
     if taxonomy is None and not isinstance(index, pd.DataFrame):
-        taxonomy = OWN_TAXONOMY.get(index.manifest.source["spec"].partition("/")[0])
+        taxonomy = OWN_TAXONOMY.get(index.manifest.source.spec.partition("/")[0])
     labels = of_cells(images, "label", "label")
     tags = including(of_lists(images, "tags", "tag"), labels)
     families = [family for family in (replace(labels, leaves=frozenset(labels.names)), tags) if family.names]

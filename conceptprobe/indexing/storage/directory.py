@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from conceptprobe.indexing.errors import IndexingError
-from conceptprobe.indexing.storage.manifest import MARK, NAME, Manifest
+from conceptprobe.indexing.storage.manifest import MARK, NAME, Counts, Manifest
 from conceptprobe.output.folder import locked, replace_folder
 
 
@@ -69,10 +69,10 @@ def claimed(out: Path) -> Iterator[Path]:
 def is_finished(partial: Path, manifest: Manifest) -> bool:
     """Whether a build of this plan was killed when only clearing up and renaming was left."""
     try:
-        stored = replace(Manifest.read(partial), counts={}, files={})
+        stored = replace(Manifest.read(partial), counts=Counts(), files={})
     except IndexingError:
         return False
-    return json.dumps(asdict(stored)) == json.dumps(asdict(manifest))
+    return json.dumps(stored.to_json()) == json.dumps(manifest.to_json())
 
 
 def _is_ours(partial: Path) -> bool:

@@ -4,12 +4,17 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
 from conceptprobe.indexing.errors import IndexingError
+from conceptprobe.models import Layer
 from conceptprobe.output.atomic import TEMPORARY, replace_file
+from conceptprobe.validation import first_fault
 
 SCHEMA_VERSION = 2
 NAME = "manifest.json"
@@ -19,31 +24,104 @@ _DECISIVE = (
     *("vectors", "faiss", "growable", "versions"),
 )
 _SHOWN = 40  # characters of a value that is not the same
+_STORED = ConfigDict(strict=True, extra="forbid")
+_LEFT_OUT = ("device", "dtype", "intervened", "external", "fast_decode")  # of the JSON where they say nothing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STORED)
+class ModelEntry:
+    """The model that an index is of.
+
+    Attributes:
+        spec: As `load_model` takes it, or what the caller of `index_activations` calls the model.
+        device: The type of device that it ran on; None where the activations came from elsewhere.
+        dtype: Of its weights, such as "float32"; None where the activations came from elsewhere.
+        intervened: Whether a hook may have changed its activations.
+        external: Whether the activations came from elsewhere.
+    """
+
+    spec: str
+    fingerprint: str
+    preprocessing: dict[str, Any]
+    device: str | None = None
+    dtype: str | None = None
+    intervened: bool = False
+    external: bool = False
+
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether the model alone gives the indexed activations."""
+        return not self.external and not self.intervened
+
+
+@dataclass(frozen=True, config=_STORED)
+class SourceEntry:
+    """The image source that an index is of.
+
+    Attributes:
+        fast_decode: How images were decoded where that was fast and not exact: "nvjpeg" or "scaled".
+    """
+
+    spec: str
+    fingerprint: str
+    background: str
+    fast_decode: str | None = None
+
+
+@dataclass(frozen=True, config=_STORED)
+class ShardEntry:
+    """Which batches a shard holds.
+
+    Attributes:
+        batches: Runs of batches, each from a first number up to but without a last.
+        images: Number of images of the whole index.
+    """
+
+    batches: tuple[tuple[int, int], ...]
+    images: int
+
+
+@dataclass(frozen=True, config=_STORED)
+class AppendEntry:
+    """An append whose result may differ from a fresh build.
+
+    Attributes:
+        images: How many were new.
+        batches: The first of their batches, and the first after them.
+        why: What may differ, and the reasons.
+    """
+
+    images: int
+    batches: tuple[int, int]
+    why: str
+
+
+@dataclass(frozen=True, config=_STORED)
+class Counts:
+    """Numbers of images; `listed` is the sum of the others."""
+
+    listed: int = 0
+    indexed: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True, config=_STORED)
 class Manifest:
     """What can be read of an index without opening its arrays.
 
     Attributes:
-        model: spec, fingerprint, preprocessing, device, dtype; and where they say so intervened: that something changed
-            its layers meanwhile; external: that the activations came from elsewhere.
-        source: spec, fingerprint, background; and where images were decoded fast, how: fast_decode.
-        layers: For each layer name width, kind, prefix, cls, grid.
+        layers: By their names, in the order of the model.
         vectors: Whether there are FAISS files.
         faiss: The index-factory string of `images.faiss`.
         bottom: Length of the lists of lowest images; 0 where there are none.
         growable: Whether the state that `append` goes on from is kept.
-        part: Of a shard, which batches it holds, as runs from a first number up to but without a last, and of how many
-            images in all; None for a whole index.
-        appended: For each append whose result may differ from a fresh build, what may and why.
-        counts: listed, indexed and skipped images; listed = indexed + skipped.
+        part: Of a shard, which batches it holds; None for a whole index.
         files: sha256 of every other file, by its path inside the index.
     """
 
-    model: dict[str, Any]
-    source: dict[str, Any]
-    layers: dict[str, dict[str, Any]]
+    model: ModelEntry
+    source: SourceEntry
+    layers: dict[str, Layer]
     pooling: tuple[str, ...]
     k: int
     batch_size: int
@@ -52,19 +130,26 @@ class Manifest:
     faiss: str = "Flat"
     bottom: int = 0
     growable: bool = False
-    part: dict[str, Any] | None = None
-    appended: tuple[dict[str, Any], ...] = ()
-    counts: dict[str, int] = field(default_factory=dict)
+    part: ShardEntry | None = None
+    appended: tuple[AppendEntry, ...] = ()
+    counts: Counts = Counts()
     files: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property
     def listed(self) -> int:
         """Number of images in the listing, of which a shard may hold a part."""
-        return self.counts["listed"] if self.part is None else self.part["images"]
+        return self.counts.listed if self.part is None else self.part.images
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as the JSON file holds it."""
+        stored = asdict(self, dict_factory=lambda entry: {k: v for k, v in entry if v or k not in _LEFT_OUT})
+        for layer in stored["layers"].values():
+            del layer["name"]
+        return stored
 
     def write(self, folder: Path) -> None:
-        replace_file(folder / NAME, json.dumps(asdict(self), indent=1, ensure_ascii=False).encode())
+        replace_file(folder / NAME, json.dumps(self.to_json(), indent=1, ensure_ascii=False).encode())
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -83,11 +168,15 @@ class Manifest:
             raise IndexingError(
                 f"{folder} has schema version {version}, this conceptprobe reads {SCHEMA_VERSION}; rebuild it"
             )
+        layers = stored.get("layers")
+        if isinstance(layers, dict):
+            stored["layers"] = {
+                name: {**about, "name": name} if isinstance(about, dict) else about for name, about in layers.items()
+            }
         try:
-            lists = {name: tuple(stored[name]) for name in ("pooling", "appended")}
-            return cls(**{**stored, **lists})
-        except (KeyError, TypeError) as error:
-            raise IndexingError(f"{path} lacks or has too many entries ({error}); rebuild the index") from error
+            return TypeAdapter(cls).validate_json(json.dumps(stored))
+        except ValidationError as error:
+            raise IndexingError(f"{path} is not as it should be ({first_fault(error)}): rebuild the index") from error
 
     @classmethod
     def foreign(cls, folder: Path) -> list[str]:
@@ -119,7 +208,8 @@ def _stored(path: Path) -> dict[str, Any]:
 
 def differences(a: Manifest, b: Manifest) -> list[str]:
     """What decides a result and is not the same in two manifests, each as `name: one / other`."""
-    return [text for key in _DECISIVE for text in entry_differences(key, getattr(a, key), getattr(b, key))]
+    one, other = a.to_json(), b.to_json()
+    return [text for key in _DECISIVE for text in entry_differences(key, one[key], other[key])]
 
 
 def entry_differences(name: str, one: Any, other: Any) -> list[str]:

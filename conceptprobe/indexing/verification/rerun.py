@@ -73,21 +73,19 @@ def rerun(
     manifest = index.manifest
     if not count:
         return Rerun(note="none were asked for")
-    if manifest.model.get("external") or manifest.model.get("intervened"):
+    if not manifest.model.is_reproducible:
         return Rerun(note="the model alone does not give these activations")
     try:
-        model = load_model(manifest.model["spec"], dtype=manifest.model["dtype"]) if model is None else model
+        model = load_model(manifest.model.spec, dtype=manifest.model.dtype) if model is None else model
         layers = model.resolve(list(index.layers))
         images = load_source(manifest.source) if images is None else images
     except ConceptProbeError as error:
         return Rerun(note=str(error))
-    if model.fingerprint != manifest.model["fingerprint"]:
+    if model.fingerprint != manifest.model.fingerprint:
         return Rerun(problems=(f"{model.spec} is not the model that was indexed: its fingerprint differs",))
     decoder = fast_decoder(images, model.preprocess, model.device)
-    if decoder != manifest.source.get("fast_decode"):
-        return Rerun(
-            note=f"images were decoded by {manifest.source.get('fast_decode')}, here they would be by {decoder}"
-        )
+    if decoder != manifest.source.fast_decode:
+        return Rerun(note=f"images were decoded by {manifest.source.fast_decode}, here they would be by {decoder}")
     kinds = ("top", "strips", "bottom")[: 3 if manifest.bottom else 2]
     listed = [_Listed.read(layer, pooling, kinds, arrays) for layer in layers for pooling in manifest.pooling]
     every = np.unique(np.concatenate([own.rows for own in listed]))
@@ -112,7 +110,7 @@ def rerun(
             if place not in changed:
                 here = own.rows == rows[place]
                 values += int(here.sum())
-                problems += _far(own, here, now_f, ids[place], TOLERANCE[manifest.model["dtype"]])
+                problems += _far(own, here, now_f, ids[place], TOLERANCE[str(manifest.model.dtype)])
     return Rerun(len(rows), values, tuple(problems))
 
 

@@ -74,7 +74,7 @@ def verify_index(
     vectors = index.manifest.vectors and has_faiss()
     for layer in index.layers:
         problems += _readable(layer, _layer_problems(index, layer, arrays, vectors=vectors))
-    features = sum(about["width"] for about in index.manifest.layers.values())
+    features = sum(map(index.width, index.layers))
     checked.append(f"lists and statistics of {features} features, pooled by {' and '.join(index.manifest.pooling)}")
     if index.manifest.vectors and not vectors:
         checked.append("vectors only by their hashes: FAISS is not installed")
@@ -102,25 +102,25 @@ def _file_problems(index: Index) -> Iterator[str]:
 
 def _image_problems(index: Index) -> Iterator[str]:
     counts, images, skipped = index.manifest.counts, index.images, index.skipped
-    if counts["listed"] != counts["indexed"] + counts["skipped"]:
+    if counts.listed != counts.indexed + counts.skipped:
         yield f"counts do not add up: {counts}"
-    for name, table, count in (("images", images, "indexed"), ("skipped", skipped, "skipped")):
-        if len(table) != counts[count]:
-            yield f"{name}.parquet has {len(table)} rows, the manifest counts {counts[count]}"
+    for name, table, count in (("images", images, counts.indexed), ("skipped", skipped, counts.skipped)):
+        if len(table) != count:
+            yield f"{name}.parquet has {len(table)} rows, the manifest counts {count}"
         ids = table["id"].to_numpy(object)
         if (ids[1:] <= ids[:-1]).any():
             yield f"{name}.parquet: ids are out of order, or one is there twice"
     if both := set(images["id"]) & set(skipped["id"]):
         yield f"{len(both)} images are both indexed and skipped, such as {min(both)!r}"
-    if not index.manifest.model.get("external") and not images["content_hash"].str.fullmatch("[0-9a-f]{64}").all():
+    if not index.manifest.model.external and not images["content_hash"].str.fullmatch("[0-9a-f]{64}").all():
         yield "images.parquet: a content hash is none"
     if not skipped["reason"].str.len().all():
         yield "skipped.parquet: a reason is missing"
 
 
 def _layer_problems(index: Index, layer: str, arrays: ReadArrays, *, vectors: bool) -> Iterator[str]:
-    manifest, images = index.manifest, index.manifest.counts["indexed"]
-    grid, width = manifest.layers[layer]["grid"], manifest.layers[layer]["width"]
+    manifest, images = index.manifest, index.manifest.counts.indexed
+    grid, width = manifest.layers[layer].grid, index.width(layer)
     patches = None if grid is None else int(np.prod(grid))
     kinds = {"top": manifest.k, **({"bottom": manifest.bottom} if manifest.bottom else {})}
     for pooling in manifest.pooling:
@@ -151,8 +151,8 @@ def _of(arrays: dict[str, np.ndarray], pooling: str) -> dict[str, np.ndarray]:
 
 def _vector_problems(index: Index, layer: str, arrays: ReadArrays) -> Iterator[str]:
     """FAISS files, and top lists against the vectors that they were made with."""
-    folder, pooling = layer_folder(index.path, layer), index.manifest.pooling[0]
-    width, images = index.manifest.layers[layer]["width"], index.manifest.counts["indexed"]
+    folder, pooling = layer_folder(index.path, layer), index.pooling
+    width, images = index.width(layer), index.manifest.counts.indexed
     for name, rows, wide in (("images", images, width), ("features", width, None)):
         found = read_faiss(folder / f"{name}.faiss")
         if found.ntotal != rows or (wide is not None and found.d != wide):
@@ -182,10 +182,10 @@ def _state_problems(index: Index, layer: str, arrays: ReadArrays) -> Iterator[st
     if state is None or layer not in state.layers:
         yield f"{STATE} cannot be read"
         return
-    if len(state.bad) != index.manifest.counts["skipped"]:
-        yield f"{STATE} knows of {len(state.bad)} skipped images, the manifest of {index.manifest.counts['skipped']}"
+    if len(state.bad) != (skipped := index.manifest.counts.skipped):
+        yield f"{STATE} knows of {len(state.bad)} skipped images, the manifest of {skipped}"
     for pooling in index.manifest.pooling:
-        best = TopK(index.manifest.layers[layer]["width"], index.manifest.k)
+        best = TopK(index.width(layer), index.manifest.k)
         best.load_state_dict({"keys": state.layers[layer][f"{pooling}.top.keys"]})
         same = np.isclose(best.result().values_fk.numpy(), _of(arrays(layer, "top"), pooling)["values"], 0, 0, True)
         yield from problem(f"{layer}, {pooling}, {STATE}", ~same.all(1), "the top list is another")

@@ -48,7 +48,7 @@ class ReportModel:
     @property
     def widths(self) -> dict[str, int]:
         """The number of features of each layer."""
-        return {layer: self.index.manifest.layers[layer]["width"] for layer in self.index.layers}
+        return {layer: self.index.width(layer) for layer in self.index.layers}
 
     @property
     def features(self) -> int:
@@ -80,8 +80,8 @@ def make_models(
         starts = {}
         for layer in index.layers:
             starts[layer] = start
-            start += index.manifest.layers[layer]["width"]
-        pooling = index.manifest.pooling[0] if own is None else own.settings["pooling"]
+            start += index.width(layer)
+        pooling = index.pooling if own is None else own.settings["pooling"]
         models.append(ReportModel(number, index, key, label, pooling, starts, own, names_of.get(number)))
     return tuple(models)
 
@@ -109,9 +109,9 @@ def assign(indices: Sequence[Index], results: Iterable[Any], what: str, command:
 def mismatch(index: Index, settings: Mapping[str, Any]) -> str:
     """Why a result is not of an index; empty where it is."""
     manifest, its = index.manifest, settings["fingerprints"]
-    if its["model"] != manifest.model["fingerprint"]:
+    if its["model"] != manifest.model.fingerprint:
         return "of another model or weights"
-    if its["source"] != manifest.source["fingerprint"]:
+    if its["source"] != manifest.source.fingerprint:
         return "of other images"
     if missing := [layer for layer in settings["layers"] if layer not in index.layers]:
         return f"it has no layer {', '.join(missing[:3])}"
@@ -141,12 +141,12 @@ def contrast_models(contrast: Contrast, models: Sequence[ReportModel]) -> list[i
 
 def model_labels(indices: Sequence[Index]) -> list[str]:
     """One name for each index: its model's spec, with a number behind it from the second time on."""
-    return numbered([index.manifest.model["spec"] for index in indices], "{} ({})")
+    return numbered([index.manifest.model.spec for index in indices], "{} ({})")
 
 
 def model_keys(indices: Sequence[Index]) -> list[str]:
     """Short names for links: the spec without its family, of plain characters only."""
-    specs = [index.manifest.model["spec"] for index in indices]
+    specs = [index.manifest.model.spec for index in indices]
     return numbered([plain_name(spec.partition(":")[2] or spec) for spec in specs], "{}-{}")
 
 

@@ -29,7 +29,7 @@ def _all_commands(
 ) -> Iterator[str]:  # fmt: skip
     report = ["report", *(model.index.path.name for model in models)]
     for model in models:
-        if not model.index.manifest.model.get("external"):
+        if not model.index.manifest.model.external:
             yield build_command(model.index)
     family: list[str] = []
     for model in models:
@@ -72,12 +72,12 @@ def command(words: Sequence[Any]) -> str:
 def build_command(index: Index) -> str:
     """The command that makes this index again."""
     manifest = index.manifest
-    words = ["index", "build", "--model", manifest.model["spec"], "--images", manifest.source["spec"]]
+    words: list[Any] = ["index", "build", "--model", manifest.model.spec, "--images", manifest.source.spec]
     words += [word for layer in index.layers for word in ("--layers", layer)]
     words += [word for pooling in manifest.pooling for word in ("--pooling", pooling)]
     words += ["--k", manifest.k, "--batch-size", manifest.batch_size]
-    words += ["--background", manifest.source["background"]]
-    words += ["--fast-decode"] if "fast_decode" in manifest.source else []
+    words += ["--background", manifest.source.background]
+    words += ["--fast-decode"] if manifest.source.fast_decode else []
     words += ["--bottom", manifest.bottom] if manifest.bottom else []
     return command([*words, "--out", index.path.name])
 
@@ -156,7 +156,7 @@ def feature_python(model: ReportModel) -> list[str]:
     lines += [f"index.strip(feature, pooling={model.pooling!r})"]
     if index.manifest.bottom:
         lines.append(f"index.bottom(feature, k={min(32, index.manifest.bottom)}, pooling={model.pooling!r})")
-    if index.manifest.vectors:
+    if index.keeps_activations():
         lines.append("index.neighbours(feature, k=10)")
     if model.scores is not None:
         its = model.scores.settings
@@ -185,7 +185,7 @@ def feature_cli(model: ReportModel) -> list[str]:
     name = model.index.path.name
     ask = ["search", name, "--pooling", model.pooling, "-k", min(32, model.index.manifest.k)]
     lines = [f"{command(ask)} --feature '{{feature}}'"]
-    if model.index.manifest.vectors:
+    if model.index.keeps_activations():
         lines.append(f"{command(['search', name])} --neighbours '{{feature}}'")
     if model.scores is not None:
         lines.append(score_command(model.index, model.scores.settings, f"scores-{model.key}"))

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from conceptprobe.indexing import Index
-from conceptprobe.indexing.activations import image_vectors
 from conceptprobe.indexing.reducers.sample import QUANTILES
 from conceptprobe.report.collect.concept_tables import ConceptTable
-from conceptprobe.report.collect.layer_vectors import Histograms, count_activations, find_neighbours
+from conceptprobe.report.collect.layer_vectors import Histograms, count_activations
 from conceptprobe.report.collect.models import ReportModel
 from conceptprobe.report.pictures.gallery import TOP_IMAGES, Gallery, Kind
 from conceptprobe.report.scripts import Json, floats, integers, number, packed, plain
@@ -52,10 +51,10 @@ def feature_chunks(model: ReportModel, layer: str, gallery: Gallery, extras: Ext
     stats = index.stats(layer, model.pooling)
     poolings = [model.pooling, *(pooling for pooling in index.manifest.pooling if pooling != model.pooling)]
     lists = {kind: list_arrays(model, layer, kind, poolings, gallery) for kind in kinds_of(index)}
-    has_vectors = index.manifest.vectors and model.pooling == index.manifest.pooling[0]
+    has_vectors = index.keeps_activations(model.pooling)
     histograms = count_activations(index, layer, stats) if has_vectors else None
-    random_fn = image_vectors(index, layer, gallery.random[model.number]).T if has_vectors else None
-    neighbours = neighbour_rows(index, layer) if index.manifest.vectors else None
+    random_fn = index.activations(layer, gallery.random[model.number]).T if has_vectors else None
+    neighbours = neighbour_rows(index, layer) if index.keeps_activations() else None
     scores, curve, names = score_rows(model, layer), curve_rows(model, layer), name_rows(model, layer)
     for key, part in model.chunks(layer):
         data = {
@@ -183,7 +182,7 @@ def table_rows(table: ConceptTable, part: slice) -> list[Rows]:
 
 
 def neighbour_rows(index: Index, layer: str) -> list[Rows]:
-    features, r = (array.tolist() for array in find_neighbours(index, layer))
+    features, r = (array.tolist() for array in index.neighbour_lists(layer))
     return [
         [[f, number(value)] for f, value in zip(*own, strict=True) if f >= 0] for own in zip(features, r, strict=True)
     ]

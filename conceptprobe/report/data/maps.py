@@ -87,11 +87,11 @@ def open_model(index: Index) -> tuple[VisionModel, ImageSource]:
         ConceptProbeError: One of them is gone or another one.
     """
     about = index.manifest.model
-    if about.get("external") or about.get("intervened"):
+    if not about.is_reproducible:
         raise ConceptProbeError("the model alone does not give these activations")
-    vision = load_model(about["spec"], dtype=about["dtype"])
-    if vision.fingerprint != about["fingerprint"]:
-        raise ConceptProbeError(f"{about['spec']} is not the model that was indexed: its fingerprint differs")
+    vision = load_model(about.spec, dtype=about.dtype)
+    if vision.fingerprint != about.fingerprint:
+        raise ConceptProbeError(f"{about.spec} is not the model that was indexed: its fingerprint differs")
     vision.resolve(list(index.layers))
     return vision, source_of(index)
 

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -115,8 +115,8 @@ def model_data(model: ReportModel, gallery: Gallery, catalogue: Catalogue, mappe
     return {
         "key": model.key,
         "label": model.label,
-        "spec": manifest.model["spec"],
-        "fingerprint": manifest.model["fingerprint"],
+        "spec": manifest.model.spec,
+        "fingerprint": manifest.model.fingerprint,
         "source": gallery.source_of(model.index),
         "colour": model.number,
         "folder": model.index.path.name,
@@ -125,11 +125,11 @@ def model_data(model: ReportModel, gallery: Gallery, catalogue: Catalogue, mappe
         "k": manifest.k,
         "bottom": manifest.bottom,
         "batch_size": manifest.batch_size,
-        "counts": dict(manifest.counts),
+        "counts": asdict(manifest.counts),
         "versions": dict(manifest.versions),
         "written": written_at(model.index),
         "build": build_command(model.index),
-        "preprocessing": manifest.model["preprocessing"],
+        "preprocessing": manifest.model.preprocessing,
         "scores": scores and pick(scores, SCORE_SETTINGS) | {
             "concepts": pick(scores["concepts"], ("count", "leaves", "kinds"))
         },
@@ -158,8 +158,8 @@ def layer_data(model: ReportModel, layer: str, catalogue: Catalogue, mapped: boo
         "number": place,
         "depth": place / max(1, len(model.index.layers) - 1),
         "width": width,
-        "kind": about["kind"],
-        "grid": about["grid"],
+        "kind": about.kind,
+        "grid": about.grid,
         "start": start,
         "count": width,
         "high": {p: number(model.index.high_threshold(layer, p)) for p in model.index.manifest.pooling},

@@ -97,5 +97,5 @@ def setting_text(value: Any) -> str:
 
 def scores_folder(spec: str, models: Sequence[ReportModel]) -> str:
     """What the commands of the report call the scores of a model."""
-    own = [model for model in models if model.index.manifest.model["spec"] == spec and model.scores is not None]
+    own = [model for model in models if model.index.manifest.model.spec == spec and model.scores is not None]
     return f"scores-{own[0].key if own else plain_name(spec.partition(':')[2] or spec)}"

@@ -127,7 +127,7 @@ def result_folders(folder: Path) -> list[Path]:
 
 def of_report(about: dict[str, Any], models: Sequence[ReportModel]) -> tuple[int, ...]:
     """The models of the report that have the weights of one that was probed."""
-    return tuple(m.number for m in models if m.index.manifest.model["fingerprint"] == about["fingerprint"])
+    return tuple(m.number for m in models if m.index.manifest.model.fingerprint == about["fingerprint"])
 
 
 def probed(about: dict[str, Any], models: Sequence[ReportModel], others: dict[tuple[str, str], int]) -> ProbedModel:

@@ -92,7 +92,7 @@ def write_visualizations(loaded: Sequence[Loaded], models: Sequence[ReportModel]
 
 
 def check_model(visualizations: Visualizations, models: Sequence[ReportModel]) -> None:
-    known = {model.index.manifest.model["fingerprint"] for model in models}
+    known = {model.index.manifest.model.fingerprint for model in models}
     for record in visualizations.records:
         if record.model.get("fingerprint") not in known:
             specs = ", ".join(model.label for model in models)
@@ -105,7 +105,7 @@ def check_model(visualizations: Visualizations, models: Sequence[ReportModel]) -
 def feature_of(record: VisualizationRecord, models: Sequence[ReportModel]) -> int | None:
     """The number of the feature that a visualization is of; None where it is of none of the report."""
     for model in models:
-        if model.index.manifest.model["fingerprint"] == record.model.get("fingerprint"):
+        if model.index.manifest.model.fingerprint == record.model.get("fingerprint"):
             start = model.starts.get(record.layer or "")
             if start is not None and record.feature is not None and record.feature < model.widths[str(record.layer)]:
                 return start + record.feature

@@ -72,7 +72,7 @@ def specific(what: FeatureId | str, index: Index, pooling: str | None = None) ->
         IndexingError: The index has no such feature or pooling.
     """
     feature = FeatureId.parse(what)
-    pooling = index.manifest.pooling[0] if pooling is None else pooling
+    pooling = index.pooling if pooling is None else pooling
     index.top(feature, 1, pooling)  # says what is missing
     stats = index.stats(feature.layer, pooling)
     mean_c, std_c = (torch.from_numpy(stats[name].to_numpy(np.float32).copy()) for name in ("mean", "std"))
@@ -81,7 +81,7 @@ def specific(what: FeatureId | str, index: Index, pooling: str | None = None) ->
     live_c = torch.from_numpy(~stats["dead"].to_numpy(bool)) & (std_c > 0)
     rivals = Rivals(
         feature.layer, feature.index, print_pooling(pooling), mean_c, std_c, live_c,
-        str(index.manifest.model["fingerprint"]),
+        index.manifest.model.fingerprint,
     )  # fmt: skip
     return Feature(feature.layer, feature.index, print_pooling(pooling)) - rivals
 

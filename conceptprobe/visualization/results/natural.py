@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from conceptprobe.indexing.activations import activations_of
 from conceptprobe.indexing.index import Index
 from conceptprobe.indexing.reducers.pooling import pool
 from conceptprobe.indexing.reducers.sample import QUANTILES
@@ -82,10 +81,10 @@ def check_index(index: Index, model: VisionModel, layer: str, pooling: str | Non
         VisualizeError: It is of another model, or lacks the layer or the pooling.
     """
     about = index.manifest.model
-    if about["fingerprint"] != model.fingerprint:
+    if about.fingerprint != model.fingerprint:
         raise VisualizeError(
-            f"{index.path} is of another model than {model.spec}: it is of {about['spec']}, fingerprint "
-            f"{about['fingerprint'][:12]}, not {model.fingerprint[:12]}. Build one with `conceptprobe index build "
+            f"{index.path} is of another model than {model.spec}: it is of {about.spec}, fingerprint "
+            f"{about.fingerprint[:12]}, not {model.fingerprint[:12]}. Build one with `conceptprobe index build "
             f"--model {model.spec}`, or leave the index out"
         )
     if layer not in index.layers:
@@ -196,7 +195,7 @@ def shares_below(
     how_m = np.where(in_list, "top list", "quantiles").astype(object)
 
     rest = np.flatnonzero(~in_list)
-    kept = index.manifest.vectors and index.manifest.faiss == EXACT and pooling == index.manifest.pooling[0]
+    kept = index.keeps_activations(pooling) and index.manifest.faiss == EXACT
     if kept and importlib.util.find_spec("faiss"):
         counted = rest[nonfinite_m[rest] == 0]
         if len(counted):
@@ -215,7 +214,7 @@ def shares_below(
 
 def _counted(index: Index, layer: str, features_m: np.ndarray, values_m: np.ndarray, ties: float) -> np.ndarray:
     below_m, images = np.zeros(len(features_m)), 0
-    for block_bf in activations_of(index, layer):
+    for block_bf in index.activation_blocks(layer):
         images += len(block_bf)
         for start in range(0, len(features_m), PAIRS):
             part = slice(start, start + PAIRS)

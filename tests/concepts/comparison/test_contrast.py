@@ -25,6 +25,7 @@ from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.statistics.enrichment import log_likelihood_ratio
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing import Index, build_index
+from conceptprobe.indexing.storage.manifest import SourceEntry
 from conceptprobe.models import load_model
 
 IMAGES = 200
@@ -326,11 +327,9 @@ def test_a_model_does_not_differ_from_itself_among_three(
 
 
 def test_vectors_of_features_correlate_as_their_activations(twins: list[Index]) -> None:
-    from conceptprobe.indexing.activations import image_vectors
-
     layer = twins[0].layers[0]
     vectors = feature_vectors(twins[0], layer)
-    values = image_vectors(twins[0], layer, np.arange(len(twins[0].images)))
+    values = twins[0].activations(layer)
     live = np.flatnonzero(values.std(0) > 1e-6)[:20]
     np.testing.assert_allclose(vectors[live] @ vectors[live].T, np.corrcoef(values[:, live].T), atol=1e-4)
 
@@ -367,7 +366,7 @@ def test_command_line_with_concepts_of_ones_own(twins: list[Index], tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"source": {"spec": "folder:other", "fingerprint": "0" * 64, "background": "white"}}, "differ in images"),
+        ({"source": SourceEntry("folder:other", "0" * 64, "white")}, "differ in images"),
         ({"k": 7}, "differ in k: 30 and 7"),
         ({"pooling": ("cls",)}, "the indices share none"),
     ],

@@ -76,8 +76,8 @@ def planted(index: Index, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, 
     lists = [*np.argsort(-acts, axis=0)[:K].T]
     monkeypatch.setattr(label_free, "describe_images", lambda source, rows, **_: looks[rows].astype(np.float32))
     monkeypatch.setattr(label_free, "embed_images", lambda model, source, rows, **_: meanings[rows].astype(np.float32))
-    monkeypatch.setattr(label_free, "activations_of", lambda index, layer: iter([acts]))
-    width = index.manifest.layers[LAYER]["width"]
+    monkeypatch.setattr(index, "activation_blocks", lambda layer: iter([acts]))
+    width = index.width(LAYER)
     rows_fk = np.concatenate([lists, np.resize(lists[:1], (width - 400, K))])
     monkeypatch.setattr(index, "top_rows", lambda layer, pooling: (rows_fk, np.zeros(rows_fk.shape)))
     stats = index.stats(LAYER)

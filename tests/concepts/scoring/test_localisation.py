@@ -52,8 +52,11 @@ def make(
 ) -> tuple[Any, ConceptSet]:
     """An index of one layer with these activations, and concepts."""
     ids = [f"{row:04d}" for row in range(len(values))]
-    index = SimpleNamespace(images=pd.DataFrame({"id": ids, "label": labels}), choose_layers=lambda layers: ("layer",))
-    monkeypatch.setattr(localisation, "image_vectors", lambda _index, _layer, rows: values[rows].astype(np.float32))
+    index = SimpleNamespace(
+        images=pd.DataFrame({"id": ids, "label": labels}), choose_layers=lambda layers: ("layer",),
+        sampled_rows=lambda images: np.arange(len(ids))[:images],
+        activations=lambda _layer, rows: values[rows].astype(np.float32),
+    )  # fmt: skip
     concepts = ConceptSet.from_sets({name: [ids[row] for row in rows] for name, rows in sets.items()}, ids)
     return index, concepts
 

@@ -73,7 +73,7 @@ def test_a_planted_theme_is_found_and_told_from_a_planted_object(
 
 def test_features_with_other_lists_are_not_found(twins: list[Index], themes: dict[str, list[str]]) -> None:
     rng = np.random.default_rng(1)
-    width = twins[0].manifest.layers[LAYER]["width"]
+    width = twins[0].width(LAYER)
     random = {at: rng.choice(len(twins[0].images), K, replace=False) for at in range(width)}
     example = examine(plant(twins[0], random), "music", themes["music"], draws=20_000, visual=None)
     assert example.frame["found"].mean() <= 0.01

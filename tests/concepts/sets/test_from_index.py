@@ -12,6 +12,7 @@ from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.concepts.sets.taxonomy import Taxonomy, imagenet
 from conceptprobe.images import load_images
+from conceptprobe.indexing.storage.manifest import SourceEntry
 
 
 def table(**columns: list) -> pd.DataFrame:
@@ -21,7 +22,7 @@ def table(**columns: list) -> pd.DataFrame:
 
 def of_mini(frame: pd.DataFrame) -> SimpleNamespace:
     """The parts of an index of the mini emoji that concepts are made of."""
-    return SimpleNamespace(images=frame, manifest=SimpleNamespace(source={"spec": "mini:emoji/noto"}))
+    return SimpleNamespace(images=frame, manifest=SimpleNamespace(source=SourceEntry("mini:emoji/noto", "", "white")))
 
 
 def edges_of(concepts: ConceptSet) -> set[tuple[str, str]]:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from conceptprobe.images import decode, load_images
 from conceptprobe.indexing import build_index
+from conceptprobe.indexing.storage.manifest import Counts
 from conceptprobe.indexing.streaming import loader as loading
 from conceptprobe.indexing.streaming.loader import fast_decoder, load_batches
 from conceptprobe.models import load_model
@@ -187,10 +188,10 @@ def test_an_index_says_that_it_was_decoded_fast(folder, tmp_path_factory):
             model, source, "blocks.0.mlp.hidden", out / str(fast), k=3, workers=0, vectors=False
         )
     exact, fast = (indices[way].manifest for way in (False, True))
-    assert "fast_decode" not in exact.source
-    assert fast.source["fast_decode"] == "scaled"
-    assert fast.source["fingerprint"] != exact.source["fingerprint"]
-    assert fast.counts == exact.counts == {"listed": 11, "indexed": 8, "skipped": 3}
+    assert exact.source.fast_decode is None
+    assert fast.source.fast_decode == "scaled"
+    assert fast.source.fingerprint != exact.source.fingerprint
+    assert fast.counts == exact.counts == Counts(11, 8, 3)
     assert indices[True].skipped.equals(indices[False].skipped)
     assert indices[True].images.equals(indices[False].images)
     assert not indices[True].stats("blocks.0.mlp.hidden").equals(indices[False].stats("blocks.0.mlp.hidden"))

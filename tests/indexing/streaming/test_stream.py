@@ -11,6 +11,7 @@ from conceptprobe.images import load_images
 from conceptprobe.indexing import IndexingError, TooManySkippedError, build_index
 from conceptprobe.indexing import build as building
 from conceptprobe.indexing.storage import checkpoint
+from conceptprobe.indexing.storage.manifest import Counts
 from conceptprobe.indexing.streaming import stream as streaming
 from conceptprobe.models import VisionModel
 from tests.indexing.index_files import make_folder, same_files
@@ -44,7 +45,7 @@ def test_a_run_that_is_plainly_wrong_stops(
     limit: int | str, stops: bool, mini: VisionModel, root: Path, tmp_path: Path
 ) -> None:
     if not stops:
-        assert build(mini, root, tmp_path / "i", max_skipped=limit).manifest.counts["skipped"] == 6
+        assert build(mini, root, tmp_path / "i", max_skipped=limit).manifest.counts.skipped == 6
         return
     with pytest.raises(TooManySkippedError, match=r"could not be read, more than the . allowed; the last: "):
         build(mini, root, tmp_path / "i", max_skipped=limit)
@@ -79,7 +80,7 @@ def test_an_image_that_was_skipped_before_and_can_be_read_now_is_not_missed(
     with pytest.raises(TooManySkippedError):
         build(mini, root, tmp_path / "i", max_skipped=1)
     repair(root)
-    assert build(mini, root, tmp_path / "i").manifest.counts == {"listed": 30, "indexed": 30, "skipped": 0}
+    assert build(mini, root, tmp_path / "i").manifest.counts == Counts(30, 30, 0)
     build(mini, root, tmp_path / "fresh")
     same_files(tmp_path / "i", tmp_path / "fresh")
 
@@ -135,8 +136,8 @@ def test_a_build_within_an_intervention_is_never_gone_on_with(
     same_files(tmp_path / "i", build(mini, root, tmp_path / "j").path)
     with mini.intervene({"blocks.5.mlp.hidden": lambda acts: acts * 0}):
         lesion = build(mini, root, tmp_path / "k")
-    assert lesion.manifest.model["intervened"] is True
-    assert "intervened" not in plain.manifest.model
+    assert lesion.manifest.model.intervened
+    assert not plain.manifest.model.intervened
     assert lesion.top("final:0", 5).values[0] != plain.top("final:0", 5).values[0]
 
 

@@ -182,20 +182,19 @@ def test_images_that_are_run_again(index: Path, made: Path, tmp_path: Path) -> N
 
 def test_values_that_the_model_does_not_give(index: Path, tmp_path: Path) -> None:
     model = load_model("mini:supervised@random", device="cpu")
-    images = load_images(Manifest.read(index).source["spec"])
+    images = load_images(Manifest.read(index).source.spec)
     with model.intervene({"blocks.5.mlp.hidden": lambda acts: acts * 1.05}):
         other = build_index(model, images, "final", tmp_path / "other", batch_size=8, workers=0)
     assert verify_index(other.path).checked[-1] == (
         "no image run again: the model alone does not give these activations"
     )
-    plain = {key: value for key, value in other.manifest.model.items() if key != "intervened"}
-    resign(other.path, model=plain)
+    resign(other.path, model=replace(other.manifest.model, intervened=False))
     assert "values of 'class" in problems(other.path)
     assert "are not what the model gives, such as" in problems(other.path)
 
 
 def test_a_source_that_is_gone_is_no_problem_of_the_index(index: Path) -> None:
-    resign(index, source={**Manifest.read(index).source, "spec": "folder:gone"})
+    resign(index, source=replace(Manifest.read(index).source, spec="folder:gone"))
     found = verify_index(index)
     assert found.ok
     assert "no image run again: " in found.checked[-1]
@@ -204,7 +203,7 @@ def test_a_source_that_is_gone_is_no_problem_of_the_index(index: Path) -> None:
 
 
 def test_images_that_would_be_decoded_otherwise_are_not_compared(index: Path) -> None:
-    source = {**Manifest.read(index).source, "fast_decode": "nvjpeg"}
+    source = replace(Manifest.read(index).source, fast_decode="nvjpeg")
     resign(index, source=source)
     found = verify_index(index)
     assert found.ok

@@ -15,7 +15,6 @@ from conceptprobe.concepts.scoring.verdicts import POSITIVE, VERDICTS, counted_v
 from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.concepts.statistics.enrichment import log_likelihood_ratio
 from conceptprobe.indexing import build_index
-from conceptprobe.indexing.activations import image_vectors
 from conceptprobe.models import load_model
 from conceptprobe.report import ReportError, write_report
 from conceptprobe.report.collect.concepts import collect_concepts
@@ -59,8 +58,8 @@ def make_names(index) -> FeatureNames:
     frame = pd.DataFrame(rows, columns=["layer", "feature", "pooling", *NAME_COLUMNS])
     manifest = index.manifest
     settings = {
-        "model": manifest.model["spec"], "source": manifest.source["spec"], "scorer": "mini:clip", "words": 2, "k": 5,
-        "fingerprints": {"model": manifest.model["fingerprint"], "source": manifest.source["fingerprint"]},
+        "model": manifest.model.spec, "source": manifest.source.spec, "scorer": "mini:clip", "words": 2, "k": 5,
+        "fingerprints": {"model": manifest.model.fingerprint, "source": manifest.source.fingerprint},
         "layers": list(index.layers), "pooling": "mean", "q": 0.05, "seed": 0, "templates": ["{}"],
         "test_images": 9, "choosing_images": 9,
     }  # fmt: skip
@@ -71,7 +70,7 @@ def make_visualizations(index) -> Visualizations:
     """Of feature 70 of the last layer, twice, and of a text."""
     record = VisualizationRecord(
         "x:70", LAYERS[1], 70, "mean", 0, 0, 0, {"name": "fourier"}, 200, 8, (32, 32),
-        {"spec": "mini:supervised", "fingerprint": index.manifest.model["fingerprint"]}, 1.25, None,
+        {"spec": "mini:supervised", "fingerprint": index.manifest.model.fingerprint}, 1.25, None,
         tuple(np.arange(200.0)), None, {},
     )  # fmt: skip
     records = (replace(record, target="text('x')", layer=None, feature=None), record, replace(record, restart=1))
@@ -139,7 +138,7 @@ def test_every_number_of_a_feature_is_the_indexs(report, read_data, index, ids):
         assert chunk["stats"]["quantiles"][row].tolist() == [
             stats[f"q{level}"] for level in ["01", "05", "25", "50", "75", "95", "99"]
         ]
-        values = image_vectors(index, layer, np.arange(18))[:, int(own)]
+        values = index.activations(layer, np.arange(18))[:, int(own)]
         assert chunk["random"][row].tolist() == values[rows].tolist()
         assert stats["high_rate"] == pytest.approx((values > high[LAYERS.index(layer)]).mean())
         counts, _ = np.histogram(values.astype(np.float64), 40, (float(stats["min"]), float(stats["max"])))
