@@ -27,7 +27,8 @@ import torch.nn.functional as F
 
 from common import arguments, print_table
 from conceptprobe.indexing.index import Index
-from conceptprobe.indexing.storage.faiss_files import EXACT, Factory, FlatIndexWriter, write_factory
+from conceptprobe.indexing.storage.factory import EXACT, Factory
+from conceptprobe.indexing.storage.faiss_files import FlatIndexWriter, write_factory
 from conceptprobe.indexing.storage.layout import layer_folder
 from conceptprobe.indexing.storage.manifest import Manifest, ModelEntry, SourceEntry
 from conceptprobe.indexing.storage.rowfile import RowFile, mapped

@@ -1,10 +1,10 @@
 """`conceptprobe index`: build, merge, append, verify, info."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,8 +23,19 @@ class Engine(StrEnum):
     RAY = "ray"
 
 
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """The two numbers of I/N."""
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    if not slash or not number.isdecimal() or not count.isdecimal():
+        raise typer.BadParameter(f"{text!r}: write I/N, such as 0/8", param_hint="--shard")
+    return int(number), int(count)
+
+
 @app.command()
 def build(
+    ctx: typer.Context,
     recipe: Annotated[Path | None, typer.Argument(help="A TOML recipe; the options below override it.")] = None,
     model: Annotated[str | None, typer.Option(help="Such as open_clip:ViT-B-32@openai.")] = None,
     images: Annotated[
@@ -55,7 +66,10 @@ def build(
         bool | None, typer.Option("--growable/--not-growable", help="Keep what `index append` goes on from.")
     ] = None,
     shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Build shard I of N, from 0/N to N-1/N, for `index merge`.")
+        str | None,
+        typer.Option(
+            metavar="I/N", callback=parse_shard, help="Build shard I of N, from 0/N to N-1/N, for `index merge`."
+        ),
     ] = None,
     max_skipped: Annotated[
         str | None, typer.Option(metavar="N|P%", help="Stop when more images than this cannot be read.")
@@ -69,43 +83,33 @@ def build(
         typer.Option(help="Ray workers that hold the model; by default as many as there is room for.", min=1),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
+    overwrite: Annotated[bool | None, typer.Option("--overwrite", help="Replace an index that is there.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-    log_json: Annotated[Path | None, typer.Option(help="File to append the progress to, as JSON lines.")] = None,
+    log: Annotated[
+        str | None, typer.Option("--log-json", help="File to append the progress to, as JSON lines.")
+    ] = None,
 ) -> None:
     """Stream images through a model once; keep every feature's top images and statistics."""
     from conceptprobe.images import load_images
-    from conceptprobe.indexing import build_index
-    from conceptprobe.indexing.ray_engine import build_index_on_ray
-    from conceptprobe.indexing.recipe import Recipe, read_recipe
+    from conceptprobe.indexing.build import run_build
+    from conceptprobe.indexing.ray_engine import run_build_on_ray
+    from conceptprobe.indexing.recipe import NEEDED, Recipe, make_recipe, read_recipe
     from conceptprobe.models import load_model
 
-    options: dict[str, Any] = {
-        "model": model, "images": images, "layers": layers, "out": out, "pooling": pooling, "k": k,
-        "batch_size": batch_size, "background": background, "fast_decode": fast_decode, "vectors": vectors,
-        "faiss": faiss, "bottom": bottom, "growable": growable,
-    }  # fmt: skip
+    names = {field.name for field in fields(Recipe)}
+    options = {name: value for name, value in ctx.params.items() if name in names and value not in (None, (), [])}
     if engine is Engine.RAY and shard is not None:
         raise typer.BadParameter("--shard is for another scheduler than Ray, which makes its own shards")
-    needed = [name for name in ("model", "images", "layers", "out") if not options[name]]
-    if recipe is None and needed:
-        raise typer.BadParameter(f"give a recipe, or --{' and --'.join(needed)}")
-    given = {name: value for name, value in options.items() if value is not None}
-    plan = Recipe.make({**(read_recipe(recipe) if recipe else {}), **given})
-    source = load_images(plan.images, background=plan.background, fast_decode=plan.fast_decode)
-    settings: dict[str, Any] = {
-        "pooling": plan.pooling, "k": plan.k, "bottom": plan.bottom, "batch_size": plan.batch_size,
-        "vectors": plan.vectors, "faiss": plan.faiss, "growable": plan.growable, "max_skipped": max_skipped,
-        "overwrite": overwrite, "progress": True, "log": log_json,
-    }  # fmt: skip
-    loaded = load_model(plan.model, device=device)
+    if recipe is None and (missing := [name for name in NEEDED if not options.get(name)]):
+        raise typer.BadParameter(f"give a recipe, or --{' and --'.join(missing)}")
+    settings = make_recipe({"progress": True, **(read_recipe(recipe) if recipe else {}), **options})
+    source = load_images(settings.images, background=settings.background, fast_decode=settings.fast_decode)
+    loaded, path = load_model(settings.model, device=device), Path(settings.out)
     with resumable():
         if engine is Engine.RAY:
-            settings |= {"workers": workers or 0, "ray_workers": ray_workers}
-            index = build_index_on_ray(loaded, source, plan.layers, plan.out, **settings)
+            index = run_build_on_ray(loaded, source, settings.layers, path, settings, ray_workers=ray_workers)
         else:
-            settings |= {"workers": workers, "shard": parse_shard(shard)}
-            index = build_index(loaded, source, plan.layers, plan.out, **settings)
+            index = run_build(loaded, source, settings.layers, path, settings)
     summarise(index, as_json)
 
 
@@ -173,16 +177,6 @@ def verify(
         typer.echo(f"{found.path}: {'nothing wrong' if found.ok else f'{len(found.problems)} things wrong'}")
     if not found.ok:
         raise typer.Exit(1)
-
-
-def parse_shard(text: str | None) -> tuple[int, int] | None:
-    """The two numbers of I/N."""
-    if text is None:
-        return None
-    number, slash, count = text.partition("/")
-    if not slash or not number.isdecimal() or not count.isdecimal():
-        raise typer.BadParameter(f"{text!r}: write I/N, such as 0/8", param_hint="--shard")
-    return int(number), int(count)
 
 
 def summarise(index: "Index", as_json: bool) -> None:

@@ -19,7 +19,7 @@ from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, open_index
 from conceptprobe.indexing.merge import join
 from conceptprobe.indexing.reducers.sample import sampled_rows
-from conceptprobe.indexing.settings import parse_limit
+from conceptprobe.indexing.settings import run_settings
 from conceptprobe.indexing.storage.directory import check_place, is_finished, making, recover
 from conceptprobe.indexing.storage.manifest import (
     AppendEntry,
@@ -30,9 +30,8 @@ from conceptprobe.indexing.storage.manifest import (
     entry_differences,
 )
 from conceptprobe.indexing.storage.shard import Part, read_part
-from conceptprobe.indexing.streaming.loader import default_workers
 from conceptprobe.indexing.streaming.progress import Meter, metered
-from conceptprobe.indexing.streaming.stream import Conduct, Work, content_hash, empty_folder, is_hash, stream
+from conceptprobe.indexing.streaming.stream import Work, content_hash, empty_folder, is_hash, stream
 from conceptprobe.models import ModelLike, as_model, load_model
 
 NEW = "new"  # where the new images are reduced meanwhile
@@ -71,6 +70,7 @@ def append_index(
     """
     images = as_images(images)
     model = None if model is None else as_model(model)
+    settings = run_settings(workers=workers, max_skipped=max_skipped, progress=progress, log=log)
     path = Path(path).resolve()
     recover(path)
     index = open_index(path)
@@ -103,9 +103,6 @@ def append_index(
     if why := unequal(old, manifest, new_rows):
         note = AppendEntry(len(fresh), (first, first + work.batches(old.batch_size)), why)
         manifest = replace(manifest, appended=(*old.appended, note))
-    workers = default_workers() if workers is None else workers
-    limit = parse_limit(max_skipped, len(fresh))
-    conduct = Conduct(workers, limit, progress, None if log is None else Path(log))
     with making(path, manifest, overwrite=True) as partial:
         if Manifest.read(path) != old:
             raise IndexingError(f"{path} was changed by another process meanwhile: run the same again")
@@ -113,7 +110,7 @@ def append_index(
             empty_folder(partial, keep=[NEW])
             (partial / NEW).mkdir(exist_ok=True)
             plan = json.dumps([manifest.to_json(), old.to_json()["counts"]])
-            added, reducers = stream(model, images, layers, partial / NEW, manifest, plan, work, conduct)
+            added, reducers = stream(model, images, layers, partial / NEW, manifest, plan, work, settings)
             for reducer in reducers.values():
                 reducer.close()
             parts = [part.renumbered(new_rows, sampled_rows(images.table["id"])), added]

@@ -3,7 +3,7 @@
 import json
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,18 +16,20 @@ from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, open_index
 from conceptprobe.indexing.layer_files import write_layer
 from conceptprobe.indexing.reducers.layer import LayerReducer
-from conceptprobe.indexing.settings import batch_share, check_settings, parse_limit
+from conceptprobe.indexing.reducers.pooling import check_pooling
+from conceptprobe.indexing.settings import BuildSettings, IndexSettings, build_settings, index_settings, shard_batches
 from conceptprobe.indexing.storage import checkpoint
 from conceptprobe.indexing.storage.checkpoint import STATE, save_state
 from conceptprobe.indexing.storage.directory import check_place, is_finished, making
-from conceptprobe.indexing.storage.faiss_files import EXACT, Factory, require_faiss
+from conceptprobe.indexing.storage.factory import EXACT, Factory
+from conceptprobe.indexing.storage.faiss_files import require_faiss
 from conceptprobe.indexing.storage.manifest import Counts, Manifest, ShardEntry, hash_files
 from conceptprobe.indexing.storage.shard import Part, batch_rows
-from conceptprobe.indexing.streaming.loader import default_workers
-from conceptprobe.indexing.streaming.stream import HASHES, Conduct, Work, stream
+from conceptprobe.indexing.streaming.stream import HASHES, Work, stream
 from conceptprobe.models import Layer, ModelLike, VisionModel, as_model
 from conceptprobe.models.hooks import is_changing
 
+MAX_IMAGES = 2**32 - 1  # a row has 32 bits in a list's keys
 WRITERS = 2  # layers that are written at once
 
 
@@ -37,7 +39,7 @@ def build_index(
     layers: str | Iterable[str],
     out: str | os.PathLike[str],
     *,
-    pooling: Sequence[str] | None = None,
+    pooling: str | Sequence[str] | None = None,
     k: int = 100,
     bottom: int = 0,
     batch_size: int = 64,
@@ -87,76 +89,93 @@ def build_index(
         UnknownLayerError: A layer does not exist.
         MissingFaissError: `vectors` without FAISS.
     """
-    model = as_model(model)
-    images = as_images(images)
-    out = Path(out).resolve()
-    plan = plan_build(
-        model, images, layers, out, pooling=pooling, k=k, bottom=bottom, batch_size=batch_size, workers=workers,
-        vectors=vectors, faiss=faiss, growable=growable, shard=shard, max_skipped=max_skipped, overwrite=overwrite,
+    settings = build_settings(
+        pooling=pooling, k=k, bottom=bottom, batch_size=batch_size, workers=workers, vectors=vectors, faiss=faiss,
+        growable=growable, shard=shard, max_skipped=max_skipped, overwrite=overwrite, progress=progress, log=log,
     )  # fmt: skip
-    conduct = Conduct(plan.workers, plan.limit, progress, None if log is None else Path(log))
-    make(model, images, plan.layers, out, plan.manifest, plan.work, conduct, overwrite=overwrite)
-    return open_index(out) if shard is None else Index(out, Manifest.read(out))
+    return run_build(as_model(model), as_images(images), layers, Path(out), settings)
+
+
+def run_build(
+    model: VisionModel, images: ImageSource, layers: str | Iterable[str], out: Path, settings: BuildSettings
+) -> Index:
+    """`build_index` by settings that are checked."""
+    out = out.resolve()
+    plan = plan_build(model, images, layers, out, settings)
+    make(model, images, plan.layers, out, plan.manifest, plan.work, settings)
+    return open_index(out) if settings.shard is None else Index(out, Manifest.read(out))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build will do, checked before any image is read: see `build_index`."""
+    """What a build will do, checked before any image is read."""
 
     layers: Sequence[Layer]
     manifest: Manifest
     work: Work
-    workers: int
-    limit: int | None
 
 
 def plan_build(
-    model: VisionModel, images: ImageSource, layers: str | Iterable[str], out: Path, *,
-    pooling: Sequence[str] | None = None, k: int = 100, bottom: int = 0, batch_size: int = 64,
-    workers: int | None = None, vectors: bool = True, faiss: str = EXACT, growable: bool = False,
-    shard: tuple[int, int] | None = None, max_skipped: int | str | None = None, overwrite: bool = False,
-) -> Plan:  # fmt: skip
-    """Check what `build_index` is asked for, and describe it."""
+    model: VisionModel, images: ImageSource, layers: str | Iterable[str], out: Path, settings: BuildSettings
+) -> Plan:
+    """Check that a build is possible, and describe it.
+
+    Raises:
+        IndexingError: `out` is taken, or a setting is not possible for these images and layers.
+        MissingFaissError: FAISS is needed and not installed.
+    """
     chosen = model.resolve(layers)
-    workers = default_workers() if workers is None else workers
-    if pooling is None:
-        pooling = ("mean",) if any(layer.kind == "vector" for layer in chosen) else ("mean", "max")
-    check_settings(images, chosen, pooling, k=k, bottom=bottom, batch_size=batch_size, workers=workers)
-    batches = batch_share(shard, -(-len(images) // batch_size))
-    work = Work(batch_rows([batches], batch_size, len(images)), batches[0])
-    limit = parse_limit(max_skipped, len(work.rows))
-    check_place(out, overwrite)
-    if vectors:
-        for layer in chosen:
-            Factory.parse(faiss).check(layer, len(images))
-        require_faiss("writing images.faiss and features.faiss (vectors=False leaves them out)")
+    if settings.pooling is None:
+        has_vector = any(layer.kind == "vector" for layer in chosen)
+        settings = replace(settings, pooling=("mean",) if has_vector else ("mean", "max"))
+    check_inputs(images, chosen, settings)
+    batches = shard_batches(settings.shard, -(-len(images) // settings.batch_size))
+    work = Work(batch_rows([batches], settings.batch_size, len(images)), batches[0])
+    check_place(out, settings.overwrite)
     manifest = Manifest(
+        **index_settings(settings),
         model=describe_model(model),
         source=describe_source(images, model),
         layers={layer.name: layer for layer in chosen},
-        pooling=tuple(pooling),
-        k=k,
-        bottom=bottom,
-        batch_size=batch_size,
-        vectors=vectors,
-        faiss=faiss,
-        growable=growable,
         versions=versions(),
-        part=None if shard is None else ShardEntry((batches,), len(images)),
+        part=None if settings.shard is None else ShardEntry((batches,), len(images)),
     )
-    return Plan(chosen, manifest, work, workers, limit)
+    return Plan(chosen, manifest, work)
+
+
+def check_inputs(images: Sized, layers: Sequence[Layer], settings: IndexSettings) -> None:
+    """Refuse images and layers that cannot be indexed with these settings.
+
+    Raises:
+        IndexingError: There are no images, too many images, or no layers; or a layer cannot be pooled in this way, or
+            has too few images for this FAISS index.
+        MissingFaissError: FAISS is needed and not installed.
+    """
+    if not len(images) or not layers:
+        raise IndexingError(f"nothing to index: {len(images)} images, {len(layers)} layers")
+    if len(images) > MAX_IMAGES:
+        raise IndexingError(
+            f"{len(images):,} images are more than the {MAX_IMAGES:,} of an index: cut the source in two"
+        )
+    for layer in layers:
+        for pooling in settings.pooling or ():
+            check_pooling(layer, pooling)
+    if settings.vectors:
+        for layer in layers:
+            Factory.parse(settings.faiss).check(layer, len(images))
+        require_faiss("writing images.faiss and features.faiss (vectors=False leaves them out)")
 
 
 def make(
     model: VisionModel, images: ImageSource, layers: Sequence[Layer], out: Path, manifest: Manifest, work: Work,
-    conduct: Conduct, *, overwrite: bool = False,
+    settings: BuildSettings,
 ) -> None:  # fmt: skip
     """Build what a manifest describes, in a directory beside `out` that takes its place when it is complete."""
     changing = is_changing(model, layers)  # what was left of such a build is never gone on with
     plan = json.dumps([manifest.to_json(), str(uuid.uuid4()) if changing else ""])
-    with making(out, manifest, overwrite=overwrite) as partial:
+    with making(out, manifest, overwrite=settings.overwrite) as partial:
         if changing or not is_finished(partial, manifest):
-            part, reducers = stream(model, images, layers, partial, manifest, plan, work, conduct)
+            part, reducers = stream(model, images, layers, partial, manifest, plan, work, settings)
             finish(partial, manifest, part, reducers)
 
 

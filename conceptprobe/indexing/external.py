@@ -13,17 +13,17 @@ import torch
 
 from conceptprobe.images import ImageSource
 from conceptprobe.images.metadata import HASH
-from conceptprobe.indexing.build import finish
+from conceptprobe.indexing.build import check_inputs, finish
 from conceptprobe.indexing.describe import describe_source, versions
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, open_index
 from conceptprobe.indexing.reducers.layer import Arrival, LayerReducer
 from conceptprobe.indexing.reducers.pooling import pool_each
 from conceptprobe.indexing.reducers.sample import sampled_rows
-from conceptprobe.indexing.settings import check_settings
+from conceptprobe.indexing.settings import build_settings, index_settings
 from conceptprobe.indexing.storage.checkpoint import State
 from conceptprobe.indexing.storage.directory import check_place, making
-from conceptprobe.indexing.storage.faiss_files import EXACT, Factory, require_faiss
+from conceptprobe.indexing.storage.factory import EXACT
 from conceptprobe.indexing.storage.layout import layer_folder
 from conceptprobe.indexing.storage.manifest import Manifest, ModelEntry, SourceEntry
 from conceptprobe.indexing.storage.shard import as_part
@@ -63,29 +63,21 @@ def index_activations(
         IndexingError: `out` is taken; a setting is not possible; or the values are not of so many images, or of
             features whose number changes.
     """
+    settings = build_settings(
+        pooling=POOLING, k=k, bottom=bottom, batch_size=BATCH, vectors=vectors, faiss=faiss, overwrite=overwrite
+    )
     out = Path(out).resolve()
     check_place(out, overwrite)
     table, order, source = _listing(images)
-    if vectors:
-        require_faiss("writing images.faiss and features.faiss (vectors=False leaves them out)")
     pieces = _pieces(values, len(table), order)
     first = next(pieces, np.empty((0, 0), np.float32))
     about = Layer(layer, first.shape[1], "vector")
-    check_settings(
-        range(len(first)), [about][: about.width], [POOLING], k=k, bottom=bottom, batch_size=BATCH, workers=0
-    )
-    if vectors:
-        Factory.parse(faiss).check(about, len(table))
+    check_inputs(range(len(table) if len(first) else 0), [about][: about.width], settings)
     manifest = Manifest(
+        **index_settings(settings),
         model=ModelEntry(model, "", {}, external=True),
         source=source,
         layers={layer: about},
-        pooling=(POOLING,),
-        k=k,
-        bottom=bottom,
-        batch_size=BATCH,
-        vectors=vectors,
-        faiss=faiss,
         versions=versions(),
     )
     with making(out, manifest, overwrite=overwrite) as partial:

@@ -8,7 +8,8 @@ from safetensors.numpy import save
 from conceptprobe.indexing.reducers.layer import LayerReducer
 from conceptprobe.indexing.reducers.sample import DECILES, HIGH, STRIP_IMAGES, summarise
 from conceptprobe.indexing.reducers.topk import TopLists
-from conceptprobe.indexing.storage.faiss_files import EXACT, Factory, unit, write_factory, write_flat
+from conceptprobe.indexing.storage.factory import EXACT, Factory
+from conceptprobe.indexing.storage.faiss_files import unit, write_factory, write_flat
 from conceptprobe.indexing.storage.rowfile import mapped
 
 NEIGHBOUR_SAMPLE = 1024  # images on which features are compared with each other

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ import torch
 
 from conceptprobe.errors import ConceptProbeError, FolderBusyError
 from conceptprobe.images import ImagesLike, ImageSource, as_images
-from conceptprobe.indexing.build import Plan, build_index, plan_build
+from conceptprobe.indexing.build import Plan, plan_build, run_build
 from conceptprobe.indexing.errors import IndexingError, MissingRayError
 from conceptprobe.indexing.index import Index
 from conceptprobe.indexing.merge import join_shards, merge_indices
-from conceptprobe.indexing.settings import batch_share
+from conceptprobe.indexing.settings import BuildSettings, build_settings, shard_batches
 from conceptprobe.indexing.storage.manifest import NAME
 from conceptprobe.indexing.streaming.progress import metered
 from conceptprobe.models import ModelLike, VisionModel, as_model
@@ -48,10 +48,6 @@ def build_index_on_ray(
     *,
     ray_workers: int | None = None,
     shards: int | None = None,
-    workers: int = 0,
-    overwrite: bool = False,
-    progress: bool = False,
-    log: str | os.PathLike[str] | None = None,
     **settings: Any,
 ) -> Index:
     """Build an index on the Ray cluster that is connected or that `RAY_ADDRESS` names, else on this machine alone.
@@ -66,24 +62,32 @@ def build_index_on_ray(
             has threads here, and `workers` more. One that finds no room begins when there is some.
         shards: Pieces of work, at most one a batch; by default 64, or four a worker where that is more, or as many as
             an earlier call of the same kind has left.
-        workers: Processes of each worker that decode images.
-        overwrite: Replace an index that is already there; anything else is never replaced.
-        progress: Show a bar on stderr.
-        log: A file to append JSON lines to.
-        settings: More of `build_index`. What `max_skipped` allows, it allows each shard.
+        settings: As of `build_index`, without `shard`. `workers` are the decoding processes of each Ray worker, by
+            default none; `max_skipped` holds for each shard.
 
     Raises:
         MissingRayError: Ray is not installed.
         IndexingError: As `build_index`; or the cluster has no room for a worker.
     """
-    model = as_model(model)
-    images = as_images(images)
+    checked = build_settings(**settings)
+    return run_build_on_ray(
+        as_model(model), as_images(images), layers, Path(out), checked, ray_workers=ray_workers, shards=shards
+    )
+
+
+def run_build_on_ray(
+    model: VisionModel, images: ImageSource, layers: str | Iterable[str], out: Path, settings: BuildSettings, *,
+    ray_workers: int | None = None, shards: int | None = None,
+) -> Index:  # fmt: skip
+    """`build_index_on_ray` by settings that are checked."""
     try:
         import ray
     except ImportError as error:
         raise MissingRayError from error
-    out = Path(out).resolve()
-    plan = plan_build(model, images, layers, out, workers=workers, overwrite=overwrite, **settings)
+    if settings.shard is not None:
+        raise IndexingError("shard is for a build without Ray: a build on Ray makes its own shards")
+    out, workers = out.resolve(), settings.workers or 0
+    plan = plan_build(model, images, layers, out, settings)
     cuda, threads = model.device.type == "cuda", torch.get_num_threads()
     processors = (1 if cuda else threads) + workers
     folder = out.with_name(f"{out.name}.shards")
@@ -103,13 +107,14 @@ def build_index_on_ray(
         count = min(plan.work.batches(plan.manifest.batch_size), wanted)
         tree = Tree.of(folder / f"{key}-{count}", count)
         remote = ray.remote(num_cpus=processors, num_gpus=int(cuda), max_restarts=-1, max_task_retries=-1)(Worker)
-        names, options = [layer.name for layer in plan.layers], {**settings, "workers": workers}
-        shipped = [ray.put(model), ray.put(images), names, options, threads]
+        names = [layer.name for layer in plan.layers]
+        of_shards = replace(settings, workers=workers, overwrite=False, progress=False, log=None)
+        shipped = [ray.put(model), ray.put(images), names, of_shards, threads]
         start = partial(remote.remote, *shipped)
         builds = {path: ("build", (number, count)) for number, path in tree.missing(0)}
         images_of = {path: _images(plan, number, count) for number, path in tree.missing(0)}
         title, done = f"{model.spec} on {images.spec}", len(images) - sum(images_of.values())
-        with metered(title, len(images), done=done, show=progress, log=None if log is None else Path(log)) as meter:
+        with metered(title, len(images), done=done, show=settings.progress, log=settings.log) as meter:
             for path in _run(start, ray_workers, builds):
                 skipped = pq.read_table(path / "skipped.parquet").to_pylist()
                 meter.advance(images_of[path], [(row["id"], row["reason"]) for row in skipped])
@@ -118,7 +123,7 @@ def build_index_on_ray(
             for path in _run(start, ray_workers, joins):
                 for child in joins[path][1]:
                     shutil.rmtree(child)
-        index = merge_indices(tree.levels[-1], out, overwrite=overwrite)
+        index = merge_indices(tree.levels[-1], out, overwrite=settings.overwrite)
         shutil.rmtree(folder)
         return index
 
@@ -157,12 +162,12 @@ class Worker:
     Args:
         model: Its own copy.
         layers: Names of the layers.
-        settings: Of `build_index`.
+        settings: Of every shard, but for which one it is.
         threads: Threads that torch uses, as in the process that asks: sums may depend on their number.
     """
 
     def __init__(
-        self, model: VisionModel, images: ImageSource, layers: list[str], settings: dict[str, Any], threads: int
+        self, model: VisionModel, images: ImageSource, layers: list[str], settings: BuildSettings, threads: int
     ) -> None:
         torch.set_num_threads(threads)
         self._model, self._images, self._layers, self._settings = model, images, layers, settings
@@ -175,7 +180,7 @@ class Worker:
                 if what == "join":
                     join_shards(of, path)
                 else:
-                    build_index(self._model, self._images, self._layers, path, shard=of, **self._settings)
+                    run_build(self._model, self._images, self._layers, path, replace(self._settings, shard=of))
             except FolderBusyError as error:
                 if time.monotonic() > until:
                     return str(error)
@@ -237,7 +242,7 @@ def _room(nodes: Sequence[Mapping[str, float]], processors: int, cuda: bool) -> 
 
 def _images(plan: Plan, number: int, count: int) -> int:
     size, images = plan.manifest.batch_size, len(plan.work.rows)
-    first, last = batch_share((number, count), plan.work.batches(size))
+    first, last = shard_batches((number, count), plan.work.batches(size))
     return min(last * size, images) - first * size
 
 

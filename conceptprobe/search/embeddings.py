@@ -17,7 +17,7 @@ from rich.progress import track
 
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing.errors import IndexingError
-from conceptprobe.indexing.streaming.loader import default_workers, load_batches
+from conceptprobe.indexing.streaming.loader import load_batches
 from conceptprobe.models import VisionModel
 
 CACHE = Path(platformdirs.user_cache_dir("conceptprobe")) / "embeddings"
@@ -93,7 +93,6 @@ def map_images(
     path = None if cache is None else Path(cache) / f"{hashlib.sha256(names + unique.tobytes()).hexdigest()}.npy"
     values = _read(path)
     if values is None:
-        workers = default_workers() if workers is None else workers
         part = source if len(unique) == len(source) else source.subset(unique)
         pin = device is not None and device.type == "cuda"
         batches = load_batches(part, preprocess, size=batch_size, shape=shape, workers=workers, pin=pin, device=device)

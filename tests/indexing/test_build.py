@@ -15,8 +15,9 @@ from conceptprobe.errors import FeatureNameError
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing import Index, IndexingError, build_index, open_index
 from conceptprobe.indexing import build as building
+from conceptprobe.indexing.build import check_inputs
 from conceptprobe.indexing.reducers.sample import QUANTILES
-from conceptprobe.indexing.settings import check_settings
+from conceptprobe.indexing.settings import build_settings
 from conceptprobe.indexing.storage.manifest import Counts, Manifest
 from conceptprobe.models import Layer, Tokens, VisionModel, load_model
 from tests.indexing.index_files import full_sort, make_folder, same_files
@@ -227,13 +228,13 @@ def test_search_similar_and_neighbours_against_numpy(folder: ImageSource, mini: 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pooling": "mean"}, "give a tuple"),
+        ({"pooling": ()}, "different names"),
         ({"pooling": ("mean", "mean")}, "different names"),
         ({"pooling": ("sum",)}, "choose from"),
-        ({"k": 0}, "k is 0"),
+        ({"k": 0}, "k is 0: input should be greater than or equal to 1"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"workers": -1}, "from 0 to"),
-        ({"k": 10**9}, "from 1 to 10,000"),
+        ({"workers": -1}, "workers is -1: input should be greater than or equal to 0"),
+        ({"k": 10**9}, "k is 1000000000: input should be less than or equal to 10000"),
     ],
 )
 def test_bad_settings_are_refused_before_work(
@@ -379,9 +380,7 @@ def test_too_few_readable_images_to_train_on(mini: VisionModel, tmp_path: Path) 
 
 def test_more_images_than_a_row_has_bits_for() -> None:
     with pytest.raises(IndexingError, match=r"5,000,000,000 images are more than the 4,294,967,295 of an index: cut"):
-        check_settings(
-            range(5_000_000_000), [Layer("x", 1, "vector")], ["mean"], k=1, bottom=0, batch_size=1, workers=0
-        )
+        check_inputs(range(5_000_000_000), [Layer("x", 1, "vector")], build_settings())
 
 
 def test_what_a_gpu_cannot_search_is_searched_on_the_cpu(

@@ -10,7 +10,8 @@ import torch
 from conceptprobe.indexing.reducers.moments import Moments
 from conceptprobe.indexing.reducers.pooling import Pooled
 from conceptprobe.indexing.reducers.topk import TopK
-from conceptprobe.indexing.storage.faiss_files import EXACT, FlatIndexWriter
+from conceptprobe.indexing.storage.factory import EXACT
+from conceptprobe.indexing.storage.faiss_files import FlatIndexWriter
 from conceptprobe.indexing.storage.manifest import Manifest
 from conceptprobe.indexing.storage.rowfile import RowFile, Rows, gathered, mapped
 from conceptprobe.indexing.storage.shard import Part

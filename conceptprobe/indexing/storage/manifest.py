@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, field
+from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from conceptprobe.indexing.errors import IndexingError
+from conceptprobe.indexing.settings import IndexSettings, Pooling
 from conceptprobe.models import Layer
 from conceptprobe.output.atomic import TEMPORARY, replace_file
 from conceptprobe.validation import first_fault
@@ -19,10 +20,11 @@ from conceptprobe.validation import first_fault
 SCHEMA_VERSION = 2
 NAME = "manifest.json"
 MARK = "unfinished"  # a file that says of a folder that an index is being made there
-_DECISIVE = (
-    *("model", "source", "layers", "pooling", "k", "bottom", "batch_size"),
-    *("vectors", "faiss", "growable", "versions"),
-)
+_FIRST = (
+    *("model", "source", "layers", "pooling", "k", "batch_size"),
+    *("vectors", "versions", "faiss", "bottom", "growable"),
+)  # the first keys of the JSON file, in this order
+_DECISIVE = ("model", "source", "layers", *(setting.name for setting in fields(IndexSettings)), "versions")
 _SHOWN = 40  # characters of a value that is not the same
 _STORED = ConfigDict(strict=True, extra="forbid")
 _LEFT_OUT = ("device", "dtype", "intervened", "external", "fast_decode")  # of the JSON where they say nothing
@@ -105,16 +107,12 @@ class Counts:
     skipped: int = 0
 
 
-@dataclass(frozen=True, config=_STORED)
-class Manifest:
-    """What can be read of an index without opening its arrays.
+@dataclass(frozen=True, kw_only=True, config=_STORED)
+class Manifest(IndexSettings):
+    """What can be read of an index without opening its arrays, with the settings that it was built with.
 
     Attributes:
         layers: By their names, in the order of the model.
-        vectors: Whether there are FAISS files.
-        faiss: The index-factory string of `images.faiss`.
-        bottom: Length of the lists of lowest images; 0 where there are none.
-        growable: Whether the state that `append` goes on from is kept.
         part: Of a shard, which batches it holds; None for a whole index.
         files: sha256 of every other file, by its path inside the index.
     """
@@ -122,14 +120,8 @@ class Manifest:
     model: ModelEntry
     source: SourceEntry
     layers: dict[str, Layer]
-    pooling: tuple[str, ...]
-    k: int
-    batch_size: int
-    vectors: bool
+    pooling: Pooling
     versions: dict[str, str]
-    faiss: str = "Flat"
-    bottom: int = 0
-    growable: bool = False
     part: ShardEntry | None = None
     appended: tuple[AppendEntry, ...] = ()
     counts: Counts = Counts()
@@ -146,7 +138,7 @@ class Manifest:
         stored = asdict(self, dict_factory=lambda entry: {k: v for k, v in entry if v or k not in _LEFT_OUT})
         for layer in stored["layers"].values():
             del layer["name"]
-        return stored
+        return dict.fromkeys(_FIRST) | stored
 
     def write(self, folder: Path) -> None:
         replace_file(folder / NAME, json.dumps(self.to_json(), indent=1, ensure_ascii=False).encode())

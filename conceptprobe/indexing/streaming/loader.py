@@ -154,7 +154,7 @@ def load_batches(
     *,
     size: int,
     shape: tuple[int, int],
-    workers: int,
+    workers: int | None,
     pin: bool,
     first: int = 0,
     device: torch.device | None = None,
@@ -166,11 +166,12 @@ def load_batches(
     Args:
         size: Images a batch.
         shape: Height and width of what `preprocess` gives.
-        workers: Processes that decode; 0 decodes in this one.
+        workers: Processes that decode; 0 decodes in this one, and None is half the processors.
         pin: Whether pixels lie in page-locked memory, for copies to CUDA.
         device: Where the pixels are brought to, by default the CPU.
     """
     device = torch.device("cpu") if device is None else device
+    workers = default_workers() if workers is None else workers
     dataset = _Batches(source, preprocess, size, shape, device)
     loader = DataLoader(
         dataset, batch_size=None, sampler=range(first, len(dataset)), num_workers=workers, pin_memory=pin,

@@ -19,6 +19,7 @@ from conceptprobe.images.metadata import HASH
 from conceptprobe.indexing.errors import IndexingError, TooManySkippedError
 from conceptprobe.indexing.reducers.layer import Arrival, LayerReducer
 from conceptprobe.indexing.reducers.sample import sampled_rows
+from conceptprobe.indexing.settings import RunSettings
 from conceptprobe.indexing.storage import checkpoint
 from conceptprobe.indexing.storage.checkpoint import State, load_state, save_state
 from conceptprobe.indexing.storage.layout import layer_folder
@@ -52,26 +53,9 @@ class Work:
         return -(-len(self.rows) // size)
 
 
-@dataclass(frozen=True)
-class Conduct:
-    """What has no part in the result of a pass: how it is done, and how it tells where it is.
-
-    Attributes:
-        workers: Processes that decode images.
-        limit: How many images may be skipped; None for any number.
-        progress: Whether to show a bar.
-        log: A file that JSON lines are appended to.
-    """
-
-    workers: int = 0
-    limit: int | None = None
-    progress: bool = False
-    log: Path | None = None
-
-
 def stream(
     model: VisionModel, images: ImageSource, layers: Sequence[Layer], folder: Path, manifest: Manifest, plan: str,
-    work: Work, conduct: Conduct,
+    work: Work, run: RunSettings,
 ) -> tuple[Part, dict[str, LayerReducer]]:  # fmt: skip
     """Run images through the model and reduce them into `folder`, from the plan's last checkpoint if any.
 
@@ -82,6 +66,7 @@ def stream(
     whole = len(work.rows) == len(images)
     todo = images if whole else images.subset(work.rows)
     sample = sampled_rows(images.table["id"])
+    limit = run.limit(len(work.rows))
     state = _stored(folder, manifest, plan, images, work)
     if state is None:
         empty_folder(folder)
@@ -96,13 +81,13 @@ def stream(
     }
     hashes = RowFile(folder / HASHES, HASH_BYTES, np.uint8, len(part.rows))
     batches = load_batches(
-        todo, model.preprocess, size=size, shape=model.image_size, workers=conduct.workers,
+        todo, model.preprocess, size=size, shape=model.image_size, workers=run.workers,
         pin=model.device.type == "cuda", first=done, device=model.device,
     )  # fmt: skip
     title = f"{model.spec} on {images.spec}"
     metering = metered(
-        title, len(todo), done=min(done * size, len(todo)), skipped=len(state.bad), show=conduct.progress,
-        log=conduct.log,
+        title, len(todo), done=min(done * size, len(todo)), skipped=len(state.bad), show=run.progress,
+        log=run.log,
     )  # fmt: skip
     saved = time.monotonic()
     forwards = closing(pooled_batches(model, layers, manifest.pooling, batches))
@@ -121,8 +106,8 @@ def stream(
             state.bad += bad
             state.batches = [(work.first, work.first + batch.number + 1)]
             meter.advance(len(batch.rows), [(images.table["id"][row].as_py(), reason) for row, reason in bad])
-            if conduct.limit is not None and len(state.bad) > conduct.limit:
-                raise TooManySkippedError(len(state.bad), int(batch.rows[-1]) + 1, conduct.limit, state.bad[-1][1])
+            if limit is not None and len(state.bad) > limit:
+                raise TooManySkippedError(len(state.bad), int(batch.rows[-1]) + 1, limit, state.bad[-1][1])
             if time.monotonic() - saved >= checkpoint.INTERVAL:
                 hashes.flush()
                 _take_up(state, reducers, sample, work.rows[: (batch.number + 1) * size])

@@ -14,7 +14,8 @@ from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing.index import Index
 from conceptprobe.indexing.reducers.topk import TopK
 from conceptprobe.indexing.storage.checkpoint import STATE, load_state
-from conceptprobe.indexing.storage.faiss_files import EXACT, has_faiss, read_faiss
+from conceptprobe.indexing.storage.factory import EXACT
+from conceptprobe.indexing.storage.faiss_files import has_faiss, read_faiss
 from conceptprobe.indexing.storage.layout import layer_folder
 from conceptprobe.indexing.storage.manifest import Manifest, damaged_files
 from conceptprobe.indexing.storage.rowfile import mapped

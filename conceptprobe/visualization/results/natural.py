@@ -13,7 +13,7 @@ from torch import Tensor
 from conceptprobe.indexing.index import Index
 from conceptprobe.indexing.reducers.pooling import pool
 from conceptprobe.indexing.reducers.sample import QUANTILES
-from conceptprobe.indexing.storage.faiss_files import EXACT
+from conceptprobe.indexing.storage.factory import EXACT
 from conceptprobe.models import VisionModel
 from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.objectives.binding import bind
