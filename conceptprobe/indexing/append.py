@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,12 @@ import pyarrow.parquet as pq
 
 from conceptprobe.images import ImagesLike, ImageSource, as_images
 from conceptprobe.indexing.build import finish
+from conceptprobe.indexing.contents import changed_images, content_hash, is_hash
 from conceptprobe.indexing.describe import describe_layers, describe_model, describe_source, versions
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, open_index
 from conceptprobe.indexing.merge import join
+from conceptprobe.indexing.model import model_of
 from conceptprobe.indexing.reducers.sample import sampled_rows
 from conceptprobe.indexing.settings import parse_limit
 from conceptprobe.indexing.storage.directory import check_place, is_finished, making, recover
@@ -26,8 +27,8 @@ from conceptprobe.indexing.storage.manifest import Manifest, damaged_files, entr
 from conceptprobe.indexing.storage.shard import Part, read_part
 from conceptprobe.indexing.streaming.loader import default_workers
 from conceptprobe.indexing.streaming.progress import Meter, metered
-from conceptprobe.indexing.streaming.stream import Conduct, Work, content_hash, empty_folder, is_hash, stream
-from conceptprobe.models import ModelLike, as_model, load_model
+from conceptprobe.indexing.streaming.stream import Conduct, Work, empty_folder, stream
+from conceptprobe.models import ModelLike, as_model
 
 NEW = "new"  # where the new images are reduced meanwhile
 _HASHED_AT_ONCE = 1024
@@ -73,7 +74,7 @@ def append_index(
         raise IndexingError(f"{path} was not built to grow: build it again with growable=True (--growable)")
     check_place(path, overwrite=True)
     if model is None:
-        model = load_model(old.model["spec"], device=old.model["device"], dtype=old.model["dtype"])
+        model = model_of(index, device=old.model["device"])
     layers = model.resolve(list(old.layers))
     entries: dict[str, dict[str, Any]] = {
         "model": describe_model(model), "source": describe_source(images, model), "layers": describe_layers(layers),
@@ -141,17 +142,14 @@ def placed(index: Index, images: ImageSource) -> np.ndarray:
 def check_contents(index: Index, images: ImageSource, part: Part, meter: Meter) -> None:
     """Refuse a source in which an image of the index is another by now. Images are read, not decoded."""
     column = pq.read_table(index.path / "images.parquet", columns=["id", "content_hash"])
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(part.rows), _HASHED_AT_ONCE):
-            rows = part.rows[start : start + _HASHED_AT_ONCE].tolist()
-            stored = column.slice(start, len(rows))
-            now = pool.map(lambda row: content_hash(images, row), rows)
-            for id_, before, after in zip(*stored.to_pydict().values(), now, strict=True):
-                if after != before:
-                    raise IndexingError(
-                        f"{id_!r} is not the image that {index.path} holds any more ({after}): build the index again"
-                    )
-            meter.advance(len(rows), [])
+    for start in range(0, len(part.rows), _HASHED_AT_ONCE):
+        rows = part.rows[start : start + _HASHED_AT_ONCE].tolist()
+        ids, hashes = column.slice(start, len(rows)).to_pydict().values()
+        for position, now in changed_images(images, rows, hashes):
+            raise IndexingError(
+                f"{ids[position]!r} is not the image that {index.path} holds any more ({now}): build the index again"
+            )
+        meter.advance(len(rows), [])
     for row in part.skipped.tolist():
         if is_hash(content_hash(images, row, decode=True)):
             id_ = images.table["id"][row].as_py()
