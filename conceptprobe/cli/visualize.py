@@ -81,6 +81,7 @@ def visualize(
         raise typer.BadParameter("--specific needs an --index, which says what is usual for every feature")
     shape = _shape(size)
     from conceptprobe.indexing import open_index
+    from conceptprobe.indexing.model import model_of
     from conceptprobe.models import load_model
     from conceptprobe.visualization.objectives import objectives
     from conceptprobe.visualization.optimization.presets import get_preset
@@ -89,7 +90,11 @@ def visualize(
 
     chosen_preset = get_preset(preset)
     opened = None if index is None else open_index(index)
-    loaded = load_model(_spec(model, opened), device=device)
+    if model is not None:
+        loaded = load_model(model, device=device)
+    else:
+        assert opened is not None
+        loaded = model_of(opened, device=device)
     wanted = (
         _ranked(scores, str(top[1]), int(top[2]), loaded, layer)
         if top is not None and scores is not None
@@ -132,16 +137,6 @@ def _print(made: "Visualizations", out: Path, as_json: bool) -> None:
     typer.echo(f"{made}")
     typer.echo(f"images: {out.resolve()}")
     typer.echo(f"contact sheet: {(out / CONTACT).resolve()}")
-
-
-def _spec(model: str | None, index: "Index | None") -> str:
-    if model is not None:
-        return model
-    assert index is not None
-    entry = index.manifest.model
-    if entry.external:
-        raise typer.BadParameter(f"{index.path} is of activations from elsewhere: give --model")
-    return entry.spec
 
 
 def _shape(size: str | None) -> tuple[int, int] | None:

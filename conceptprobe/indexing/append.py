@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +13,12 @@ import pyarrow.parquet as pq
 
 from conceptprobe.images import ImagesLike, ImageSource, as_images
 from conceptprobe.indexing.build import finish
+from conceptprobe.indexing.contents import changed_images, content_hash, is_hash
 from conceptprobe.indexing.describe import describe_model, describe_source, versions
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, open_index
 from conceptprobe.indexing.merge import join
+from conceptprobe.indexing.model import model_of
 from conceptprobe.indexing.reducers.sample import sampled_rows
 from conceptprobe.indexing.settings import run_settings
 from conceptprobe.indexing.storage.directory import check_place, is_finished, making, recover
@@ -31,8 +32,8 @@ from conceptprobe.indexing.storage.manifest import (
 )
 from conceptprobe.indexing.storage.shard import Part, read_part
 from conceptprobe.indexing.streaming.progress import Meter, metered
-from conceptprobe.indexing.streaming.stream import Work, content_hash, empty_folder, is_hash, stream
-from conceptprobe.models import ModelLike, as_model, load_model
+from conceptprobe.indexing.streaming.stream import Work, empty_folder, stream
+from conceptprobe.models import ModelLike, as_model
 
 NEW = "new"  # where the new images are reduced meanwhile
 _HASHED_AT_ONCE = 1024
@@ -79,7 +80,7 @@ def append_index(
         raise IndexingError(f"{path} was not built to grow: build it again with growable=True (--growable)")
     check_place(path, overwrite=True)
     if model is None:
-        model = load_model(old.model.spec, device=old.model.device or "auto", dtype=old.model.dtype)
+        model = model_of(index, device=old.model.device or "auto")
     layers = model.resolve(list(old.layers))
     manifest = replace(
         old, model=describe_model(model), source=describe_source(images, model), versions=versions(), counts=Counts(),
@@ -140,17 +141,14 @@ def placed(index: Index, images: ImageSource) -> np.ndarray:
 def check_contents(index: Index, images: ImageSource, part: Part, meter: Meter) -> None:
     """Refuse a source in which an image of the index is another by now. Images are read, not decoded."""
     column = pq.read_table(index.path / "images.parquet", columns=["id", "content_hash"])
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(part.rows), _HASHED_AT_ONCE):
-            rows = part.rows[start : start + _HASHED_AT_ONCE].tolist()
-            stored = column.slice(start, len(rows))
-            now = pool.map(lambda row: content_hash(images, row), rows)
-            for id_, before, after in zip(*stored.to_pydict().values(), now, strict=True):
-                if after != before:
-                    raise IndexingError(
-                        f"{id_!r} is not the image that {index.path} holds any more ({after}): build the index again"
-                    )
-            meter.advance(len(rows), [])
+    for start in range(0, len(part.rows), _HASHED_AT_ONCE):
+        rows = part.rows[start : start + _HASHED_AT_ONCE].tolist()
+        ids, hashes = column.slice(start, len(rows)).to_pydict().values()
+        for position, now in changed_images(images, rows, hashes):
+            raise IndexingError(
+                f"{ids[position]!r} is not the image that {index.path} holds any more ({now}): build the index again"
+            )
+        meter.advance(len(rows), [])
     for row in part.skipped.tolist():
         if is_hash(content_hash(images, row, decode=True)):
             id_ = images.table["id"][row].as_py()

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conceptprobe.images import ImageSource
+from conceptprobe.indexing.contents import changed_images
 from conceptprobe.indexing.describe import load_source
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index
@@ -50,10 +51,10 @@ def _check_contents(index: Index, images: ImageSource, rows: np.ndarray) -> None
         raise IndexingError(
             f"{index.path} saw its images on {index.manifest.source.background}, these are on {images.background}"
         )
-    hashes = index.images["content_hash"].to_numpy()
-    for place in np.linspace(0, len(rows) - 1, min(CHECKED_IMAGES, len(rows)), dtype=int):
-        if images.load(int(rows[place])).content_hash != hashes[place]:
-            raise IndexingError(
-                f"{images.spec} has changed since {index.path} was built: {index.images['id'][place]!r} is another "
-                "image now. Rebuild the index, or give the images that it was built from, as images=load_images(...)"
-            )
+    checked = np.linspace(0, len(rows) - 1, min(CHECKED_IMAGES, len(rows)), dtype=int)
+    for position, _ in changed_images(images, rows[checked].tolist(), index.images["content_hash"].iloc[checked]):
+        raise IndexingError(
+            f"{images.spec} has changed since {index.path} was built: {index.images['id'][checked[position]]!r} is "
+            "another image now. Rebuild the index, or give the images that it was built from, as "
+            "images=load_images(...)"
+        )

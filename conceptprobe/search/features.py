@@ -20,8 +20,9 @@ from conceptprobe.images import ImagesLike, ImageSource, as_images
 from conceptprobe.images.decode import decode_image, parse_background
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, IndexLike, as_index, at_least_1
+from conceptprobe.indexing.model import model_of
 from conceptprobe.indexing.source import source_of
-from conceptprobe.models import ModelError, ModelLike, VisionModel, as_model, load_model
+from conceptprobe.models import ModelError, ModelLike, VisionModel, as_model
 from conceptprobe.search.embeddings import CACHE, embed_images
 
 LIST = 10
@@ -162,14 +163,10 @@ def _own_model(indices: Sequence[Index]) -> VisionModel:
             f"the indices are of different models ({', '.join(models.values())}): give one scorer for all, such as "
             "open_clip:ViT-B-32@openai, or mini:clip for the mini images"
         )
-    ((fingerprint, spec),) = models.items()
     try:
-        model = load_model(spec)
-    except ModelError as error:
-        raise IndexingError(f"the model of the index, {spec}, cannot be loaded: give a scorer. {error}") from error
-    if model.fingerprint != fingerprint:
-        raise IndexingError(f"{spec} has changed since {indices[0].path} was built: give a scorer")
-    return model
+        return model_of(indices[0])
+    except (ModelError, IndexingError) as error:
+        raise IndexingError(f"the model of the index cannot be the scorer: give a scorer. {error}") from error
 
 
 def _embed_text(scorer: VisionModel, text: str) -> np.ndarray:

@@ -6,7 +6,7 @@ from conceptprobe.concepts.comparison.layer_pairs import pair_name
 from conceptprobe.concepts.comparison.settings import Comparison
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.indexing import Index
-from conceptprobe.models import load_model
+from conceptprobe.indexing.model import model_of
 
 FEW_SHORT = 0.01
 
@@ -52,12 +52,11 @@ def find_caveats(
 
 def trained_classes(index: Index, class_names: Mapping[str, Sequence[str]] | None) -> set[str]:
     """Lower-case names of the classes that a model was trained on; none where it has none or cannot be loaded."""
-    spec = index.manifest.model.spec
     if class_names is None:
         try:
-            names: Sequence[str] = load_model(spec, device="cpu").class_names
+            names: Sequence[str] = model_of(index, device="cpu").class_names
         except (ConceptProbeError, OSError):
             names = ()
     else:
-        names = class_names.get(spec, ())
+        names = class_names.get(index.manifest.model.spec, ())
     return {name.lower() for name in names}

@@ -1,7 +1,5 @@
 """One pass over images: every batch through the model, and into the reducers, from the last checkpoint on."""
 
-import hashlib
-import re
 import shutil
 import time
 from collections.abc import Collection, Sequence
@@ -14,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from conceptprobe.images import ImageSource, UnreadableImageError
+from conceptprobe.images import ImageSource
 from conceptprobe.images.metadata import HASH
+from conceptprobe.indexing.contents import changed_images, content_hash, is_hash
 from conceptprobe.indexing.errors import IndexingError, TooManySkippedError
 from conceptprobe.indexing.reducers.layer import Arrival, LayerReducer
 from conceptprobe.indexing.reducers.sample import sampled_rows
@@ -141,34 +140,12 @@ def _stored(folder: Path, manifest: Manifest, plan: str, images: ImageSource, wo
     places = np.unique(np.linspace(0, len(rows) - 1, SPOT).astype(int)) if len(rows) else np.arange(0)
     stored = [row.tobytes().hex() for row in hashes.take(places)]
     hashes.close()
-    for row, before in zip(rows[places].tolist(), stored, strict=True):
-        now = content_hash(images, row)
+    for position, now in changed_images(images, rows[places].tolist(), stored):
         if not is_hash(now):
-            id_ = images.table["id"][row].as_py()
+            id_ = images.table["id"][int(rows[places][position])].as_py()
             raise IndexingError(f"{id_!r} was read before and cannot be now ({now}): mend that, and run the same again")
-        if now != before:
-            return None
+        return None
     return state
-
-
-def content_hash(images: ImageSource, row: int, *, decode: bool = False) -> str:
-    """The content hash of an image; the reason where it cannot be read.
-
-    Args:
-        decode: Whether an image counts as read only if it can be decoded.
-    """
-    try:
-        data = images.read(row)
-        if isinstance(data, bytes) and not decode:
-            return hashlib.sha256(data).hexdigest()
-        return images.decode(data).content_hash
-    except UnreadableImageError as error:
-        return str(error)
-
-
-def is_hash(text: str) -> bool:
-    """Whether `content_hash` read the image."""
-    return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def empty_folder(folder: Path, keep: Collection[str] = ()) -> None:

@@ -8,11 +8,14 @@ import torch
 
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.images import ImageSource, UnknownImageError
+from conceptprobe.indexing.contents import changed_images
 from conceptprobe.indexing.describe import load_source
+from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index
+from conceptprobe.indexing.model import model_of
 from conceptprobe.indexing.reducers.pooling import pool
 from conceptprobe.indexing.streaming.loader import Batch, fast_decoder, load_batches
-from conceptprobe.models import Layer, VisionModel, load_model
+from conceptprobe.models import Layer, VisionModel
 
 # Of a feature's range: what another place in a batch, another device or another version of torch may change.
 TOLERANCE = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
@@ -76,13 +79,16 @@ def rerun(
     if not manifest.model.is_reproducible:
         return Rerun(note="the model alone does not give these activations")
     try:
-        model = load_model(manifest.model.spec, dtype=manifest.model.dtype) if model is None else model
+        model = model_of(index, model)
+    except IndexingError as error:
+        return Rerun(problems=(str(error),))
+    except ConceptProbeError as error:
+        return Rerun(note=str(error))
+    try:
         layers = model.resolve(list(index.layers))
         images = load_source(manifest.source) if images is None else images
     except ConceptProbeError as error:
         return Rerun(note=str(error))
-    if model.fingerprint != manifest.model.fingerprint:
-        return Rerun(problems=(f"{model.spec} is not the model that was indexed: its fingerprint differs",))
     decoder = fast_decoder(images, model.preprocess, model.device)
     if decoder != manifest.source.fast_decode:
         return Rerun(note=f"images were decoded by {manifest.source.fast_decode}, here they would be by {decoder}")
@@ -96,6 +102,7 @@ def rerun(
     except UnknownImageError as error:
         return Rerun(problems=(str(error),))
     hashes = index.images["content_hash"].to_numpy()[rows]
+    changed = {position for position, _ in changed_images(todo, range(len(rows)), hashes)}
     problems: list[str] = []
     values = 0
     for batch in load_batches(
@@ -103,9 +110,8 @@ def rerun(
         device=model.device,
     ):  # fmt: skip
         problems += [f"{ids[place]!r} was indexed and cannot be read: {reason}" for place, reason in batch.bad]
-        read = zip(batch.rows[batch.good].tolist(), batch.hashes, strict=True)
-        changed = {place for place, content_hash in read if content_hash != hashes[place]}
-        problems += [f"{ids[place]!r} is not the image that was indexed" for place in sorted(changed)]
+        readable = set(batch.rows[batch.good].tolist())
+        problems += [f"{ids[place]!r} is not the image that was indexed" for place in sorted(changed & readable)]
         for own, place, now_f in _pooled(model, batch, listed):
             if place not in changed:
                 here = own.rows == rows[place]

@@ -15,9 +15,10 @@ from torch import Tensor
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing import Index
+from conceptprobe.indexing.model import model_of
 from conceptprobe.indexing.source import source_of
 from conceptprobe.indexing.streaming.loader import default_workers, load_batches
-from conceptprobe.models import Layer, VisionModel, load_model
+from conceptprobe.models import Layer, VisionModel
 from conceptprobe.report.collect.models import ReportModel
 from conceptprobe.report.scripts import Json, floats, packed, write_data
 
@@ -86,12 +87,9 @@ def open_model(index: Index) -> tuple[VisionModel, ImageSource]:
     Raises:
         ConceptProbeError: One of them is gone or another one.
     """
-    about = index.manifest.model
-    if not about.is_reproducible:
+    if not index.manifest.model.is_reproducible:
         raise ConceptProbeError("the model alone does not give these activations")
-    vision = load_model(about.spec, dtype=about.dtype)
-    if vision.fingerprint != about.fingerprint:
-        raise ConceptProbeError(f"{about.spec} is not the model that was indexed: its fingerprint differs")
+    vision = model_of(index)
     vision.resolve(list(index.layers))
     return vision, source_of(index)
 

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index
+from conceptprobe.indexing.model import model_of
 from conceptprobe.indexing.reducers.pooling import pool
 from conceptprobe.indexing.reducers.sample import QUANTILES
 from conceptprobe.indexing.storage.factory import EXACT
@@ -80,13 +82,10 @@ def check_index(index: Index, model: VisionModel, layer: str, pooling: str | Non
     Raises:
         VisualizeError: It is of another model, or lacks the layer or the pooling.
     """
-    about = index.manifest.model
-    if about.fingerprint != model.fingerprint:
-        raise VisualizeError(
-            f"{index.path} is of another model than {model.spec}: it is of {about.spec}, fingerprint "
-            f"{about.fingerprint[:12]}, not {model.fingerprint[:12]}. Build one with `conceptprobe index build "
-            f"--model {model.spec}`, or leave the index out"
-        )
+    try:
+        model_of(index, model)
+    except IndexingError as error:
+        raise VisualizeError(f"{error}, or leave the index out") from error
     if layer not in index.layers:
         raise VisualizeError(
             f"{index.path} has no layer {layer}, so it cannot say how natural images activate it; it has "

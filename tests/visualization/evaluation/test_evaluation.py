@@ -191,7 +191,7 @@ def test_mistakes(case: Case, tmp_path: Path) -> None:
         evaluate(composed, case.index, model=case.model)
     with pytest.raises(VisualizeError, match="the encoder is linear itself"):
         evaluate(case.made, case.index, case.model, model=case.model)
-    with pytest.raises(VisualizeError, match="is of another model than mini:clip@random"):
+    with pytest.raises(VisualizeError, match="mini:clip@random is not the model that"):
         evaluate(case.made, case.index, model=load_model("mini:clip@random", "cpu"))
     with pytest.raises(VisualizeError, match="tops is 1"):
         evaluate(case.made, case.index, model=case.model, tops=1)

@@ -184,7 +184,7 @@ def test_refuses_what_cannot_be_compared(index: Index, made: np.ndarray) -> None
     other = wrapped()
     with torch.no_grad():
         other.module.patches.bias.add_(1)
-    with pytest.raises(VisualizeError, match="is of another model than linear"):
+    with pytest.raises(VisualizeError, match="linear is not the model that"):
         compare(other, made, LAYER, "mean", FEATURE_OF, index)
     with pytest.raises(VisualizeError, match=f"has no layer blocks.1.mlp.hidden.*it has {LAYER}"):
         check_index(index, wrapped(), "blocks.1.mlp.hidden", "mean")
