@@ -76,10 +76,6 @@ class Resamples:
             (own * self.short + its * other.short) / (own + its),
         )
 
-    def is_verdict(self, name: str) -> np.ndarray:
-        """Where the verdict is `name`, as 0 and 1, float64 [b,f]."""
-        return (self.verdict_bf == VERDICTS.index(name)).astype(np.float64)
-
     def at(self, features: np.ndarray) -> "Resamples":
         """Those of some features, by their positions."""
         return Resamples(self.verdict_bf[:, features], self.abstraction_bf[:, features], self.short)
