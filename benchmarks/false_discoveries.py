@@ -88,7 +88,7 @@ def discoveries(world: str, seed: int, without: str | None = None) -> int:
     rng = np.random.default_rng([seed, list(WORLDS).index(world)])
     concepts, acts_nf, looks_nv = WORLDS[world](rng)
     rows_fk, values_fk = top_lists(acts_nf, 2 * K)
-    dead_f, faults_f = np.ptp(acts_nf, axis=0) == 0, list_faults(rows_fk, values_fk, K)
+    dead_f, faults_f = np.ptp(acts_nf, axis=0) == 0, list_faults(rows_fk, values_fk, K).fault_f
     if without == "faults":
         dead_f[:], faults_f[:] = False, ""
     rows_fk = rows_fk[:, :K]

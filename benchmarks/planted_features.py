@@ -113,7 +113,7 @@ def verdicts_of(planted: Planted, k: int, rng: np.random.Generator, draws: int =
     rows_fk, values_fk = top_lists(planted.acts_nf, 2 * k)
     dead_f = np.ptp(planted.acts_nf, axis=0) == 0
     nulls = draw_nulls(rows_fk[:, :k], planted.concepts, rng, live_f=~dead_f, draws=draws)
-    faults_f = list_faults(rows_fk, values_fk, k)
+    faults_f = list_faults(rows_fk, values_fk, k).fault_f
     frame = judge(rows_fk, Relations(planted.concepts), nulls, dead_f=dead_f, faults_f=faults_f)
     return frame.assign(planted=planted.kind_f, planted_concept=planted.concept_f)
 

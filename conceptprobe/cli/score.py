@@ -38,6 +38,7 @@ def score(
     """Say of each feature whether it responds to an object or a concept, and to which."""
     if taxonomy is not None and concepts is not None:
         raise typer.BadParameter("give one of --taxonomy and --concepts")
+    from conceptprobe.concepts.looks.method import describe_looks
     from conceptprobe.concepts.scoring.scores import NAME, score_features
     from conceptprobe.concepts.sets.from_index import concepts_of
     from conceptprobe.concepts.sets.user_sets import beside_labels, read_sets
@@ -63,7 +64,7 @@ def score(
         typer.echo(json.dumps({"summary": summary, "settings": scores.settings}, ensure_ascii=False))
         return
     typer.echo(f"{scores}")
-    typer.echo(f"looks: {scores.settings['looks']}")
+    typer.echo(f"looks: {describe_looks(scores.settings['looks'])}")
     for row in scores.summary().itertuples():
         typer.echo(
             f"{row.layer}  {row.verdict:13}{row.count:6} of {row.of}  {row.share:6.1%}  [{row.low:.1%}, {row.high:.1%}]"

@@ -22,7 +22,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 def test_the_model_is_loaded_as_it_was_when_the_index_was_built(index: Index) -> None:
     model = model_of(index, device="cpu")
-    assert model.fingerprint == index.manifest.model["fingerprint"]
+    assert model.fingerprint == index.manifest.model.fingerprint
     assert (model.spec, str(model.dtype)) == ("mini:clip", "torch.bfloat16")
     assert model_of(index, model) is model
     assert is_reproducible(index)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from conceptprobe.concepts.comparison.layer_pairs import pair_name
 from conceptprobe.concepts.comparison.settings import Comparison
+from conceptprobe.concepts.looks.method import describe_looks
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.model import model_of
@@ -41,8 +42,8 @@ def find_caveats(
     if not comparison.has_vectors:
         yield "the indices keep no vectors of this pooling, so redundant features are not known and each counts as one"
     looks = comparison.scores[0].settings["looks"]
-    if looks.startswith("left out"):
-        yield f"whether images share a concept only because they look alike was {looks}"
+    if looks["method"] is None:
+        yield f"whether images share a concept only because they look alike was {describe_looks(looks)}"
     if short > FEW_SHORT:
         yield (
             f"{100 * short:.0f} % of the resampled lists are too short: build the indices with a k well above "

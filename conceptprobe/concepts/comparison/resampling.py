@@ -79,11 +79,6 @@ class Resamples:
             (ours * self.short + theirs * other.short) / (ours + theirs),
         )
 
-    def is_verdict(self, name: str) -> np.ndarray:
-        """Where the verdict is `name`, as 0 and 1, float64 [b,f]."""
-        is_name_bf: np.ndarray = self.verdict_bf == VERDICTS.index(name)
-        return is_name_bf.astype(np.float64)
-
     def at(self, features: np.ndarray) -> "Resamples":
         """The resamples of some of the features, by their positions."""
         return Resamples(self.verdict_bf[:, features], self.abstraction_bf[:, features], self.short)

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass as settings_dataclass
 from conceptprobe.concepts.comparison.layer_pairs import check_comparable, pair_layers, pair_name
 from conceptprobe.concepts.comparison.resampling import Plan
 from conceptprobe.concepts.errors import ContrastError
+from conceptprobe.concepts.looks.method import describe_looks
 from conceptprobe.concepts.scoring.scores import FeatureScores, score_features
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.sets.from_index import concepts_of
@@ -159,9 +160,8 @@ def check_scores(
             )
         for name in ("k", "q", "looks"):
             if settings[name] != first[name]:
-                raise ContrastError(
-                    f"{name} of the scores differ: {first[name]} and {settings[name]}; score all indices alike"
-                )
+                ours, theirs = (describe_looks(s[name]) if name == "looks" else s[name] for s in (first, settings))
+                raise ContrastError(f"{name} of the scores differ: {ours} and {theirs}; score all indices alike")
         if settings["concepts"] != first["concepts"]:
             raise ContrastError("the scores are by different concepts: score all indices by the same")
         if len(concepts) != settings["concepts"]["count"] or not known.issuperset(score.frame["concept"].dropna()):

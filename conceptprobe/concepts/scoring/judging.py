@@ -1,4 +1,4 @@
-"""Object, conceptual, polysemantic, unresolved or dead: one verdict for each list of images, with its numbers."""
+"""The verdict on each list of top images, with the numbers that it follows from."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,25 +14,41 @@ from conceptprobe.concepts.statistics.nulls import Nulls
 
 SECOND_P = 0.01
 SECOND_HITS = 2
+SHORT, TIED = "short", "tied"
 TIED_SHARE = 0.1
 CELLS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class Second:
-    """The best concept of what is left of each list without its first concept's images.
+    """The best second concept of each list: that of its images outside the first concept.
 
     Attributes:
-        concept_f: Its position, int64 [f]; -1 where there is none.
-        hits_f: Images in it, int64 [f].
-        length_f: Images that were left and looked at, int64 [f].
-        llr_f: Its log-likelihood ratio among the images outside the first concept, float64 [f].
+        concept_f: Position of the second concept, int64 [f]; -1 where there is none.
+        hits_f: Images of the list in it, int64 [f].
+        length_f: Images outside the first concept that were tested, int64 [f].
+        llr_f: Log-likelihood ratio among the images outside the first concept, float64 [f].
     """
 
     concept_f: np.ndarray
     hits_f: np.ndarray
     length_f: np.ndarray
     llr_f: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class ListFaults:
+    """Why lists of top images cannot be tested.
+
+    Attributes:
+        fault_f: `short`: fewer than k images have a finite value; `tied`: the order of the images chose the last ones,
+            since images outside the list may have the same value; empty where a list can be tested, str [f].
+        images_f: For a short list the images with a finite value, for a tied one those with the value of the last
+            image, int64 [f]; 0 for the others.
+    """
+
+    fault_f: np.ndarray
+    images_f: np.ndarray
 
 
 def judge(
@@ -45,16 +61,16 @@ def judge(
     dead_f: np.ndarray | None = None,
     faults_f: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Judge the lists of one layer's features; nothing is drawn here but what `relations` keeps.
+    """Judge the lists of one layer's features. Nothing is drawn at random here, except what `relations` caches.
 
     Args:
-        rows_fk: Rows of the top images, int64 [f,k], best first; k of `nulls`.
-        relations: Of the concepts, over the same rows.
-        nulls: Of these features, in this order.
-        q: False discovery rate of the features that are not unresolved.
-        p_visual_f: p-values against look-alikes, float [f]; NaN where they do not apply.
-        dead_f: Features that are dead, bool [f].
-        faults_f: Why a list cannot be tested, str [f]; empty where it can. See `list_faults`.
+        rows_fk: Rows of the top images, best first, int64 [f,K] with K at least the k of `nulls`.
+        relations: The concepts, over the same rows.
+        nulls: The null distributions of these features, in this order.
+        q: False discovery rate of the positive verdicts.
+        p_visual_f: p-values against looks, float [f]; NaN where looks were not tested.
+        dead_f: Which features are dead, bool [f].
+        faults_f: Why lists cannot be tested, str [f]; empty where they can. See `ListFaults`.
 
     Returns:
         One row a feature: concept, kind, hits, k, size, llr, p_random, p_hub, p_visual, p, q, verdict, abstraction,
@@ -138,14 +154,24 @@ def second_concepts(
     rows_fk: np.ndarray,
     inside_fk: np.ndarray,
     concept_f: np.ndarray,
-    asked_f: np.ndarray,
+    chosen_f: np.ndarray,
     relations: Relations,
     enrichment: Enrichment,
     nulls: Nulls,
 ) -> Second:
-    """Rerun the test on the images outside the first concept, among concepts that are not related to it.
+    """Repeat the test on the images outside the first concept, among concepts that are not related to it.
 
-    Sizes are those outside the first concept. What is left of a list is cut to the next shorter length of the nulls.
+    A concept counts with its images outside the first concept. The images of a list that remain are cut to the next
+    shorter length that has a null.
+
+    Args:
+        rows_fk: Rows of the top images, int64 [f,k].
+        inside_fk: Which of them are in the first concept, bool [f,k].
+        concept_f: Position of the first concept, int64 [f].
+        chosen_f: Which features to test, bool [f].
+        relations: The concepts.
+        enrichment: The statistic of the first test.
+        nulls: The null distributions, whose lengths are used.
     """
     concepts, features = relations.concepts, len(rows_fk)
     images = concepts.members_nc.shape[0]
@@ -155,9 +181,9 @@ def second_concepts(
     at_f = np.searchsorted(nulls.lengths, left_f, side="right") - 1
     outside_fk = np.take_along_axis(rows_fk, np.argsort(inside_fk, axis=1, kind="stable"), 1)
     step = max(1, CELLS_AT_ONCE // len(concepts))
-    for at in np.unique(at_f[asked_f & (at_f >= 0)]).tolist():
+    for at in np.unique(at_f[chosen_f & (at_f >= 0)]).tolist():
         length = int(nulls.lengths[at])
-        of_length = np.flatnonzero(asked_f & (at_f == at))
+        of_length = np.flatnonzero(chosen_f & (at_f == at))
         for chunk in np.split(of_length, range(step, len(of_length), step)):
             first = concept_f[chunk]
             hits = enrichment.hits(outside_fk[chunk, :length])
@@ -174,43 +200,46 @@ def second_concepts(
     return result
 
 
-def list_faults(rows_fk: np.ndarray, values_fk: np.ndarray, k: int) -> np.ndarray:
-    """Why the first k images of each list cannot be tested, str [f]; empty where they can.
+def list_faults(rows_fk: np.ndarray, values_fk: np.ndarray, k: int) -> ListFaults:
+    """Find the lists whose first k images cannot be tested.
 
-    A list is too short, or images outside it may have the very value of its last ones, so that the order of the images
-    chose them: the value at k goes on after k, or, where the list ends there, at least two places have it.
+    A list is tied when more than a tenth of its images have the value of its last one, and so does the image after
+    them; where the index keeps no image after them, two images with that value are enough to suspect it.
 
     Args:
         rows_fk: Rows of the lists as the index keeps them, int64 [f,K] with K >= k; -1 past the end.
-        values_fk: Their values, float [f,K].
+        values_fk: Values of these images, float [f,K].
         k: How many images are tested.
     """
     length_f = (rows_fk >= 0).sum(1)
     last_f = values_fk[:, k - 1]
     tied_f = (values_fk[:, :k] == last_f[:, None]).sum(1)
-    goes_on_f = values_fk[:, k] == last_f if values_fk.shape[1] > k else tied_f > 1
-    arbitrary_f = goes_on_f & (tied_f > max(1, int(TIED_SHARE * k)))
-    return np.array(
-        [
-            f"only {length} images have a finite value, {k} are needed" if length < k
-            else f"{tied} of the {k} images have the same value as images outside the list" if arbitrary
-            else ""
-            for length, tied, arbitrary in zip(length_f.tolist(), tied_f.tolist(), arbitrary_f.tolist(), strict=True)
-        ],
-        object,
-    )  # fmt: skip
+    continues_f = values_fk[:, k] == last_f if values_fk.shape[1] > k else tied_f > 1
+    short_f = length_f < k
+    arbitrary_f = ~short_f & continues_f & (tied_f > max(1, int(TIED_SHARE * k)))
+    return ListFaults(
+        np.select([short_f, arbitrary_f], [SHORT, TIED], "").astype(object),
+        np.select([short_f, arbitrary_f], [length_f, tied_f], 0),
+    )
 
 
 def explain(verdicts: pd.DataFrame, q: float) -> list[str]:
-    """Each verdict's reason in words, from its row."""
+    """The reason for each verdict in words.
+
+    Args:
+        verdicts: What `judge` returned, with the column fault_images: `ListFaults.images_f`.
+        q: False discovery rate of the verdicts.
+    """
     return [_reason(row, q) for row in verdicts.itertuples()]
 
 
 def _reason(row: Any, q: float) -> str:
     if row.verdict == Verdict.DEAD:
         return "its activations hardly vary"
-    if row.fault:
-        return str(row.fault)
+    if row.fault == SHORT:
+        return f"only {row.fault_images} images have a finite value, {row.k} are needed"
+    if row.fault == TIED:
+        return f"{row.fault_images} of the {row.k} images have the same value as images outside the list"
     if pd.isna(row.concept):
         return "no concept has more of its images than chance would give"
     share = f"{row.hits} of {row.k} images are {row.concept}"

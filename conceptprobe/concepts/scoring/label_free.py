@@ -16,6 +16,7 @@ from scipy.stats import false_discovery_control
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.looks.descriptors import describe_images
 from conceptprobe.concepts.looks.look_alikes import draw_look_alikes
+from conceptprobe.concepts.looks.method import ALIKE, PREDICTED
 from conceptprobe.concepts.looks.predicted import VisualNull
 from conceptprobe.concepts.statistics.coherence import mean_cosine
 from conceptprobe.images import ImagesLike, as_images
@@ -126,7 +127,7 @@ def score_without_labels(
         frames.append(
             pd.DataFrame({
                 "feature": np.arange(len(rows_fk)), "layer": layer, "index": index.path.name, "pooling": pooling,
-                "scorer": scorer.spec, "looks": "predicted" if known else "alike", "coherence_semantic": semantic_f,
+                "scorer": scorer.spec, "looks": PREDICTED if known else ALIKE, "coherence_semantic": semantic_f,
                 "coherence_visual": visual_f, "excess": excess_f, "p": p_f, "q": q_f, "dead": dead_f,
             })
         )  # fmt: skip

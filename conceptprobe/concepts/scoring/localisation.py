@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 from sklearn.linear_model import orthogonal_mp_gram
+from sklearn.metrics import roc_auc_score
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.sets.concept_set import ConceptSet
@@ -168,15 +168,8 @@ def probe(
         chosen_cm[at] = np.pad(varies[order], (0, most - len(order)), constant_values=-1)
         steps = np.minimum(features, path_fm.shape[1]) - 1
         scores_nm = test[:, order] @ path_fm[order][:, steps]
-        auc_cm[at] = areas(scores_nm, test_nc[:, at] > 0)
+        auc_cm[at] = [roc_auc_score(test_nc[:, at] > 0, scores_n) for scores_n in scores_nm.T]
     return Probes(auc_cm, chosen_cm)
-
-
-def areas(scores_nm: np.ndarray, positive_n: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of each column of scores, float64 [m], ties counted half (Mann & Whitney 1947)."""
-    positives = int(positive_n.sum())
-    ranks = rankdata(scores_nm, axis=0)[positive_n].sum(0)
-    return (ranks - positives * (positives + 1) / 2) / (positives * (len(positive_n) - positives))
 
 
 def halves(groups_n: np.ndarray, rng: np.random.Generator) -> np.ndarray:

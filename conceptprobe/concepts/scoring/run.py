@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from conceptprobe.concepts.errors import ConceptError
-from conceptprobe.concepts.looks.significance import Looks, look_at
+from conceptprobe.concepts.looks.significance import LooksTest, prepare_looks_test
 from conceptprobe.concepts.scoring.judging import explain, judge, list_faults
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.statistics.coherence import mean_cosine, monosemanticity, redundancy
@@ -91,7 +91,7 @@ class ScoringRun:
     k: int
     settings: ScoreSettings
     relations: Relations
-    looks: Looks
+    looks: LooksTest
     random: dict[int, Null]
     scorer: VisionModel | None
     embeddings_nd: np.ndarray | None
@@ -115,8 +115,8 @@ class ScoringRun:
         q, generator = self.settings.q, self.generator(layer)
         rows_fk, values_fk = self.index.top_rows(layer, self.pooling)
         stats = self.index.stats(layer, self.pooling)
-        dead_f, faults_f = stats["dead"].to_numpy(), list_faults(rows_fk, values_fk, self.k)
-        tested_f = ~dead_f & (faults_f == "")
+        dead_f, faults = stats["dead"].to_numpy(), list_faults(rows_fk, values_fk, self.k)
+        tested_f = ~dead_f & (faults.fault_f == "")
         lists_fk = rows_fk[:, : self.k]
         nulls = draw_nulls(
             lists_fk, self.concepts, generator,
@@ -125,16 +125,17 @@ class ScoringRun:
         best = self.enrichment.best(lists_fk)
         p_f = np.maximum(nulls.p_random(best.llr_f, self.k), nulls.p_hub(best.llr_f, self.k))
         # Only lists that chance does not explain are tested against looks, which costs the most.
-        p_visual_f = self.looks.p_values(
-            self.index, layer, lists_fk, best, self.enrichment, tested_f & (p_f <= q), generator
+        p_visual_f = self.looks.p_values(layer, lists_fk, best, self.enrichment, tested_f & (p_f <= q), generator)
+        frame = judge(
+            lists_fk, self.relations, nulls, q=q, p_visual_f=p_visual_f, dead_f=dead_f, faults_f=faults.fault_f
         )
-        frame = judge(lists_fk, self.relations, nulls, q=q, p_visual_f=p_visual_f, dead_f=dead_f, faults_f=faults_f)
+        frame["fault_images"] = faults.images_f
         frame["reason"] = explain(frame, q)
         frame["firing_rate"], frame["dead"], frame["tested"] = stats["firing_rate"], dead_f, tested_f
         keys = {"feature": range(len(frame)), "layer": layer, "index": self.index.path.name, "pooling": self.pooling}
         for at, (name, value) in enumerate(keys.items()):
             frame.insert(at, name, value)
-        frame = frame.drop(columns="fault").assign(**self.coherence(layer, lists_fk))
+        frame = frame.assign(**self.coherence(layer, lists_fk))
         return LayerScores(frame, self.curve(layer, rows_fk, values_fk, dead_f))
 
     def curve(self, layer: str, rows_fk: np.ndarray, values_fk: np.ndarray, dead_f: np.ndarray) -> pd.DataFrame:
@@ -142,7 +143,7 @@ class ScoringRun:
         parts = []
         for length, null in self.random.items():
             nulls = Nulls(length, null, (null,), np.zeros(len(rows_fk), np.int64))
-            faults_f = list_faults(rows_fk, values_fk, length)
+            faults_f = list_faults(rows_fk, values_fk, length).fault_f
             part = judge(rows_fk, self.relations, nulls, q=self.settings.q, dead_f=dead_f, faults_f=faults_f)
             parts.append(part.assign(feature=range(len(part)), layer=layer)[CURVE_COLUMNS])
         return pd.concat(parts).sort_values(["feature", "k"], kind="stable")
@@ -166,7 +167,7 @@ class ScoringRun:
             "fingerprints": {"model": manifest.model.fingerprint, "source": manifest.source.fingerprint},
             "layers": list(self.layers), "pooling": self.pooling, "k": self.k, "index_k": manifest.k,
             "q": self.settings.q, "draws": self.settings.draws, "seed": self.settings.seed,
-            "concepts": describe_concepts(self.concepts), "looks": self.looks.how,
+            "concepts": describe_concepts(self.concepts), "looks": self.looks.method.to_json(),
             "scorer": None if self.scorer is None else self.scorer.spec, "curve": list(self.random),
             "versions": {name: importlib.metadata.version(name) for name in ("conceptprobe", "numpy", "scipy")},
         }  # fmt: skip
@@ -195,8 +196,8 @@ def prepare_run(
     k = choose_k(index, concepts, settings.k)
     for layer in layers:
         index.top_rows(layer, pooling)
-    looks = look_at(
-        index, concepts, k=k, pooling=pooling, visual=visual, images=images, seed=settings.seed, progress=progress
+    looks = prepare_looks_test(
+        index, concepts, visual, k=k, pooling=pooling, images=images, seed=settings.seed, progress=progress
     )
     embeddings_nd = None if scorer is None else embed_images(scorer, source_of(index, images), progress=progress)
     relations = Relations(concepts, seed=settings.seed)

@@ -47,8 +47,8 @@ class FeatureScores:
     Attributes:
         frame: One row a feature: feature, layer, index, pooling, concept, kind, hits, k, size, llr, p_random, p_hub,
             p_visual, p, q, verdict, reason, abstraction, effective_leaves, least_effective_leaves, largest_leaf_share,
-            second_concept, second_hits, second_length, p_second, clarity, monosemanticity, redundancy, firing_rate,
-            dead, tested. docs/concepts.md says what each is.
+            second_concept, second_hits, second_length, p_second, fault, fault_images, clarity, monosemanticity,
+            redundancy, firing_rate, dead, tested. docs/concepts.md says what each is.
         curve: One row a feature and length of its list: feature, layer, k, concept, hits, llr, p, q, verdict; against
             random lists alone.
         settings: How they were made.

@@ -26,7 +26,7 @@ class ConceptSet:
         edges: Pairs of positions (broader, narrower), int64 [e,2]; only for showing paths.
         kinds: What each concept is: label, taxonomy, folder, tag, caption, mask or set, or the column it is a value of.
         aliases: Other names of a concept, among them those of concepts of the very same images, by its name.
-        dropped: Why a concept that was given cannot be tested, by its name.
+        dropped: Number of images of each concept that cannot be tested, by its name: too few, or all.
         unplaced: Labels that the taxonomy does not know.
         options: What `conceptprobe score` takes to make it again; empty for all that a source knows.
     """
@@ -37,7 +37,7 @@ class ConceptSet:
     edges: np.ndarray
     kinds: tuple[str, ...]
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    dropped: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
     unplaced: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
@@ -83,7 +83,7 @@ class ConceptSet:
         """
         if (at := self._positions.get(name)) is not None:
             return at
-        why = f": {self.dropped[name]}" if name in self.dropped else ""
+        why = f": {why_dropped(self.dropped[name], self.members_nc.shape[0])}" if name in self.dropped else ""
         raise ConceptError(f"no concept {name!r}{why}; there are {len(self)}, such as {', '.join(self.names[:5])}")
 
     @cached_property
@@ -172,17 +172,15 @@ class ConceptSet:
         declared = np.array([name in leaf_names for name in names], bool)
         kept: dict[bytes, int] = {}
         others = {at: list((aliases or {}).get(name, ())) for at, name in enumerate(names)}
-        dropped: dict[str, str] = {}
+        dropped: dict[str, int] = {}
         for at in np.argsort(~declared, kind="stable").tolist():
             rows = columns.indices[columns.indptr[at] : columns.indptr[at + 1]]
-            if len(rows) < min_images:
-                dropped[names[at]] = f"it has {len(rows)} image{'s' if len(rows) != 1 else ''} here"
-            elif len(rows) == images:
-                dropped[names[at]] = f"all {images} images are in it"
+            if not min_images <= len(rows) < images:
+                dropped[names[at]] = len(rows)
             elif (first := kept.setdefault(sha256(rows).digest(), at)) != at:
                 others[first] += [names[at], *others[at]]
         if not kept:
-            some = "; ".join(f"{name}: {why}" for name, why in list(dropped.items())[:3])
+            some = "; ".join(f"{name}: {why_dropped(count, images)}" for name, count in list(dropped.items())[:3])
             raise ConceptError(
                 f"none of {len(names)} concepts over {images} images can be tested ({some or 'none given'}): a concept "
                 f"needs {min_images} images, and images outside it. Give labels, tags, a taxonomy, or sets of image ids"
@@ -202,6 +200,13 @@ class ConceptSet:
             dropped,
             tuple(unplaced),
         )
+
+
+def why_dropped(count: int, images: int) -> str:
+    """Why a concept of so many of the images cannot be tested, in words."""
+    if count == images > 1:
+        return f"all {images} images are in it"
+    return f"it has {count} image{'s' if count != 1 else ''} here"
 
 
 def minimal(members_nc: sparse.csr_array) -> np.ndarray:

@@ -1,19 +1,16 @@
 """How much alike the images of a feature are, in some space of embeddings.
 
-Clarity, polysemanticity and redundancy follow SemanticLens (Dreyer et al. 2025, arXiv 2501.05398; `scores.py` of
+Clarity and redundancy follow SemanticLens (Dreyer et al. 2025, arXiv 2501.05398; `scores.py` of
 semanticlens 0.2.1), monosemanticity Pach et al. 2025 (arXiv 2504.02821).
 """
 
 from collections.abc import Iterable
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from conceptprobe.indexing.storage.faiss_files import unit
 
 CHUNK = 1 << 22  # floats gathered at once
-LEAST_IN_CLUSTER = 2
-COMPARED = 10
 
 
 def mean_cosine(units_nd: np.ndarray, rows_fk: np.ndarray) -> np.ndarray:
@@ -66,37 +63,6 @@ def redundancy(units_nd: np.ndarray, rows_fk: np.ndarray) -> np.ndarray:
         cosines = directions[start : start + step] @ directions.T
         cosines[np.arange(len(cosines)), start + np.arange(len(cosines))] = -np.inf
         result[some[start : start + step]] = cosines.max(1)
-    return result
-
-
-def polysemanticity(units_nd: np.ndarray, rows_fk: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """One less the cosine of the centres of two k-means clusters of each list.
-
-    Where a cluster has a single image the centres say nothing: there, as in semanticlens, it is one less the mean
-    cosine of the first ten images with the mean of all.
-
-    Args:
-        units_nd, rows_fk: As for `mean_cosine`.
-        seed: Of k-means, which starts ten times.
-
-    Returns:
-        float64 [f], from 0 to 2; NaN for lists shorter than two.
-    """
-    result = np.full(len(rows_fk), np.nan)
-    for feature, rows in enumerate(rows_fk):
-        vectors = units_nd[rows[rows >= 0]].astype(np.float64)
-        if len(vectors) < 2:
-            continue
-        if len(np.unique(vectors, axis=0)) < 2:
-            result[feature] = 0.0
-            continue
-        clusters = KMeans(2, n_init=10, random_state=seed).fit(vectors)
-        if np.bincount(clusters.labels_, minlength=2).min() < LEAST_IN_CLUSTER:
-            compared = unit(vectors[:COMPARED])
-            result[feature] = 1 - (compared @ unit(vectors.mean(0)[None])[0]).mean()
-        else:
-            first, second = unit(clusters.cluster_centers_)
-            result[feature] = 1 - first @ second
     return result
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from conceptprobe.concepts.looks.method import describe_looks
 from conceptprobe.concepts.scoring.verdicts import (
     EXAMPLE_TITLES,
     ONE_CONCEPT,
@@ -28,7 +29,7 @@ from conceptprobe.report.pictures.thumbnails import GRID
 from conceptprobe.report.scripts import Json, number
 
 EXAMPLES = 12
-SCORE_SETTINGS = ("k", "q", "draws", "seed", "pooling", "looks", "scorer")
+SCORE_SETTINGS = ("k", "q", "draws", "seed", "pooling", "scorer")
 NAME_SETTINGS = ("scorer", "words", "k", "q", "templates", "test_images", "choosing_images")
 
 
@@ -131,6 +132,7 @@ def model_data(model: ReportModel, gallery: Gallery, catalogue: Catalogue, mappe
         "build": build_command(model.index),
         "preprocessing": manifest.model.preprocessing,
         "scores": scores and pick(scores, SCORE_SETTINGS) | {
+            "looks": describe_looks(scores["looks"]),
             "concepts": pick(scores["concepts"], ("count", "leaves", "kinds"))
         },
         "names": names and pick(names, NAME_SETTINGS),
@@ -232,7 +234,7 @@ def caveats(models: Sequence[ReportModel], concepts: ReportConcepts, contents: C
                 f"of the features called {', '.join(POSITIVE[:-1])} or {POSITIVE[-1]} in a layer, about "
                 f"{settings['q']:.0%} are expected to be false discoveries"
             )
-            for text in (q, f"whether images only look alike: {settings['looks']}"):
+            for text in (q, f"whether images only look alike: {describe_looks(settings['looks'])}"):
                 own.setdefault(text, []).append(model.label)
     for text, labels in own.items():
         yield f"{', '.join(labels)}: {text}"

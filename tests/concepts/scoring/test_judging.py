@@ -37,7 +37,7 @@ def nulls() -> Nulls:
 
 
 def verdicts(nulls: Nulls, **options: object) -> pd.DataFrame:
-    frame = judge(np.array(list(LISTS.values())), Relations(make_tree()), nulls, **options)
+    frame = judge(np.array(list(LISTS.values())), Relations(make_tree()), nulls, **options).assign(fault_images=3)
     frame["reason"] = explain(frame, 0.05)
     return frame.set_index(pd.Index(LISTS))
 
@@ -82,7 +82,7 @@ def test_few_leaves_of_a_broad_concept_are_not_conceptual(nulls: Nulls) -> None:
 def test_q_is_over_the_tested_features_and_the_largest_p(nulls: Nulls) -> None:
     p_visual_f = np.array([0.5, np.nan, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3])
     dead_f = np.arange(len(LISTS)) == 2
-    faults_f = np.array(["", "", "", "too short", "", "", ""], object)
+    faults_f = np.array(["", "", "", "short", "", "", ""], object)
     frame = verdicts(nulls, p_visual_f=p_visual_f, dead_f=dead_f, faults_f=faults_f)
     tested = frame.iloc[[0, 1, 4, 5, 6]]
     expected = np.fmax(np.maximum(tested["p_random"], tested["p_hub"]), tested["p_visual"])
@@ -94,7 +94,7 @@ def test_q_is_over_the_tested_features_and_the_largest_p(nulls: Nulls) -> None:
         == f"8 of 8 images are leaf 0, as look-alikes may be too (p 0.5, q {frame['q'].iloc[0]:.2g})"
     )
     assert frame["reason"].iloc[2] == "its activations hardly vary"
-    assert frame["reason"].iloc[3] == "too short"
+    assert frame["reason"].iloc[3] == "only 3 images have a finite value, 8 are needed"
     assert frame.iloc[[2, 3]][["p_random", "p_hub", "p_visual", "p", "q"]].isna().all(axis=None)
 
 
@@ -130,13 +130,12 @@ def test_faults_of_lists() -> None:
         ]
     )
     rows = np.where(np.isnan(values), -1, np.arange(6))
-    faults = list_faults(rows, values, 4).tolist()
-    assert [bool(fault) for fault in faults] == [False, False, False, True, False, True, True]
-    assert faults[3] == "3 of the 4 images have the same value as images outside the list"
-    assert faults[6] == "only 2 images have a finite value, 4 are needed"
+    faults = list_faults(rows, values, 4)
+    assert faults.fault_f.tolist() == ["", "", "", "tied", "", "tied", "short"]
+    assert faults.images_f.tolist() == [0, 0, 0, 3, 0, 4, 2]
 
 
 def test_ties_at_the_end_of_what_the_index_keeps() -> None:
     rows = np.tile(np.arange(4), (3, 1))
     values = np.array([[4.0, 3, 2, 1], [4, 3, 1, 1], [4, 0, 0, 0]])
-    assert [bool(fault) for fault in list_faults(rows, values, 4)] == [False, True, True]
+    assert list_faults(rows, values, 4).fault_f.tolist() == ["", "tied", "tied"]

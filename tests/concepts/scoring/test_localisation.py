@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.scoring import localisation
-from conceptprobe.concepts.scoring.localisation import areas, localise, probe
+from conceptprobe.concepts.scoring.localisation import localise, probe
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 
 
@@ -39,12 +39,6 @@ def test_probes_are_greedy_least_squares() -> None:
             assert found.chosen_cm[concept, :count].tolist() == chosen
             scores = ((values - values[train].mean(0)) / values[train].std(0))[test][:, chosen] @ weights
             assert found.auc_cm[concept, at] == pytest.approx(roc_auc_score(targets[test, concept], scores), abs=1e-9)
-
-
-def test_areas_are_those_of_scikit_learn_with_ties() -> None:
-    rng = np.random.default_rng(1)
-    scores, positive = rng.integers(0, 5, (60, 4)).astype(float), rng.random(60) < 0.3
-    np.testing.assert_allclose(areas(scores, positive), [roc_auc_score(positive, column) for column in scores.T])
 
 
 def make(

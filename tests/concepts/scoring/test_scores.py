@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from conceptprobe.concepts.errors import ConceptError
+from conceptprobe.concepts.looks.method import describe_looks
 from conceptprobe.concepts.scoring.scores import FeatureScores, load_scores, score_features
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.errors import OutputError
@@ -61,6 +62,8 @@ def test_every_feature_has_a_row_and_its_verdict(scores: FeatureScores) -> None:
     assert frame.loc[0, "concept"] == "leaf 0"
     assert frame.loc[1, "concept"] == "upper 1"
     assert frame.loc[5, "concept"] == "leaf 39"
+    assert frame.loc[4, ["fault", "fault_images"]].tolist() == ["tied", 7]
+    assert frame.loc[[0, 3], "fault"].tolist() == ["", "tied"]
     assert frame.loc[4, "reason"] == "7 of the 10 images have the same value as images outside the list"
     assert frame["tested"].sum() == 40
     assert frame.loc[frame["tested"], ["p_random", "p_hub", "p", "q"]].notna().all(axis=None)
@@ -73,7 +76,8 @@ def test_settings_and_words(scores: FeatureScores) -> None:
         == "FeatureScores(external, k 10: 20 object, 10 conceptual, 0 polysemantic, 20 unresolved, 10 dead)"
     )
     assert scores.settings["k"] == 10  # the median leaf
-    assert scores.settings["looks"] == "left out on demand"
+    assert scores.settings["looks"] == {"method": None, "descriptors": None, "reason": "off", "error": None}
+    assert describe_looks(scores.settings["looks"]) == "not tested by choice"
     assert scores.settings["concepts"]["count"] == 44
 
 
@@ -136,7 +140,8 @@ def test_without_vectors_looks_are_tested_by_lists_alone(concepts: ConceptSet, t
     looks_nv = np.random.default_rng(1).normal(0, 0.2, (N, 6))
     looks_nv[100:200, 0] += 3
     scores = score_features(index, concepts, draws=2000, visual=looks_nv)
-    assert scores.settings["looks"] == "lists alike in descriptors that were given"
+    assert scores.settings["looks"] == {"method": "alike", "descriptors": "array", "reason": None, "error": None}
+    assert describe_looks(scores.settings["looks"]) == "lists of images alike in the descriptors of the user"
     asked = scores.frame["p_visual"].dropna()
     assert set(scores.frame.loc[asked.index, "feature"] % 6) >= {0, 1, 5}
     assert asked.between(1 / 1001, 1).all()
@@ -145,7 +150,9 @@ def test_without_vectors_looks_are_tested_by_lists_alone(concepts: ConceptSet, t
 
 def test_images_that_cannot_be_read_are_said(index: Index, concepts: ConceptSet) -> None:
     scores = score_features(index, concepts, draws=200)
-    assert scores.settings["looks"].startswith("left out, as the images cannot be read: ")
+    looks = scores.settings["looks"]
+    assert (looks["method"], looks["reason"]) == (None, "unreadable")
+    assert describe_looks(looks) == f"not tested, because the images cannot be read: {looks['error']}"
     assert scores.frame["p_visual"].isna().all()
 
 

@@ -165,7 +165,7 @@ def test_captions_stand_in_for_labels_and_join_them_when_asked() -> None:
     assert {name: concepts.rows(name).tolist() for name in concepts.names} == {
         "dog": [0, 1], "grass": [0, 4], "man": [2, 4],
     }  # fmt: skip
-    assert concepts.dropped == {"guitar": "it has 1 image here"}
+    assert concepts.dropped == {"guitar": 1}
     labelled = table(label=["dog", "dog", "x", "x", "x"], caption=captions)
     assert set(concepts_of(labelled).kinds) == {"label"}
     both = concepts_of(labelled, captions=True)
