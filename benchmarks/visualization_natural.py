@@ -78,7 +78,7 @@ def draw_features(index: Index, layers: list[str], count: int, seed: int = 0) ->
 
 def print_result(found: Evaluation, seconds: float) -> None:
     rows = []
-    for row in found.summary.itertuples():
+    for row in found.summary().itertuples():
         target = TARGETS.get(str(row.measure))
         said = "" if target is None else f"{target:.2f}: {'met' if row.value >= target else 'MISSED'}"
         rows.append(

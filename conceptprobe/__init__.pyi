@@ -35,7 +35,15 @@ from .report import write_report
 from .report.errors import ReportError
 from .search.features import find_features
 from .version import __version__
-from .visualization import PRESETS, Visualizations, evaluate_visualizations, load_visualizations, visualize
+from .visualization import (
+    PRESETS,
+    Evaluation,
+    Visualizations,
+    evaluate_visualizations,
+    load_evaluation,
+    load_visualizations,
+    visualize,
+)
 from .visualization.errors import VisualizeError
 from .visualization.objectives import objectives
 
@@ -48,6 +56,7 @@ __all__ = [
     "Contrast",
     "ContrastError",
     "DisplayError",
+    "Evaluation",
     "FeatureId",
     "FeatureNameError",
     "FeatureNames",
@@ -84,6 +93,7 @@ __all__ = [
     "label_features",
     "list_models",
     "load_contrast",
+    "load_evaluation",
     "load_images",
     "load_matches",
     "load_model",

@@ -156,6 +156,33 @@ def curves_figure(curves: pd.DataFrame, metric: str, x_names: Mapping[str, str],
     return figure
 
 
+def intervals_figure(panels: Mapping[str, pd.DataFrame]) -> "Figure":
+    """Values with their 95 % intervals, each in a row of its own.
+
+    Args:
+        panels: A table for each axis by the axis's label: measure, value, low, high.
+
+    Raises:
+        DisplayError: matplotlib is not installed, or there is no value.
+    """
+    rows = [len(table) for table in panels.values()]
+    if not sum(rows):
+        raise DisplayError("there is no value to show: the table is empty")
+    figure = new_figure(5.0, 0.28 * sum(rows) + 0.75 * len(rows))
+    axes_of = figure.subplots(len(rows), 1, squeeze=False, height_ratios=rows)[:, 0]
+    for axes, (label, table) in zip(axes_of, panels.items(), strict=True):
+        value, low, high = (table[name].to_numpy(np.float64) for name in ("value", "low", "high"))
+        heights = np.arange(len(table))
+        axes.hlines(heights, low, high, color=COLOURS[0], linewidth=1.6)
+        axes.scatter(value, heights, s=28, zorder=3, color=COLOURS[0])
+        axes.set_yticks(heights)
+        axes.set_yticklabels([_cut(str(name)) for name in table["measure"]], parse_math=False)
+        axes.set_ylim(len(table) - 0.4, -0.6)
+        axes.set_xlabel(label, parse_math=False)
+        _tidy(axes, "x")
+    return figure
+
+
 def images_figure(pictures: Sequence[np.ndarray | None], captions: Sequence[str], columns: int = COLUMNS) -> "Figure":
     """Images in rows, each under its caption.
 

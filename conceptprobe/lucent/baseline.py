@@ -1,15 +1,15 @@
 """torch-lucent itself, as another engine for the same call."""
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from conceptprobe.lucent.activations import INPUT, LABELS, Lazily, Looked, Named
 from conceptprobe.lucent.optvis.transform import Composed, Known, TransformF
+from conceptprobe.models.torch_internals import new_hooks_removed
 from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.optimization.model_state import frozen
 from conceptprobe.visualization.transforms.affine import resize
@@ -64,7 +64,7 @@ def render_by_lucent(
     def objective(hook: Callable[[str], Tensor]) -> Any:
         return objective_f(lambda name: hook(name if name in (INPUT, LABELS) else named.lucent_name(name)))
 
-    with frozen(module), _hooks_kept(module), torch.enable_grad():
+    with frozen(module), new_hooks_removed(module), torch.enable_grad():
         made: list[Any] = render.render_vis(
             module,
             objective,
@@ -87,15 +87,3 @@ def _as_lucents(transforms: Sequence[TransformF], module: Any) -> list[Transform
         else:
             found.append(transform)
     return found
-
-
-@contextmanager
-def _hooks_kept(module: nn.Module) -> Iterator[None]:
-    """Afterwards the module has the forward hooks that it has now."""
-    before = {part: set(part._forward_hooks) for part in module.modules()}
-    try:
-        yield
-    finally:
-        for part, hooks in before.items():
-            for number in set(part._forward_hooks) - hooks:
-                del part._forward_hooks[number]

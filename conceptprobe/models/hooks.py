@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from conceptprobe.models import Layer, VisionModel
+from conceptprobe.models.torch_internals import has_forward_hooks
 
 
 def is_hooked(model: VisionModel) -> bool:
     """Whether any module has forward hooks, such as those of `VisionModel.intervene`."""
-    return any(module._forward_hooks or module._forward_pre_hooks for module in model.module.modules())
+    return any(has_forward_hooks(module) for module in model.module.modules())
 
 
 def is_changing(model: VisionModel, layers: Sequence[Layer]) -> bool:

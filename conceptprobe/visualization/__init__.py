@@ -5,7 +5,7 @@ of an image, s steps.
 """
 
 from conceptprobe.visualization.errors import VisualizeError
-from conceptprobe.visualization.evaluation.evaluation import Evaluation
+from conceptprobe.visualization.evaluation.evaluation import Evaluation, load_evaluation
 from conceptprobe.visualization.evaluation.evaluation import evaluate as evaluate_visualizations
 from conceptprobe.visualization.objectives.expressions import Objective
 from conceptprobe.visualization.objectives.objectives import (
@@ -64,6 +64,7 @@ __all__ = [
     "get_preset",
     "join_visualizations",
     "latent",
+    "load_evaluation",
     "load_sae",
     "load_visualizations",
     "logit",

@@ -5,19 +5,24 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from conceptprobe.display.sheets import draw_grid
+
 
 def show(thing: Any, domain: tuple[float, float] = (0.0, 1.0)) -> None:
-    """Show an image [h,w,3], several [n,h,w,3] or a list of either: in the notebook, or in a viewer outside of one.
+    """Show an image [h,w,3], several images [n,h,w,3] side by side, or a list of these: in a notebook below the cell,
+    elsewhere in a viewer.
 
     Args:
+        thing: An array, or a list of arrays.
         domain: The values that are black and white.
     """
-    parts = [thing] if isinstance(thing, np.ndarray) else list(thing)
-    images = [np.concatenate(part, 1) if part.ndim == 4 else part for part in map(np.asarray, parts)]
     low, high = domain
-    for image in images:
-        levels = np.clip((image - low) / (high - low) * 255, 0, 255).astype(np.uint8)
-        picture = Image.fromarray(levels)
+    for array in [thing] if isinstance(thing, np.ndarray) else thing:
+        levels = np.clip((np.asarray(array) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+        if levels.ndim == 4:
+            picture = draw_grid([Image.fromarray(image) for image in levels], len(levels))
+        else:
+            picture = Image.fromarray(levels)
         try:
             get_ipython  # type: ignore[name-defined]  # noqa: B018
         except NameError:

@@ -10,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
+from conceptprobe.display.sheets import draw_grid
 from conceptprobe.lucent.activations import LucentObjective, Named, declared_size, declared_tokens
 from conceptprobe.lucent.adapters import Given, GivenOptimizer
 from conceptprobe.lucent.baseline import render_by_lucent
@@ -167,7 +168,7 @@ def export(tensor: Tensor, image_name: str | os.PathLike[str] | None = None) -> 
 
 def _side_by_side(tensor: Tensor) -> Image.Image:
     levels = (tensor_to_img_array(tensor).clip(0, 1) * 255).round().astype(np.uint8)
-    return Image.fromarray(np.concatenate(levels, 1))
+    return draw_grid([Image.fromarray(image) for image in levels], len(levels))
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -19,6 +19,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from conceptprobe.display.sheets import CLEAR, draw_grid
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing.pictures import open_source
@@ -139,13 +140,9 @@ def write_sheet(tiles: Mapping[int, Image.Image], path: Path) -> int:
     Returns:
         The side of a tile, in pixels.
     """
-    side = max((max(image.size) for image in tiles.values()), default=1)
-    sheet = Image.new("RGBA", (GRID * side, GRID * side))
-    for place, tile in tiles.items():
-        row, column = divmod(place, GRID)
-        sheet.paste(tile, (column * side + (side - tile.width) // 2, row * side + (side - tile.height) // 2))
+    sheet = draw_grid([tiles.get(place) for place in range(GRID**2)], GRID, square=True, background=CLEAR)
     sheet.save(path, "WEBP", quality=84, method=4)
-    return side
+    return sheet.width // GRID
 
 
 def numbered_rows(

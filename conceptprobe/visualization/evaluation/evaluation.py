@@ -1,26 +1,36 @@
 """Score visualizations without people: do they activate their feature, only it, and say what it responds to?"""
 
+import functools
+import os
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 
+from conceptprobe.display import figures, html
 from conceptprobe.images import ImagesLike, ImageSource, as_images
 from conceptprobe.indexing.index import Index, IndexLike, as_index
 from conceptprobe.indexing.source import source_of
 from conceptprobe.intervals import bootstrap_interval, wilson_interval
 from conceptprobe.models import ModelLike, VisionModel, as_model, load_model
+from conceptprobe.output.tables import load_tables, save_tables
 from conceptprobe.search.embeddings import embed_images
 from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.evaluation.metrics import diversity, exemplar_choice, forced_choice
 from conceptprobe.visualization.results.natural import BATCH, check_index, place, pooled_values, shares_below
 from conceptprobe.visualization.results.visualizations import Visualizations
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAME = "evaluation"
 TOPS, CONTROLS, TOLERANCE = 5, 1000, 0.1
 SHARES = ("exceeds", "first", "shuffled_exceeds", "shuffled_first")
+UNBOUNDED = ("mad", "rank")
 MEANINGS = {
     "exceeds": "share above every natural image",
     "auc": "P(visualization > natural image)",
@@ -40,18 +50,16 @@ MEANINGS = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """How well visualizations do.
+    """The scores of visualizations.
 
     Attributes:
         frame: One row an image: target, layer, feature, pooling, seed, restart, member, activation, the measures of
-            `MEANINGS` (rank and of as they are; diversity and pairs are of the target), NaN where one was not computed.
-        summary: One row a measure: measure, value, low, high, n, meaning. Images of one target are averaged first; n
-            is the number of targets. 95 % intervals over targets: Wilson's for shares, else a percentile bootstrap.
-        settings: How they were made.
+            `MEANINGS`, and `of`, the number of features that `rank` ranks. Diversity and its number of `pairs` are
+            those of the target. A measure that was not computed is NaN.
+        settings: The model, the index, the encoder and the numbers of the evaluation.
     """
 
     frame: pd.DataFrame
-    summary: pd.DataFrame
     settings: dict[str, Any]
 
     def __len__(self) -> int:
@@ -60,14 +68,68 @@ class Evaluation:
     def __repr__(self) -> str:
         lines = [
             f"  {row.measure:17}{row.value:9.3f}  [{row.low:.3f}, {row.high:.3f}]  n {row.n}  {row.meaning}"
-            for row in self.summary.itertuples()
+            for row in self.summary().itertuples()
         ]
-        head = f"Evaluation({self.settings['model']} against {self.settings['index']}, {len(self)} images)"
-        return "\n".join([head, *lines])
+        return "\n".join([f"Evaluation({self._title})", *lines])
 
     def __getitem__(self, measure: str) -> float:
-        """The value of a measure."""
-        return float(self.summary.set_index("measure").loc[measure, "value"])
+        """The value of a measure.
+
+        Raises:
+            KeyError: The measure was not computed.
+        """
+        return float(self._summary.set_index("measure").loc[measure, "value"])
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [row.measure, html.number(row.value), f"{html.number(row.low)} to {html.number(row.high)}", str(row.n),
+             row.meaning]
+            for row in self.summary().itertuples()
+        ]  # fmt: skip
+        return html.block(self._title, html.table(("measure", "value", "95 %", "targets", "meaning"), rows))
+
+    def summary(self) -> pd.DataFrame:
+        """One row a measure: measure, value, low, high, n, meaning.
+
+        Images of one target are averaged first, and n is the number of targets. The 95 % intervals are over targets:
+        Wilson's for shares, and a percentile bootstrap for other measures.
+        """
+        return self._summary.copy()
+
+    def figure(self) -> "Figure":
+        """The measures with their intervals as a matplotlib figure; needs the extra `plots`."""
+        table = self.summary()
+        own_axis = table["measure"].isin(UNBOUNDED)
+        panels = {"from 0 to 1": table[~own_axis]}
+        panels.update((str(name), part) for name, part in table[own_axis].groupby("measure", sort=False))
+        return figures.intervals_figure({name: part for name, part in panels.items() if len(part)})
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write `images.parquet`, `summary.parquet` and `evaluation.json`; equal scores give equal bytes.
+
+        Raises:
+            OutputError: The folder holds something else, or cannot be written.
+        """
+        return save_tables(folder, NAME, {"images": self.frame, "summary": self._summary}, self.settings)
+
+    @property
+    def _title(self) -> str:
+        return f"{self.settings['model']} against {self.settings['index']}, {len(self)} images"
+
+    @functools.cached_property
+    def _summary(self) -> pd.DataFrame:
+        return _summarise(self.frame, np.random.default_rng([self.settings["seed"], 1]))
+
+
+def load_evaluation(folder: str | os.PathLike[str]) -> Evaluation:
+    """Read what `Evaluation.save` wrote.
+
+    Raises:
+        OutputError: The folder holds no evaluation, or a damaged one, or one of another version.
+    """
+    command = "evaluate_visualizations(visualizations, index).save(folder)"
+    tables, settings = load_tables(folder, NAME, ("images",), command=command)
+    return Evaluation(tables["images"], settings)
 
 
 def evaluate(
@@ -137,7 +199,7 @@ def evaluate(
         "left_out": len(visualizations) - len(chosen), "tops": tops, "controls": controls, "tolerance": TOLERANCE,
         "seed": seed,
     }  # fmt: skip
-    return Evaluation(frame, _summarise(frame, np.random.default_rng([seed, 1])), settings)
+    return Evaluation(frame, settings)
 
 
 def _score(

@@ -9,6 +9,7 @@ from torch import nn
 from conceptprobe.models import VisionModel
 from conceptprobe.models.hook_points import evaluating
 from conceptprobe.models.layers import MODULE
+from conceptprobe.models.torch_internals import compiled_in_place, has_forward_hooks
 
 
 @contextmanager
@@ -42,14 +43,8 @@ def compiled_blocks(model: VisionModel, layers: Iterable[str]) -> Iterator[int]:
             f"{', '.join(layers)}; running it as it is",
             stacklevel=2,
         )
-    before = [block._compiled_call_impl for block in blocks]
-    try:
-        for block in blocks:
-            block.compile()
+    with compiled_in_place(blocks):
         yield len(blocks)
-    finally:
-        for block, call in zip(blocks, before, strict=True):
-            block._compiled_call_impl = call
 
 
 def blocks_before(model: VisionModel, layers: Iterable[str]) -> list[nn.Module]:
@@ -63,6 +58,6 @@ def blocks_before(model: VisionModel, layers: Iterable[str]) -> list[nn.Module]:
     return [
         block
         for block in blocks
-        if not any(inner in targets or inner._forward_hooks or inner._forward_pre_hooks for inner in block.modules())
+        if not any(inner in targets or has_forward_hooks(inner) for inner in block.modules())
         and not any(other is not block and other in blocks for other in block.modules())
     ]

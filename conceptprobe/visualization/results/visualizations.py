@@ -71,13 +71,13 @@ class Visualizations:
         first, (height, width) = self.records[0], self.images_nhwc.shape[1:3]
         presets = sorted({str(record.preset.get("name")) for record in self.records})
         parts = [f"{len(self)} images of {height} x {width}", f"{first.model.get('spec')}", ", ".join(presets)]
-        known = [record for record in self.records if record.natural is not None]
-        if known:
-            above = sum(bool(record.exceeds) for record in known)
-            first_rank = sum(record.natural is not None and record.natural.rank == 1 for record in known)
-            parts.append(f"{above} of {len(known)} above every natural image, {first_rank} rank first of their layer")
-        stopped = sum(record.stopped is not None for record in self.records)
-        return f"Visualizations({'; '.join(parts + ([f'{stopped} stopped'] if stopped else []))})"
+        total = self.summary().drop(columns="layer").sum()
+        if total["compared"]:
+            above = f"{total['exceeds']} of {total['compared']} above every natural image"
+            parts.append(f"{above}, {total['first']} rank first of their layer")
+        if total["stopped"]:
+            parts.append(f"{total['stopped']} stopped")
+        return f"Visualizations({'; '.join(parts)})"
 
     @overload
     def __getitem__(self, chosen: int | str) -> Visualization: ...
@@ -109,6 +109,23 @@ class Visualizations:
         """One row an image: target, layer, feature, pooling, seed, restart, member, activation, natural_maximum,
         quantile, how, z, rank, of, exceeds, stopped, file. What only an index tells is missing without one."""
         return pd.DataFrame([_row(record) for record in self.records])
+
+    def summary(self) -> pd.DataFrame:
+        """One row a layer: layer, images, compared, exceeds, first, stopped.
+
+        `compared` counts the images that an index compared with natural ones. Of these, `exceeds` counts those whose
+        activation is above that of every natural image, and `first` those whose feature ranks first of its layer.
+        """
+        rows = {
+            "layer": [record.layer for record in self.records],
+            "images": 1,
+            "compared": [record.natural is not None for record in self.records],
+            "exceeds": [record.exceeds is True for record in self.records],
+            "first": [record.natural is not None and record.natural.rank == 1 for record in self.records],
+            "stopped": [record.stopped is not None for record in self.records],
+        }
+        counts = pd.DataFrame(rows).groupby("layer", sort=False, dropna=False).sum()
+        return counts.astype(np.int64).reset_index()
 
     def save(self, folder: str | os.PathLike[str], *, animate: str | None = None) -> Path:
         """Write `<layer>/<feature>.png` and `.json` for each image, and `visualizations.json`, which says what they

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from scipy.stats import binomtest
 from torch import nn
 
+from conceptprobe.errors import OutputError
 from conceptprobe.images import load_images
 from conceptprobe.indexing import Index, build_index
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.evaluation import evaluation
-from conceptprobe.visualization.evaluation.evaluation import MEANINGS, Evaluation, evaluate
+from conceptprobe.visualization.evaluation.evaluation import MEANINGS, Evaluation, evaluate, load_evaluation
 from conceptprobe.visualization.evaluation.metrics import (
     difference,
     diversity,
@@ -121,10 +123,10 @@ def test_scores_are_those_of_loops(case: Case) -> None:
     assert found["exceeds"] == 0.75
     assert found["rank"] == np.median(frame["rank"])
     low, high = binomtest(3, 4).proportion_ci(method="wilson")
-    row = found.summary.set_index("measure").loc["exceeds"]
+    row = found.summary().set_index("measure").loc["exceeds"]
     assert (row.low, row.high, row.n) == (pytest.approx(low), pytest.approx(high), FEATURES)
-    assert "choice" not in set(found.summary["measure"])  # no encoder, and no target has several images
-    assert "diversity" not in set(found.summary["measure"])
+    assert "choice" not in set(found.summary()["measure"])  # no encoder, and no target has several images
+    assert "diversity" not in set(found.summary()["measure"])
 
 
 def test_the_encoder_chooses_as_a_loop_does(case: Case) -> None:
@@ -162,7 +164,7 @@ def test_the_same_seed_gives_the_same_evaluation(case: Case) -> None:
     one, same, other = (
         evaluate(case.made, case.index, encoder, model=case.model, controls=10, seed=seed) for seed in (0, 0, 1)
     )
-    assert one.summary.equals(same.summary)
+    assert one.summary().equals(same.summary())
     assert not one.frame["choice"].equals(other.frame["choice"])
     assert torch.equal(torch.random.get_rng_state(), state)
 
@@ -178,7 +180,7 @@ def test_seeds_of_a_target_are_compared_at_matched_activation(case: Case) -> Non
     assert 0 < expected < 0.5
     assert found.frame["diversity"].tolist()[:3] == [pytest.approx(expected)] * 3
     assert found.frame["pairs"].tolist() == [1, 1, 1, 0]
-    row = found.summary.set_index("measure").loc["exceeds"]
+    row = found.summary().set_index("measure").loc["exceeds"]
     assert (row.value, row.n) == (pytest.approx(np.mean([2 / 3, 1])), 2)  # the images of a target are one draw
 
 
@@ -207,7 +209,29 @@ def test_shows_a_table(case: Case) -> None:
     found: Evaluation = evaluate(case.made, case.index, model=case.model)
     assert repr(found).splitlines()[0] == "Evaluation(linear against index, 4 images)"
     assert "exceeds              0.750  [0.301, 0.954]  n 4  share above every natural image" in repr(found)
-    assert set(found.summary["measure"]) <= set(MEANINGS)
+    assert set(found.summary()["measure"]) <= set(MEANINGS)
+
+
+def test_an_evaluation_is_saved_shown_and_drawn(case: Case, tmp_path: Path) -> None:
+    found = evaluate(case.made, case.index, model=case.model)
+    assert found.save(tmp_path / "evaluation") == tmp_path / "evaluation"
+    loaded = load_evaluation(tmp_path / "evaluation")
+    pd.testing.assert_frame_equal(loaded.frame, found.frame)
+    pd.testing.assert_frame_equal(loaded.summary(), found.summary())
+    assert loaded.settings == found.settings
+    assert repr(loaded) == repr(found)
+    with pytest.raises(OutputError, match=r"holds no evaluation\.json"):
+        load_evaluation(tmp_path)
+    for words in ("linear against index, 4 images", "share above every natural image", "0.301 to 0.954"):
+        assert words in found._repr_html_()
+    figure = found.figure()
+    assert [axes.get_xlabel() for axes in figure.axes] == ["from 0 to 1", "mad", "rank"]
+    drawn = {
+        label.get_text(): float(dot[0])
+        for axes in figure.axes
+        for label, dot in zip(axes.get_yticklabels(), axes.collections[1].get_offsets(), strict=True)
+    }
+    assert drawn == pytest.approx(dict(zip(found.summary()["measure"], found.summary()["value"], strict=True)))
 
 
 def test_forced_choice() -> None:

@@ -257,6 +257,18 @@ def test_says_what_it_is() -> None:
     assert some(2, natural=None).frame["rank"].isna().all()
 
 
+def test_a_summary_counts_by_layer() -> None:
+    best = replace(RECORD, activation=2.5, natural=replace(NATURAL, rank=1, quantile=1.0))
+    other = replace(RECORD, target="text 'a cat'", layer=None, feature=None, pooling=None, natural=None, stopped=2)
+    records = (*some(2).records, best, replace(best, layer="final"), other)
+    summary = Visualizations(np.zeros((5, 20, 24, 3), np.uint8), records).summary()
+    assert summary.columns.tolist() == ["layer", "images", "compared", "exceeds", "first", "stopped"]
+    assert summary["layer"].tolist()[:2] == [LAYER, "final"]
+    assert summary["layer"].isna().tolist() == [False, False, True]
+    assert summary.iloc[:, 1:].to_numpy().tolist() == [[3, 3, 1, 1, 0], [1, 1, 1, 1, 0], [1, 0, 0, 0, 1]]
+    assert Visualizations(np.zeros((0, 1, 1, 3), np.uint8), ()).summary().empty
+
+
 @pytest.mark.parametrize("kind", ["gif", "webp"])
 def test_animations_end_on_the_image(tmp_path: Path, kind: str) -> None:
     ramp = np.linspace(0, 255, 5).astype(np.uint8)
