@@ -17,7 +17,6 @@ from conceptprobe.probes.protocols.corruption import (
     Corrupted,
     Corruption,
     ReadCorrupted,
-    corruption_errors,
     error_rows,
     find_corruptions,
 )
@@ -162,9 +161,12 @@ def test_plasma_fills_its_range_and_is_rougher_for_a_smaller_decay() -> None:
 
 def test_alexnets_own_errors_give_a_corruption_error_of_one() -> None:
     assert set(ALEXNET_ERRORS) == set(CORRUPTIONS)
-    found = corruption_errors({name: [error] * 5 for name, error in ALEXNET_ERRORS.items()})
-    assert found == pytest.approx(dict.fromkeys(CORRUPTIONS, 1.0))
-    assert corruption_errors({"fog": [0, 0.2, 0.4, 0.6, 0.8]})["fog"] == pytest.approx(0.4 / 0.819324)
+    frames = [
+        rows_of("correct", Condition(name, severity), ("a", "b"), np.full(2, 1 - error))
+        for name, error in ALEXNET_ERRORS.items()
+        for severity in (1, 2, 3, 4, 5)
+    ]
+    assert error_rows(pd.concat(frames), "C-like")["value"].tolist() == pytest.approx([1.0] * 32)
 
 
 def answers(wrong: dict[str, float], severities: tuple[int, ...] = (1, 2, 3, 4, 5)) -> pd.DataFrame:
