@@ -1,7 +1,7 @@
-"""What can go wrong in probing."""
+"""Errors of probes."""
 
 from conceptprobe.errors import ConceptProbeError
 
 
 class ProbeError(ConceptProbeError):
-    """A probe cannot run as asked."""
+    """A probe cannot run with these models, images or settings."""

@@ -109,7 +109,7 @@ def test_settings_are_read_in_pythons_notation(text: str, expected: tuple[str, o
         (("imagenet-r", "--model", MODEL, *IMAGES, "--layer", LAYER), "--layer does not go with imagenet-r"),
         (
             ("imagenet-r", "--model", MODEL, *IMAGES, "--set", "severities=[1]"),
-            "has no setting 'severities'",
+            "has no setting 'severities'. Settings: none",
         ),
         (
             ("imagenet-c", "--model", MODEL, "--images", "/", "--set", "severities=3"),

@@ -10,9 +10,10 @@ from conceptprobe.images import load_images
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import ProbeError, run_probe
 from conceptprobe.probes.framework.heads import class_keys
+from conceptprobe.probes.framework.run_settings import RunSettings
 from conceptprobe.probes.imagenet_sets import (
     imagenet_synsets,
-    label_items,
+    label_images,
     probe_imagenet_set,
     real_correct,
     real_labels,
@@ -130,7 +131,7 @@ def test_folders_that_are_none_of_a_set_are_refused(tmp_path: Path, name: str, p
     for other in ("", "0"):
         save(tmp_path / other / path if name == "r" else (tmp_path / path).with_stem(f"a{other}"), 1)
     with pytest.raises(ProbeError, match=message):
-        label_items(load_images(f"folder:{tmp_path}"), name, None, 0)
+        label_images(load_images(f"folder:{tmp_path}"), name, RunSettings())
 
 
 def test_numbers_of_the_validation_set() -> None:

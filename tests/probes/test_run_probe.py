@@ -10,8 +10,9 @@ from conceptprobe.indexing import IndexingError
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import PROBES, ProbeError, load_probe, run_probe
 from conceptprobe.probes.framework.heads import head_of, native_head, zero_shot_head
-from conceptprobe.probes.framework.images import choose_items
+from conceptprobe.probes.framework.images import choose_images
 from conceptprobe.probes.framework.result import make_curves, make_differences
+from conceptprobe.probes.framework.run_settings import RunSettings
 from conceptprobe.probes.framework.settings import make_probe_settings
 
 
@@ -78,11 +79,13 @@ def test_a_head_of_unknown_classes_is_refused(supervised: VisionModel) -> None:
 
 
 def test_items_are_the_same_for_the_same_seed_and_all_of_the_classes() -> None:
-    images = load_images("mini:emoji/noto")
-    items = choose_items(images, 20, 3, among={"skull", "pizza", "ghost", "guitar"})
-    assert items.ids == choose_items(images, 20, 3, among={"skull", "pizza", "ghost", "guitar"}).ids
-    assert {*(items.classes or ())} == {"skull", "pizza", "ghost", "guitar"}
-    assert choose_items(images, 50, 0).ids != choose_items(images, 50, 1).ids
+    source = load_images("mini:emoji/noto")
+    images = choose_images(source, RunSettings(n=20, seed=3), among={"skull", "pizza", "ghost", "guitar"})
+    assert (
+        images.ids == choose_images(source, RunSettings(n=20, seed=3), among={"skull", "pizza", "ghost", "guitar"}).ids
+    )
+    assert {*(images.classes or ())} == {"skull", "pizza", "ghost", "guitar"}
+    assert choose_images(source, RunSettings(n=50)).ids != choose_images(source, RunSettings(n=50, seed=1)).ids
 
 
 def test_masks_are_checked_against_their_images(tmp_path: Path, supervised: VisionModel) -> None:
@@ -91,14 +94,14 @@ def test_masks_are_checked_against_their_images(tmp_path: Path, supervised: Visi
         Image.new("RGB", (30, 20), "red").save(tmp_path / "images" / f"{name}.png")
     images = load_images(f"folder:{tmp_path / 'images'}")
     with pytest.raises(ProbeError, match="no alpha channel"):
-        choose_items(images, None, 0).masks(supervised)
+        choose_images(images, RunSettings()).masks(supervised)
     (tmp_path / "masks").mkdir()
     Image.new("L", (30, 20), 1).save(tmp_path / "masks" / "a.png")
     Image.new("L", (20, 20), 1).save(tmp_path / "masks" / "b.png")
     with pytest.raises(ProbeError, match=r"\(20, 20\)"):
-        choose_items(images, None, 0, masks=tmp_path / "masks").masks(supervised)
+        choose_images(images, RunSettings(masks=str(tmp_path / "masks"))).masks(supervised)
     Image.new("L", (30, 20), 1).save(tmp_path / "masks" / "b.png")
-    assert choose_items(images, None, 0, masks=tmp_path / "masks").masks(supervised).all()
+    assert choose_images(images, RunSettings(masks=str(tmp_path / "masks"))).masks(supervised).all()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +109,10 @@ def test_masks_are_checked_against_their_images(tmp_path: Path, supervised: Visi
     [
         ("oclusion", {}, "occlusion"),
         ("occlusion", {"share": 1}, "'share' is not a setting of the probe occlusion; did you mean 'shares'"),
-        ("occlusion", {"n": 1}, "at least 2 images"),
+        ("occlusion", {"n": 1}, "n is 1: input should be greater than or equal to 2"),
+        ("occlusion", {"seed": -1}, "seed is -1: input should be greater than or equal to 0"),
+        ("occlusion", {"classes": "skull"}, "classes is 'skull': input should be a valid tuple"),
+        ("occlusion", {"templates": ("a photo",)}, "templates are texts with {} for the class name"),
         ("occlusion", {"label": "colour"}, "no column 'colour'"),
         ("occlusion", {"class_map": {"unicorns at sea": "wolf"}}, "has none of the labels"),
         ("occlusion", {"masks": "/nowhere"}, "no folder of masks"),

@@ -1,1 +1,1 @@
-"""How a model names classes, and classifiers that are trained on its features."""
+"""Classes that models choose from, and classifiers that are trained on their features."""

@@ -1,6 +1,6 @@
 """The sixteen categories of Geirhos et al. 2019 (arXiv 1811.12231), and a head over them for models of ImageNet.
 
-Which of ImageNet's classes belong to a category is a fact of their public code (rgeirhos/texture-vs-shape,
+The classes of ImageNet that belong to each category are those of their public code (rgeirhos/texture-vs-shape,
 human_categories.py); 207 of the 1,000 do.
 """
 
@@ -36,8 +36,8 @@ _NUMBERS = {
 
 
 def _expand(text: str) -> tuple[int, ...]:
-    ends = [[int(end) for end in part.split("-")] for part in text.split()]
-    return tuple(number for part in ends for number in range(part[0], part[-1] + 1))
+    ranges = [[int(end) for end in span.split("-")] for span in text.split()]
+    return tuple(number for ends in ranges for number in range(ends[0], ends[-1] + 1))
 
 
 CATEGORIES = {name: _expand(text) for name, text in _NUMBERS.items()}
@@ -46,27 +46,29 @@ CATEGORIES = {name: _expand(text) for name, text in _NUMBERS.items()}
 
 @dataclass(frozen=True, eq=False)
 class CategoryHead(ClassHead):
-    """A head over groups of classes. A group's score is the logarithm of the mean probability of its classes, but for a
-    constant of each image, so that the best group is that of the highest mean (Geirhos et al. 2019).
+    """A head over groups of classes.
+
+    A group's score is the logarithm of the mean probability of its classes, up to a constant of each image, so that the
+    best group is the one with the highest mean (Geirhos et al. 2019).
 
     Attributes:
         classes: Names of the groups.
-        members: The classes of each group, as numbers of the head's columns.
+        members: The classes of each group, as indices of the head's columns.
     """
 
     members: tuple[tuple[int, ...], ...] = ()
 
     def __call__(self, value_bd: Tensor) -> Tensor:
-        """Scores [b,groups], float32, of what the layer gave."""
+        """Scores [b,groups], float32, of the layer's output."""
         scores_bc = super().__call__(value_bd)
         means = [torch.logsumexp(scores_bc[:, list(group)], 1) - math.log(len(group)) for group in self.members]
         return torch.stack(means, 1)
 
     def subset(self, indices: Sequence[int]) -> "CategoryHead":
-        """The head of some of its groups, in the order given.
+        """The head over some of its groups, in this order.
 
         Raises:
-            ProbeError: An index is not one of a group, or no index is given.
+            ProbeError: There is no index, or one that is not a group.
         """
         if not len(indices) or min(indices) < 0 or max(indices) >= len(self.classes):
             raise ProbeError(f"a subset takes numbers from 0 to {len(self.classes) - 1}, got {list(indices)[:5]}")
@@ -75,13 +77,14 @@ class CategoryHead(ClassHead):
 
 
 def category_head(model: VisionModel, templates: Sequence[str] = ("{}",)) -> CategoryHead:
-    """A head over the sixteen categories, by the 1,000 classes of ImageNet: the model's own, or its text tower's.
+    """A head over the sixteen categories, from the 1,000 classes of ImageNet of a classifier or a text tower.
 
     Args:
+        model: The model.
         templates: Texts with `{}` for the class name.
 
     Raises:
-        ProbeError: The model is no classifier of ImageNet's 1,000 classes and cannot compare images with text either.
+        ProbeError: The model is no classifier of ImageNet's 1,000 classes and has no text tower either.
     """
     head = imagenet_head(model, templates)
     return CategoryHead(

@@ -1,4 +1,4 @@
-"""What simple classifiers can read from a model's frozen features."""
+"""Simple classifiers of a model's frozen features: linear probes and nearest neighbours."""
 
 import re
 import warnings
@@ -16,7 +16,8 @@ from torch import Tensor
 from conceptprobe.models import Layer, VisionModel
 from conceptprobe.probes.classifiers.tasks import Split
 from conceptprobe.probes.errors import ProbeError
-from conceptprobe.probes.framework.responses import Condition, Subject, respond
+from conceptprobe.probes.framework.probed_model import ProbedModel
+from conceptprobe.probes.framework.responses import Condition, respond
 
 RESIDUAL = re.compile(r"blocks\.(\d+)\.resid")
 C_VALUES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -24,20 +25,31 @@ ITERATIONS = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """What a classifier answered on the images to test on, in their order: int64 [n]; and the C that it was given."""
+class LinearReadout:
+    """The outcome of a linear probe.
+
+    Attributes:
+        answers_n: Its answers on the test images, in their order, int64 [n].
+        c: The inverse penalty that was selected.
+    """
 
     answers_n: np.ndarray
     c: float
 
 
-def read_linearly(
+def fit_linear_probe(
     features_nd: np.ndarray, targets_n: np.ndarray, split: Split, c_values: Sequence[float] = C_VALUES
-) -> Reading:
+) -> LinearReadout:
     """Multinomial logistic regression of standardised features.
 
-    The C with the most right answers on the validation side is taken, of equal ones the smallest; then train and
-    validation side together are fitted with it. C is scikit-learn's, the inverse strength of the L2 penalty.
+    The C with the most right answers on the validation images is selected, and the smallest of equally good ones; the
+    classifier is then fitted with it on the train and validation images together.
+
+    Args:
+        features_nd: Features of all images.
+        targets_n: The class of each image, int64 [n].
+        split: The train, validation and test images.
+        c_values: Inverse strengths of the L2 penalty to select from, as scikit-learn's C.
     """
     features_nd = features_nd.astype(np.float64)
     train_n, validation_n, learnt_n = split.train_n, split.validation_n, split.learnt_n
@@ -49,16 +61,16 @@ def read_linearly(
             if right > most:
                 best, most = c, right
         fitted = _fit(features_nd[learnt_n], targets_n[learnt_n], best)
-        return Reading(fitted.predict(features_nd[split.test_n]), best)
+        return LinearReadout(fitted.predict(features_nd[split.test_n]), best)
 
 
 def nearest_neighbours(
     features_nd: np.ndarray, targets_n: np.ndarray, split: Split, k: int, temperature: float
 ) -> np.ndarray:
-    """The class with most votes of the k nearest images by cosine, each of weight exp(cosine / temperature): int64 [n]
-    for the images to test on (Wu et al. 2018, arXiv 1805.01978).
+    """Answers of k nearest neighbours for the test images, int64 [n] (Wu et al. 2018, arXiv 1805.01978).
 
-    Of equally near images the earlier comes first, of equal votes the lower class.
+    The k nearest images by cosine vote with weight exp(cosine / temperature). Ties go to the earlier image and to the
+    lower class.
     """
     features_nd = features_nd.astype(np.float64)
     unit_nd = features_nd / np.maximum(np.linalg.norm(features_nd, axis=1, keepdims=True), 1e-12)
@@ -68,16 +80,16 @@ def nearest_neighbours(
     weight_nk = np.exp((np.take_along_axis(cosine_nm, near_nk, 1) - 1) / temperature)  # minus 1: no overflow
     votes_nc = np.zeros((len(near_nk), int(targets_n.max()) + 1))
     np.add.at(votes_nc, (np.arange(len(near_nk))[:, None], known_m[near_nk]), weight_nk)
-    return votes_nc.argmax(1)
+    return np.asarray(votes_nc.argmax(1))
 
 
 def most_frequent(targets_n: np.ndarray, split: Split) -> int:
-    """The class that most images to learn from have; of equal ones the lowest."""
+    """The most frequent class of the images to learn from; the lowest of equally frequent ones."""
     return int(np.bincount(targets_n[split.learnt_n]).argmax())
 
 
 def frozen_features(
-    subject: Subject,
+    probed: ProbedModel,
     levels_nchw: Tensor,
     layers: Sequence[Layer],
     pooling: str,
@@ -86,20 +98,23 @@ def frozen_features(
     """Pooled activations of layers, float32 [n,f] each.
 
     Args:
-        levels_nchw: uint8, as `Items.pixels` gives them.
+        probed: The model.
+        levels_nchw: uint8, as `ProbeImages.pixels` returns them.
+        layers: The layers.
+        pooling: How they are pooled.
         change: As in `Condition`.
     """
-    reader = replace(subject, head=None, layers=tuple(layers), pooling=pooling)
+    reader = replace(probed, head=None, layers=tuple(layers), pooling=pooling)
     return respond(reader, levels_nchw, Condition("features", 0, change=change)).acts
 
 
 def residual_layers(model: VisionModel) -> list[Layer]:
-    """The output of each transformer block; none for models without such blocks."""
+    """The outputs of the transformer blocks; none for models without such blocks."""
     return [layer for layer in model.layers if RESIDUAL.fullmatch(layer.name)]
 
 
 def depth_layers(model: VisionModel) -> tuple[str, ...]:
-    """One layer for each step of depth: the transformer blocks' outputs, or those of the outermost listed modules."""
+    """One layer for each step of depth: the outputs of the transformer blocks, or of the outermost listed modules."""
     if residuals := residual_layers(model):
         return tuple(layer.name for layer in residuals)
     listed = [layer.name for layer in model.layers if layer.kind in ("map", "tokens", "vector")]
@@ -108,18 +123,18 @@ def depth_layers(model: VisionModel) -> tuple[str, ...]:
     return tuple(name for name in listed if name not in inner)
 
 
-def check_layers(subject: Subject) -> None:
-    """Refuse to read nothing.
+def check_layers(probed: ProbedModel) -> None:
+    """Refuse a model without layers to read.
 
     Raises:
-        ProbeError: No layer is given.
+        ProbeError: There is no layer.
     """
-    if not subject.layers:
-        raise ProbeError(f"no layer of {subject.model.spec} is given to read")
+    if not probed.layers:
+        raise ProbeError(f"there is no layer of {probed.model.spec} to read: name at least one in layers")
 
 
 def _fit(features_nd: np.ndarray, targets_n: np.ndarray, c: float) -> Pipeline:
     with warnings.catch_warnings():
-        # A weak penalty need not converge; validation judges its answers as they are.
+        # A weak penalty need not converge; validation scores its answers as they are.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=ITERATIONS)).fit(features_nd, targets_n)

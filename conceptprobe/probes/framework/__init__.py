@@ -1,1 +1,1 @@
-"""What every probe is made of: settings, models, images, results, intervals."""
+"""The parts that every probe uses: settings, models, images, responses, results, intervals."""

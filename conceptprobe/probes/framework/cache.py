@@ -1,41 +1,40 @@
-"""What several probes of the same models and images would otherwise make again."""
+"""A cache for what several probes of the same models and images would otherwise compute again."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+from cachetools import LRUCache
 
 Made = TypeVar("Made")
 
 LIMIT = 2**30
-"""Bytes that are kept at most."""
+"""Bytes that a cache holds at most."""
 
 
 class Memory:
-    """Keeps values by key, up to a number of bytes; what was used longest ago goes first.
+    """A cache of values by key, up to a number of bytes; the least recently used go first.
 
-    A value is the same object for all who ask for it, so nobody may change it.
+    Everyone who asks for a value gets the same object, which nobody may change.
+
+    Args:
+        limit: Bytes that the values may take together.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
-        self._limit, self._total = limit, 0
-        self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._cache: LRUCache[Hashable, tuple[Any, int]] = LRUCache(limit, getsizeof=lambda entry: entry[1])
 
     def get(self, key: Hashable, make: Callable[[], Made], size: Callable[[Made], int] = lambda value: 0) -> Made:
-        """The value of a key, made where it is not kept.
+        """The value of a key, made where the cache does not hold it.
 
         Args:
-            key: All that the value depends on. Models and heads in it count by identity.
-            size: Bytes of a value; one that is larger than all that may be kept is not.
+            key: All that the value depends on. Models and heads in it are compared by identity.
+            make: Makes the value.
+            size: Bytes of a value; a value larger than the limit is not cached.
         """
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key][0]
+        if key in self._cache:
+            return cast(Made, self._cache[key][0])
         value = make()
         taken = size(value)
-        if taken <= self._limit:
-            self._kept[key] = (value, taken)
-            self._total += taken
-        while self._total > self._limit:
-            _, (_, freed) = self._kept.popitem(last=False)
-            self._total -= freed
+        if taken <= self._cache.maxsize:
+            self._cache[key] = (value, taken)
         return value

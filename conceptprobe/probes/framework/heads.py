@@ -1,4 +1,4 @@
-"""From what a model puts out to scores of classes: its own classifier, or a zero-shot one made of text."""
+"""Heads: classifiers over named classes, either the model's own or a zero-shot one made of text."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ TEMPLATE_LISTS: Mapping[str, tuple[str, ...]] = {
     "openai": tuple(fill("{}") for fill in open_clip.OPENAI_IMAGENET_TEMPLATES),
     "simple": tuple(fill("{}") for fill in open_clip.SIMPLE_IMAGENET_TEMPLATES),
 }
-"""CLIP's 80 templates for ImageNet, and the seven that its authors chose from them."""
+"""CLIP's 80 templates for ImageNet, and the seven that its authors selected from them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,8 @@ class ClassHead:
             100 (Radford et al. 2021, arXiv 2103.00020).
         layer: The layer that it reads: `logits` or `embedding`.
         classes: Names, one a score.
-        columns: native: which logit each class is, int64 [c].
-        weights_dc: zero-shot: text embeddings of length one, a column a class.
+        columns: native: the logit of each class, int64 [c].
+        weights_dc: zero-shot: text embeddings of length one, a column for each class.
     """
 
     kind: str
@@ -43,7 +43,7 @@ class ClassHead:
     weights_dc: Tensor | None = None
 
     def __call__(self, value_bd: Tensor) -> Tensor:
-        """Scores [b,c], float32, of what the layer gave."""
+        """Scores [b,c], float32, of the layer's output."""
         value_bd = value_bd.float()
         if self.weights_dc is not None:
             return LOGIT_SCALE * F.normalize(value_bd, dim=-1) @ self.weights_dc
@@ -51,10 +51,10 @@ class ClassHead:
         return value_bd[:, self.columns]
 
     def subset(self, indices: Sequence[int]) -> "ClassHead":
-        """The head of some of its classes, in the order given, such as the 200 of ImageNet-R.
+        """The head over some of its classes, in this order, such as the 200 of ImageNet-R.
 
         Raises:
-            ProbeError: An index is not one of a class, or no index is given.
+            ProbeError: There is no index, or one that is not a class.
         """
         chosen = np.asarray(indices, np.int64)
         if not len(chosen) or chosen.min() < 0 or chosen.max() >= len(self.classes):
@@ -66,31 +66,31 @@ class ClassHead:
         return replace(self, classes=classes, columns=self.columns[chosen])
 
     def targets(self, labels: Sequence[str]) -> np.ndarray:
-        """The number of each label's class, int64 [n].
+        """The index of each label's class, int64 [n].
 
         Raises:
             ProbeError: A label is none of the classes.
         """
-        number = {key: i for i, key in enumerate(class_keys(self.classes))}
-        if unknown := [label for label in labels if label not in number]:
-            raise ProbeError(f"{unknown[0]!r} is no class of this head.{suggest(unknown[0], number)}")
-        return np.array([number[label] for label in labels], np.int64)
+        index = {key: i for i, key in enumerate(class_keys(self.classes))}
+        if unknown := [label for label in labels if label not in index]:
+            raise ProbeError(f"{unknown[0]!r} is not a class of this head.{suggest(unknown[0], index)}")
+        return np.array([index[label] for label in labels], np.int64)
 
 
 def class_keys(names: Sequence[str]) -> tuple[str, ...]:
-    """What tells classes apart: their names, and where several have the same, its number too, as "crane (134)".
+    """Unique keys of classes: their names, with the class number where several share a name, as "crane (134)".
 
-    Of ImageNet's 1,000 classes timm's names repeat one and open_clip's two.
+    Among ImageNet's 1,000 classes, timm's names repeat one and open_clip's two.
     """
     count = Counter(names)
     return tuple(name if count[name] == 1 else f"{name} ({number})" for number, name in enumerate(names))
 
 
 def native_head(model: VisionModel, classes: Sequence[str] | None = None) -> ClassHead:
-    """The model's own classifier, restricted to some of its classes by name (see `class_keys`).
+    """The model's classifier, restricted to some of its classes by name (see `class_keys`).
 
     Raises:
-        ModelError: The model has no classifier, or its classes no names.
+        ModelError: The model has no classifier, or its classes have no names.
         ProbeError: A class is not one of the model's.
     """
     names = model.class_names
@@ -99,41 +99,45 @@ def native_head(model: VisionModel, classes: Sequence[str] | None = None) -> Cla
 
 
 def zero_shot_head(model: VisionModel, classes: Sequence[str], templates: Sequence[str] = ("{}",)) -> ClassHead:
-    """Text embeddings as a classifier: for each class the embeddings of all templates, each of length one, are
-    averaged, and the mean brought to length one (Radford et al. 2021).
+    """Text embeddings as a classifier (Radford et al. 2021).
+
+    For each class, the embeddings of all templates are scaled to length one and averaged, and their mean is scaled to
+    length one.
 
     Args:
+        model: A model with a text tower.
+        classes: Class names.
         templates: Texts with `{}` for the class name, or names of `TEMPLATE_LISTS`.
 
     Raises:
         ModelError: The model has no text tower.
-        ProbeError: No template, or one without `{}`.
+        ProbeError: There is no template, or one without `{}`.
     """
     return ensemble_head(template_heads(model, classes, templates))
 
 
 def template_heads(model: VisionModel, classes: Sequence[str], templates: Sequence[str]) -> list[ClassHead]:
-    """A zero-shot classifier for each template alone; see `zero_shot_head`."""
+    """A zero-shot head for each template alone; see `zero_shot_head`."""
     texts = [text.format(name) for text in template_texts(templates) for name in classes]
     with torch.inference_mode():
-        parts = [model.encode_text(texts[i : i + 256]).float() for i in range(0, len(texts), 256)]
+        embeddings = [model.encode_text(texts[i : i + 256]).float() for i in range(0, len(texts), 256)]
     return [
         ClassHead("zero-shot", "embedding", tuple(classes), weights_dc=weights_cd.T.contiguous())
-        for weights_cd in torch.cat(parts).split(len(classes))
+        for weights_cd in torch.split(torch.cat(embeddings), len(classes))
     ]
 
 
 def ensemble_head(heads: Sequence[ClassHead]) -> ClassHead:
-    """The zero-shot classifier of the mean of several ones' text embeddings."""
+    """The zero-shot head of the mean of several heads' text embeddings."""
     weights = [head.weights_dc for head in heads if head.weights_dc is not None]
     return replace(heads[0], weights_dc=F.normalize(torch.stack(weights).mean(0), dim=0))
 
 
 def template_texts(templates: Sequence[str]) -> tuple[str, ...]:
-    """Templates with the lists that are named among them written out.
+    """Templates, with the names of `TEMPLATE_LISTS` replaced by their templates.
 
     Raises:
-        ProbeError: No template, or one that is no list and has no `{}`.
+        ProbeError: There is no template, or one that is no list and has no `{}`.
     """
     if not templates or any("{}" not in text and text not in TEMPLATE_LISTS for text in templates):
         raise ProbeError(
@@ -144,10 +148,10 @@ def template_texts(templates: Sequence[str]) -> tuple[str, ...]:
 
 
 def imagenet_head(model: VisionModel, templates: Sequence[str] = ("{}",)) -> ClassHead:
-    """Over ImageNet's 1,000 classes in the order of the logits.
+    """A head over ImageNet's 1,000 classes in the order of the logits.
 
     Raises:
-        ProbeError: The model is no classifier of them and cannot compare images with text either.
+        ProbeError: The model is no classifier of these classes and has no text tower either.
     """
     if model.has_class_names and is_imagenet(model.class_names):
         return native_head(model)
@@ -157,13 +161,13 @@ def imagenet_head(model: VisionModel, templates: Sequence[str] = ("{}",)) -> Cla
 
 
 def head_of(model: VisionModel, classes: Sequence[str], templates: Sequence[str] = ("{}",)) -> ClassHead:
-    """The model's own classifier where it knows all the classes by name, else a zero-shot one.
+    """The model's classifier where it knows all the classes by name, else a zero-shot head.
 
     Raises:
-        ProbeError: The model can do neither.
+        ProbeError: The model has neither.
     """
     if model.has_class_names and is_imagenet(model.class_names) and is_imagenet(classes):
-        return replace(native_head(model), classes=tuple(classes))  # in another wording, in the same order
+        return replace(native_head(model), classes=tuple(classes))  # other wording, same order
     known = {*class_keys(model.class_names)} if model.has_class_names else set[str]()
     if known.issuperset(class_keys(classes)):
         return native_head(model, classes)

@@ -1,8 +1,7 @@
 """The images that a probe looks at: the same ones for every model."""
 
 import json
-import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -16,23 +15,23 @@ from conceptprobe.images.decode import LoadedImage
 from conceptprobe.models import VisionModel
 from conceptprobe.probes.errors import ProbeError
 from conceptprobe.probes.framework.cache import Memory
+from conceptprobe.probes.framework.run_settings import RunSettings
 
 OPAQUE = 127
-"""A mask shows what is above this level, of 255."""
+"""Pixels of a mask above this level, of 255, belong to the object."""
 
 
 @dataclass(frozen=True, eq=False)
-class Items:
+class ProbeImages:
     """Images of a source in a fixed order.
 
     Attributes:
-        source: Where they come from.
-        rows: Their rows there, int64 [n], ascending.
-        classes: The class name of each, or None where nobody needs it.
-        masks_folder: Where the masks lie, `a/b.png` that of the image `a/b.jpg`; None takes the images' own alpha
-            channels.
-        left_out: How many images were left out for want of an alpha channel.
-        memory: Where what is read is kept.
+        source: The source that they come from.
+        rows: Their rows in the source, int64 [n], ascending.
+        classes: The class name of each, or None where the probe needs none.
+        masks_folder: The folder of the masks, with `a/b.png` for the image `a/b.jpg`; None takes the alpha channels.
+        left_out: How many images were left out because they have no alpha channel.
+        memory: A cache for what is read.
     """
 
     source: ImageSource
@@ -47,15 +46,16 @@ class Items:
 
     @property
     def ids(self) -> tuple[str, ...]:
+        """The ids of the images."""
         return tuple(self.source.table["id"].take(self.rows).to_pylist())
 
     @property
     def key(self) -> tuple[str, bytes]:
-        """What tells these images from others, for `memory`."""
+        """Identifies these images in the cache."""
         return self.source.fingerprint, self.rows.tobytes()
 
     def pixels(self, model: VisionModel) -> Tensor:
-        """What a model sees of the images: levels uint8 [n,3,h,w], on the CPU. Not to be changed: it is kept.
+        """The images as a model sees them: levels uint8 [n,3,h,w], on the CPU, cached and so not to be changed.
 
         Raises:
             ProbeError: An image cannot be read.
@@ -67,18 +67,18 @@ class Items:
         )
 
     def masks(self, model: VisionModel) -> Tensor:
-        """Where the objects are, in a model's pixels: bool [n,h,w], on the CPU.
+        """The masks as a model sees them: bool [n,h,w], on the CPU.
 
         Raises:
             ProbeError: An image has no mask, or one of another size.
         """
-        return self._stack(lambda row: seen_mask(model, self.mask(row)))
+        return self._stack(lambda row: preprocess_mask(model, self.mask(row)))
 
-    def with_masks(self) -> "Items":
-        """Those that have an alpha channel; all where masks come from a folder.
+    def with_masks(self) -> "ProbeImages":
+        """The images that have an alpha channel; all of them where masks come from a folder.
 
         Raises:
-            ProbeError: Fewer than two have one, or an image cannot be read.
+            ProbeError: Fewer than two images have an alpha channel, or an image cannot be read.
         """
         if self.masks_folder is not None:
             return self
@@ -91,17 +91,17 @@ class Items:
         return replace(self.at(kept), left_out=len(self) - len(kept))
 
     def masked(self) -> np.ndarray:
-        """Whether each image has a mask, bool [n]: an alpha channel, or one in the folder, which has one of each."""
+        """Whether each image has a mask, bool [n]; a folder of masks counts as complete."""
         if self.masks_folder is not None:
             return np.ones(len(self), bool)
         return self.memory.get(
             ("masked", *self.key), lambda: np.array([self._load(row).mask is not None for row in self.rows.tolist()])
         )
 
-    def at(self, places: np.ndarray) -> "Items":
-        """Some of them, by their places, int64 [m]."""
-        classes = None if self.classes is None else tuple(self.classes[i] for i in places)
-        return replace(self, rows=self.rows[places], classes=classes)
+    def at(self, numbers: np.ndarray) -> "ProbeImages":
+        """Some of the images, by their numbers int64 [m] from 0."""
+        classes = None if self.classes is None else tuple(self.classes[i] for i in numbers)
+        return replace(self, rows=self.rows[numbers], classes=classes)
 
     def _stack(self, make: Callable[[int], Tensor]) -> Tensor:
         return torch.stack([make(row) for row in self.rows.tolist()])
@@ -114,16 +114,16 @@ class Items:
             raise ProbeError(f"{self.source.spec}: {id_!r} cannot be read: {error}") from error
 
     def mask(self, row: int) -> Image.Image:
-        """Where an image's objects are, mode L: its alpha channel, or what is not 0 in the folder's mask.
+        """An image's mask, mode L: its alpha channel, or all pixels of the folder's mask that are not 0.
 
         Raises:
             ProbeError: The image has no mask, or one of another size.
         """
-        kept = self.kept_mask(row)
-        return kept if self.masks_folder is None else kept.convert("L").point(lambda level: 255 * (level > 0))
+        stored = self.stored_mask(row)
+        return stored if self.masks_folder is None else stored.convert("L").point(lambda level: 255 * (level > 0))
 
-    def kept_mask(self, row: int) -> Image.Image:
-        """An image's mask as it is kept: its alpha channel, or the folder's mask in the mode of its file.
+    def stored_mask(self, row: int) -> Image.Image:
+        """An image's mask as stored: its alpha channel, or the folder's mask in the mode of its file.
 
         Raises:
             ProbeError: The image has no mask, or one of another size.
@@ -141,82 +141,74 @@ class Items:
             raise ProbeError(f"the mask of {id_!r} cannot be read from {path}: {error}") from error
         if mask.size != loaded.image.size:
             raise ProbeError(
-                f"the mask {path} is {mask.size}, its image {id_!r} is {loaded.image.size}: make them alike"
+                f"the mask {path} is {mask.size}, its image {id_!r} is {loaded.image.size}: give a mask of that size"
             )
         return mask
 
 
-def choose_items(
-    images: ImageSource,
-    n: int | None,
-    seed: int,
-    *,
-    among: Collection[str] | None = None,
-    label: str = "label",
-    class_map: Mapping[str, str] | None = None,
-    masks: str | os.PathLike[str] | None = None,
-    memory: Memory | None = None,
-) -> Items:
+def choose_images(
+    source: ImageSource, run: RunSettings, *, among: Collection[str] | None = None, memory: Memory | None = None
+) -> ProbeImages:
     """A random sample of a source without repeats, the same for the same seed.
 
     Args:
-        n: How many; all where it is None or more than there are.
-        among: Class names that count; images of others are left out. None takes every image, labelled or not.
-        label: The column that holds the labels.
-        class_map: From labels to class names, where those differ.
-        masks: A folder of masks.
-        memory: Where what is read is kept.
+        source: The images to choose from.
+        run: How many images, their labels and masks, and the seed.
+        among: Class names; images of other classes are left out. None takes every image, labelled or not.
+        memory: A cache for what is read.
 
     Raises:
-        ProbeError: The source has no such column, or no image of the classes; or the folder does not exist.
+        ProbeError: The source has no column of labels, or no image of the classes; or the folder of masks is missing.
     """
-    if n is not None and n < 2:
-        raise ProbeError(f"n is {n}: a probe needs at least 2 images")
-    folder = None if masks is None else Path(masks).expanduser()
+    folder = None if run.masks is None else Path(run.masks).expanduser()
     if folder is not None and not folder.is_dir():
-        raise ProbeError(f"{folder} is no folder of masks")
+        raise ProbeError(f"{folder} is no folder of masks: give an existing folder")
     names: list[str | None] | None = None
-    rows = np.arange(len(images))
+    rows = np.arange(len(source))
     if among is not None:
-        names = class_names(images, label, class_map)
+        names = class_names(source, run)
         rows = np.array([row for row, name in enumerate(names) if name in among], np.int64)
         if len(rows) < 2:
             shown = [name for name in names if name is not None][:3]
             raise ProbeError(
-                f"{images.spec}: {len(rows)} images have one of the {len(among)} classes; its labels are such as "
+                f"{source.spec}: {len(rows)} images have one of the {len(among)} classes; its labels are such as "
                 f"{shown}, the classes such as {sorted(among)[:3]}: give class_map={{label: class name}}"
             )
-    if n is not None and n < len(rows):
-        rows = np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
+    if run.n is not None and run.n < len(rows):
+        rows = np.sort(np.random.default_rng(run.seed).choice(rows, run.n, replace=False))
     classes = None if names is None else tuple(str(names[row]) for row in rows)
-    return Items(images, rows, classes, folder, memory=memory or Memory())
+    return ProbeImages(source, rows, classes, folder, memory=memory or Memory())
 
 
-def class_names(images: ImageSource, label: str, class_map: Mapping[str, str] | None) -> list[str | None]:
+def class_names(source: ImageSource, run: RunSettings) -> list[str | None]:
     """The class name of every image of a source, None where it has none.
+
+    Args:
+        source: The images.
+        run: The column of labels, and the map from labels to class names.
 
     Raises:
         ProbeError: The source has no such column, or the class map none of its labels.
     """
-    if label not in images.table.column_names:
+    if run.label not in source.table.column_names:
         raise ProbeError(
-            f"{images.spec} has no column {label!r}, which this probe needs for the right answers; it has "
-            f"{', '.join(images.table.column_names)}: put images into a folder a class, or give a table with labels"
+            f"{source.spec} has no column {run.label!r}, which this probe needs for the right answers; it has "
+            f"{', '.join(source.table.column_names)}: put images into a folder for each class, or label them in a table"
         )
-    labels: Sequence[str | None] = images.table[label].to_pylist()
-    if class_map is None:
-        return list(labels)
-    names = [None if name is None else class_map.get(name) for name in labels]
+    labels: list[str | None] = source.table[run.label].to_pylist()
+    if run.class_map is None:
+        return labels
+    names = [None if label is None else run.class_map.get(label) for label in labels]
     if not any(names):
         raise ProbeError(
-            f"the class map has none of the labels of {images.spec}: it maps such as {list(class_map)[:3]}, the labels "
-            f"are such as {[name for name in labels if name is not None][:3]}"
+            f"the class map has none of the labels of {source.spec}: it maps labels such as {list(run.class_map)[:3]}, "
+            f"the images have labels such as {[label for label in labels if label is not None][:3]}"
         )
     return names
 
 
-def seen_mask(model: VisionModel, mask: Image.Image) -> Tensor:
-    """A mask as a model sees its image, resized and cropped: bool [h,w], on the CPU."""
+def preprocess_mask(model: VisionModel, mask: Image.Image) -> Tensor:
+    """A mask, resized and cropped as the model's images are: bool [h,w], on the CPU."""
     return _levels(model, mask.convert("RGB"))[0] > OPAQUE
 
 

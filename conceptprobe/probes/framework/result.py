@@ -133,20 +133,21 @@ def load_probe(folder: str | os.PathLike[str]) -> ProbeResult:
 
 def make_curves(rows: pd.DataFrame) -> pd.DataFrame:
     """Means over images with intervals; see `ProbeResult.curves`."""
-    found = [
-        {"model": model, **dict(zip(_POINT, point, strict=True)), **vars_of(mean_interval(values))}
+    points = [
+        {"model": model, **dict(zip(_POINT, point, strict=True)), **interval_columns(mean_interval(values))}
         for (model, *point), values in _per_image(rows, ["model", *_POINT])
     ]
-    return pd.DataFrame(found, columns=["model", *_POINT, "value", "low", "high", "n"])
+    return pd.DataFrame(points, columns=["model", *_POINT, "value", "low", "high", "n"])
 
 
 def make_differences(rows: pd.DataFrame, *, x_of_model: bool = False) -> pd.DataFrame:
-    """Paired differences of every two models, the first given minus the second; see `ProbeResult.differences`.
+    """Paired differences of every two models, the earlier minus the later; see `ProbeResult.differences`.
 
     Args:
-        x_of_model: Every model has an x of its own; x of a difference is that of these.
+        rows: As `ProbeResult.frame`.
+        x_of_model: Whether x describes the model; x of a difference is then the difference of both.
     """
-    found = []
+    points = []
     x_of = rows.groupby("model")["x"].first() if x_of_model else None
     rows = rows.assign(x=0.0) if x_of_model else rows
     models = list(dict.fromkeys(rows["model"]))
@@ -158,8 +159,8 @@ def make_differences(rows: pd.DataFrame, *, x_of_model: bool = False) -> pd.Data
             about = {"first": first, "second": second, **dict(zip(_POINT, point, strict=True))}
             if x_of is not None:
                 about["x"] = x_of[first] - x_of[second]
-            found.append({**about, **vars_of(interval)})
-    return pd.DataFrame(found, columns=["first", "second", *_POINT, "value", "low", "high", "n"])
+            points.append({**about, **interval_columns(interval)})
+    return pd.DataFrame(points, columns=["first", "second", *_POINT, "value", "low", "high", "n"])
 
 
 def _cells(curves: pd.DataFrame) -> list[list[str]]:
@@ -171,7 +172,7 @@ def _cells(curves: pd.DataFrame) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def vars_of(interval: Any) -> dict[str, float]:
+def interval_columns(interval: Any) -> dict[str, float]:
     """An interval as columns of a table."""
     return {"value": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
 

@@ -1,4 +1,4 @@
-"""What becomes of each feature when images or model are changed: do the same images still drive it?"""
+"""The survival of features: do the same images still activate a feature when images or model are changed?"""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,8 @@ import pandas as pd
 from scipy import stats
 
 from conceptprobe.intervals import LEVEL
-from conceptprobe.probes.framework.responses import Response, Subject
+from conceptprobe.probes.framework.probed_model import ProbedModel
+from conceptprobe.probes.framework.responses import Response
 
 FOLDS = 10
 LIST_SHARE = 1 / 32
@@ -16,35 +17,42 @@ CONTRAST = ("conceptual", "object")
 
 
 def list_length(images: int) -> int:
-    """How many top images are compared: a thirty-second of all, at least 4."""
+    """How many top images are compared: a thirty-second of all images, and at least 4."""
     return min(images, max(4, round(images * LIST_SHARE)))
 
 
 def top_order(values_nf: np.ndarray) -> np.ndarray:
-    """Images of each feature from the highest activation to the lowest, int64 [n,f]; of equal ones the earlier first.
-    Activations that are not finite come last."""
+    """Images of each feature from the highest activation to the lowest, int64 [n,f].
+
+    The earlier of equal ones comes first; activations that are not finite come last.
+    """
     return np.argsort(np.where(np.isfinite(values_nf), -values_nf, np.inf), axis=0, kind="stable")
 
 
 def top_overlap(before_nf: np.ndarray, after_nf: np.ndarray, kept_n: np.ndarray) -> np.ndarray:
-    """Share of each feature's top images that stay among its top images, float [f], of the images that are kept.
+    """Share of each feature's top images that stay among its top images, float [f].
 
     Args:
-        before_nf, after_nf: `top_order` of the activations.
+        before_nf: `top_order` of the activations before the change.
+        after_nf: `top_order` of the activations after it.
+        kept_n: The images that count, bool [n].
     """
     k = list_length(int(kept_n.sum()))
-    longest = k + int((~kept_n).sum())  # so many images hold k that are kept
+    longest = k + int((~kept_n).sum())  # the first k images that count are among these
     listed_nf = np.zeros(before_nf.shape, np.int8)
     for order_nf in (before_nf[:longest], after_nf[:longest]):
         kept = kept_n[order_nf]
         kept &= kept.cumsum(0) <= k
         np.put_along_axis(listed_nf, order_nf, np.take_along_axis(listed_nf, order_nf, 0) + kept, 0)
-    return (listed_nf == 2).sum(0) / k
+    return np.asarray((listed_nf == 2).sum(0) / k)
 
 
 def correlations(before_nf: np.ndarray, after_nf: np.ndarray, fold_n: np.ndarray, folds: int) -> np.ndarray:
-    """Pearson's r of each feature's activations before and after, over all images and over those without each fold:
-    float [1+folds,f]. NaN where it does not vary before, 0 where it does not vary after."""
+    """Pearson's r of each feature's activations before and after a change, float [1+folds,f].
+
+    The first row is over all images, the others leave out one fold each. A feature that does not vary before has NaN,
+    and one that does not vary after has 0.
+    """
     x_nf, y_nf = _near_zero(before_nf), _near_zero(after_nf)
     member_gn = np.vstack([np.ones(len(fold_n)), *(fold_n != fold for fold in range(folds))]).astype(float)
     n_g1 = member_gn.sum(1, keepdims=True)
@@ -59,15 +67,15 @@ def correlations(before_nf: np.ndarray, after_nf: np.ndarray, fold_n: np.ndarray
 
 
 def _near_zero(values_nf: np.ndarray) -> np.ndarray:
-    """Float64 minus each feature's mean, so that sums of squares keep their digits; what is not finite counts as it."""
+    """Activations minus each feature's mean in float64, for exact sums of squares; 0 for what is not finite."""
     finite = np.where(np.isfinite(values_nf), values_nf, np.nan).astype(np.float64)
     mean = np.nansum(finite, 0) / np.maximum((~np.isnan(finite)).sum(0), 1)
-    return np.nan_to_num(finite - mean)
+    return np.asarray(np.nan_to_num(finite - mean))
 
 
 def _rounding(values_nf: np.ndarray) -> np.ndarray:
-    """A variance that float64 makes of values that are all equal."""
-    return 1e-20 * (values_nf**2).max(0)
+    """The variance that rounding in float64 can give to equal values."""
+    return np.asarray(1e-20 * (values_nf**2).max(0))
 
 
 class SurvivalRecord:
@@ -75,37 +83,47 @@ class SurvivalRecord:
 
     Everything is measured ten times more with a tenth of the images left out (the delete-a-group jackknife), so that
     means over features have intervals over images as well as over features.
+
+    Args:
+        probed: The model, with the layers and verdicts.
+        clean: Its response to the unchanged images.
+        seed: Seed of the folds.
     """
 
-    def __init__(self, subject: Subject, clean: Response, seed: int) -> None:
-        self._subject, self._clean = subject, clean
-        images = len(clean.gist_nd)
+    def __init__(self, probed: ProbedModel, clean: Response, seed: int) -> None:
+        self._probed, self._clean = probed, clean
+        images = len(clean.embedding_nd)
         self._folds = min(FOLDS, images // 4) if images >= 8 else 0  # a single fold would leave no image
         self._fold_n = np.random.default_rng(seed).permutation(images) % max(self._folds, 1)
         self._orders = {name: top_order(values_nf) for name, values_nf in clean.acts.items()}
-        self._found: dict[tuple[str, float], list[dict[str, dict[str, np.ndarray]]]] = {}
+        self._draws: dict[tuple[str, float], list[dict[str, dict[str, np.ndarray]]]] = {}
 
     def add(self, series: str, x: float, response: Response, *, before: Response | None = None) -> None:
-        """Take in one draw of a condition.
+        """Add one draw of a condition.
 
         Args:
-            before: What it is measured against, image by image; the clean response where it is None.
+            series: The series of the condition.
+            x: Its point on the curve.
+            response: The response under the condition.
+            before: The response to compare with, image by image; by default the clean one.
         """
-        self._found.setdefault((series, x), []).append(
-            {layer.name: self._measure(layer.name, before, response) for layer in self._subject.layers}
+        self._draws.setdefault((series, x), []).append(
+            {layer.name: self._measure(layer.name, before, response) for layer in self._probed.layers}
         )
 
     def add_difference(self, series: str, x: float, first: str, second: str) -> None:
-        """Take in first - second, each feature's own, of two series at x that have as many draws."""
-        pairs = zip(self._found[first, x], self._found[second, x], strict=True)
-        self._found[series, x] = [
+        """Add the difference first - second of each feature, for two series at x with equally many draws."""
+        pairs = zip(self._draws[first, x], self._draws[second, x], strict=True)
+        self._draws[series, x] = [
             {layer: {name: one[layer][name] - other[layer][name] for name in MEASURES} for layer in one}
             for one, other in pairs
         ]
 
     def features(self) -> pd.DataFrame:
-        """One row a feature and condition: layer, feature, verdict (None without scores), series, x, overlap, r; means
-        over draws."""
+        """One row a feature and condition: layer, feature, verdict, series, x, overlap, r.
+
+        Values are means over draws; the verdict is None without scores.
+        """
         frames = [
             pd.DataFrame(
                 {
@@ -117,20 +135,20 @@ class SurvivalRecord:
                     **{name: self._mean(draws, layer.name, name)[0] for name in MEASURES},
                 }
             )
-            for (series, x), draws in self._found.items()
-            for layer in self._subject.layers
+            for (series, x), draws in self._draws.items()
+            for layer in self._probed.layers
         ]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def summary(self) -> pd.DataFrame:
         """One row a layer, verdict, condition and measure: value, low, high, features.
 
-        "all" is without regard to the verdict, "conceptual - object" the difference of those two. The intervals are of
-        the variance over features plus that over images.
+        The verdict "all" takes every feature, and "conceptual - object" is the difference of those two. The intervals
+        are from the variance over features plus the variance over images.
         """
         rows = []
-        for (series, x), draws in self._found.items():
-            for layer in self._subject.layers:
+        for (series, x), draws in self._draws.items():
+            for layer in self._probed.layers:
                 verdicts = self._verdicts(layer.name, layer.width)
                 groups = {"all": np.ones(layer.width, bool)}
                 groups |= {name: verdicts == name for name in sorted({*verdicts.tolist()} - {None})}
@@ -155,15 +173,15 @@ class SurvivalRecord:
         return {"overlap": np.where(np.isnan(r_gf), np.nan, overlap_gf), "r": r_gf}
 
     def _mean(self, draws: Sequence[dict[str, dict[str, np.ndarray]]], layer: str, name: str) -> np.ndarray:
-        return np.mean([draw[layer][name] for draw in draws], 0)
+        return np.asarray(np.mean([draw[layer][name] for draw in draws], 0))
 
     def _verdicts(self, layer: str, width: int) -> np.ndarray:
-        known = self._subject.verdicts.get(layer)
+        known = self._probed.verdicts.get(layer)
         return np.full(width, None, dtype=object) if known is None else np.asarray(known, dtype=object)
 
 
 class _GroupMean:
-    """The mean of some features, its variance over features, and what it is without each fold of the images."""
+    """The mean over some features, its variance over features, and the mean without each fold of the images."""
 
     def __init__(self, mean: float, left_out_g: np.ndarray, over_features: float, features: int) -> None:
         self.mean, self.left_out_g, self.over_features, self.features = mean, left_out_g, over_features, features

@@ -1,5 +1,8 @@
-"""What does a model know after each block? (Readout of intermediate CLS tokens and ensembles of the last ones, Naseer
-et al. 2021, arXiv 2105.10497, section 3.5.)"""
+"""What does a model know after each block?
+
+Source: readout of intermediate CLS tokens and ensembles of the last ones, Naseer et al. 2021, arXiv 2105.10497,
+section 3.5.
+"""
 
 import functools
 from collections.abc import Iterator
@@ -16,16 +19,17 @@ from torch import Tensor
 from conceptprobe.models import VisionModel
 from conceptprobe.probes.classifiers.readout import (
     C_VALUES,
+    fit_linear_probe,
     frozen_features,
     most_frequent,
-    read_linearly,
     residual_layers,
 )
 from conceptprobe.probes.classifiers.tasks import Task, choose_task, split_task
 from conceptprobe.probes.errors import ProbeError
-from conceptprobe.probes.framework.images import Items
-from conceptprobe.probes.framework.probe import Findings, Probe, behave, rows_of
-from conceptprobe.probes.framework.responses import Condition, Subject
+from conceptprobe.probes.framework.images import ProbeImages
+from conceptprobe.probes.framework.probe import Findings, Probe, published, rows_of, run_conditions
+from conceptprobe.probes.framework.probed_model import ProbedModel
+from conceptprobe.probes.framework.responses import Condition
 from conceptprobe.probes.framework.settings import PositiveNumber, ProperShare, Several
 from conceptprobe.validation import CONFIG
 
@@ -37,14 +41,14 @@ class BlockReadout:
     """Settings.
 
     Attributes:
-        linear: Fit linear probes, too. They are left out where no target is named and none fits.
-        last: How many of the last blocks one linear probe sees together.
+        linear: Whether to fit linear probes too. They are left out where no target is named and no column fits.
+        last: How many of the last blocks one linear probe reads together.
         target: The column that linear probes predict. None takes the labels, or a column of groups of labels where
             labels have too few images; see `choose_task`.
-        together: The column whose values stay on one side of their split. None takes the labels where they are finer
-            than what is predicted, else each image is for itself.
-        test: The share of units to test them on; a quarter of the others chooses C.
-        c_values: Inverse strengths of the penalty to choose from.
+        together: The column whose values stay on one side of the split. None takes the labels where they are finer
+            than the target; otherwise each image is split by itself.
+        test: The share of units to test on; a quarter of the others selects C.
+        c_values: Inverse strengths of the penalty to select from.
     """
 
     linear: bool = True
@@ -55,79 +59,81 @@ class BlockReadout:
     c_values: Several[PositiveNumber] = C_VALUES
 
 
-def check(subject: Subject, items: Items, settings: BlockReadout) -> None:
-    """Refuse a model without blocks, and images that make no task for linear probes."""
-    if not residual_layers(subject.model):
+def check(probed: ProbedModel, images: ProbeImages, settings: BlockReadout) -> None:
+    """Refuse a model without blocks, and images without a task for linear probes."""
+    if not residual_layers(probed.model):
         raise ProbeError(
-            f"{subject.model.spec} has no transformer blocks that its head could read: read its layers with the probe "
+            f"{probed.model.spec} has no transformer blocks that its head could read: read its layers with the probe "
             "transfer"
         )
     if settings.linear and settings.target is not None:
-        split_task(_task(items, settings), 0, settings.test)
+        split_task(_task(images, settings), 0, settings.test)
 
 
-def run(subject: Subject, items: Items, settings: BlockReadout, seed: int) -> Findings:
-    """Answers of the model's own head after each block, then those of linear probes."""
-    layers = residual_layers(subject.model)
+def run(probed: ProbedModel, images: ProbeImages, settings: BlockReadout, seed: int) -> Findings:
+    """The answers of the model's head after each block, then those of linear probes."""
+    layers = residual_layers(probed.model)
     last = layers[-1].name
     conditions = [
         Condition("own head", block, context=functools.partial(ending_after, block=layer.name, last=last))
         for block, layer in enumerate(layers)
     ]
-    findings = behave(subject, items, conditions, seed)
+    findings = run_conditions(probed, images, conditions, seed)
     if not settings.linear:
         return findings
     try:
-        rows, chosen, caveat = read_blocks(subject, items, settings, seed)
+        rows, c_values, caveat = probe_blocks(probed, images, settings, seed)
     except ProbeError as error:
         return replace(findings, caveats=(f"No linear probes: {error}.",))
-    return Findings(pd.concat([findings.rows, rows], ignore_index=True), artifacts={"c": chosen}, caveats=(caveat,))
+    return replace(findings.with_rows([rows]), artifacts={"c": c_values}, caveats=(caveat,))
 
 
 @contextmanager
 def ending_after(model: VisionModel, *, block: str, last: str) -> Iterator[None]:
-    """The model as long as the output of a block takes the place of the last one's: what follows the blocks, final
-    norm, pooling and head, reads it as it is."""
-    kept: list[Tensor] = []
+    """The model with a block's output in place of the last block's, for final norm, pooling and head to read."""
+    stored: list[Tensor] = []
 
-    def keep(acts_btc: Tensor) -> Tensor:
-        kept[:] = [acts_btc]
+    def store(acts_btc: Tensor) -> Tensor:
+        stored[:] = [acts_btc]
         return acts_btc
 
-    changes = {block: keep}
+    changes = {block: store}
     if block != last:
-        changes[last] = lambda acts_btc: kept.pop()
+        changes[last] = lambda acts_btc: stored.pop()
     with model.intervene(changes):
         yield
 
 
-def read_blocks(
-    subject: Subject, items: Items, settings: BlockReadout, seed: int
+def probe_blocks(
+    probed: ProbedModel, images: ProbeImages, settings: BlockReadout, seed: int
 ) -> tuple[pd.DataFrame, np.ndarray, str]:
-    """Rows of linear probes of each block's CLS token (the mean of its patches where there is none) and of those of the
-    last blocks together; the C of each; and what to mind."""
-    task, layers = _task(items, settings), residual_layers(subject.model)
+    """Linear probes of each block's CLS token, or of the mean of its patches, and of the last blocks together.
+
+    Returns:
+        Their rows, the C of each, and a caveat.
+    """
+    task, layers = _task(images, settings), residual_layers(probed.model)
     split = split_task(task, seed, settings.test)
     pooling = "mean" if layers[0].cls is None else "cls"
-    features = frozen_features(subject, items.pixels(subject.model), layers, pooling)
+    features = frozen_features(probed, images.pixels(probed.model), layers, pooling)
     values = [features[layer.name] for layer in layers]
-    read = [("linear probe", block, values_nd) for block, values_nd in enumerate(values)]
+    inputs = [("linear probe", block, values_nd) for block, values_nd in enumerate(values)]
     together = values[-settings.last :]
-    read.append((f"last {len(together)} blocks together", len(layers) - 1, np.concatenate(together, 1)))
+    inputs.append((f"last {len(together)} blocks together", len(layers) - 1, np.concatenate(together, 1)))
     targets_n = task.targets_n[split.test_n]
-    tested = tuple(id_ for id_, is_tested in zip(items.ids, split.test_n, strict=True) if is_tested)
+    tested = images.at(np.flatnonzero(split.test_n)).ids
     usual = Condition("most frequent class", 0)
     frames = [rows_of(METRIC, usual, tested, targets_n == most_frequent(task.targets_n, split))]
-    chosen = []
-    for name, block, values_nd in read:
-        reading = read_linearly(values_nd, task.targets_n, split, settings.c_values)
-        frames.append(rows_of(METRIC, Condition(name, block), tested, reading.answers_n == targets_n))
-        chosen.append(reading.c)
-    return pd.concat(frames, ignore_index=True), np.array(chosen), f"Linear probes: {task.caveat(split)}"
+    c_values = []
+    for name, block, values_nd in inputs:
+        readout = fit_linear_probe(values_nd, task.targets_n, split, settings.c_values)
+        frames.append(rows_of(METRIC, Condition(name, block), tested, readout.answers_n == targets_n))
+        c_values.append(readout.c)
+    return pd.concat(frames, ignore_index=True), np.array(c_values), f"Linear probes: {task.caveat(split)}"
 
 
-def _task(items: Items, settings: BlockReadout) -> Task:
-    return choose_task(items, settings.target, settings.together)
+def _task(images: ProbeImages, settings: BlockReadout) -> Task:
+    return choose_task(images, settings.target, settings.together)
 
 
 PROBE = Probe(
@@ -139,13 +145,16 @@ PROBE = Probe(
     check=check,
     axes={"": "block"},
     needs=frozenset({"answers", "labels"}),
-    context=tuple(
+    context=published(
+        "Naseer et al. 2021",
+        "paper",
         {
-            "name": f"CLS of the last 4 blocks together, against the last one's, {name}",
-            "value": f"{together} % against {alone} %",
-            "source": "Naseer et al. 2021",
-            "tag": "paper",
-        }
-        for name, alone, together in (("CUB", 68.16, 73.58), ("Flowers", 82.58, 90.0), ("iNaturalist", 38.28, 45.15))
+            f"CLS of the last 4 blocks together, against the last one's, {name}": value
+            for name, value in (
+                ("CUB", "73.58 % against 68.16 %"),
+                ("Flowers", "90.0 % against 82.58 %"),
+                ("iNaturalist", "45.15 % against 38.28 %"),
+            )
+        },
     ),
 )

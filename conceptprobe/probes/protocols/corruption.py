@@ -1,5 +1,7 @@
-"""How well does a model stand noise, blur, weather and compression? (ImageNet-C of Hendrycks & Dietterich 2019, arXiv
-1903.12261; the corruptions are our own, see `corruptions`.)"""
+"""How well does a model stand noise, blur, weather and compression?
+
+Source: ImageNet-C of Hendrycks & Dietterich 2019, arXiv 1903.12261; the corruptions are ours, see `corruptions`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,9 +17,11 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.probes.errors import ProbeError
-from conceptprobe.probes.framework.images import Items
-from conceptprobe.probes.framework.probe import Findings, Probe, behave, rows_of
-from conceptprobe.probes.framework.responses import Condition, Subject, image_generators
+from conceptprobe.probes.framework.images import ProbeImages
+from conceptprobe.probes.framework.probe import Findings, Probe, published, rows_of, run_conditions
+from conceptprobe.probes.framework.probed_model import ProbedModel
+from conceptprobe.probes.framework.randomness import image_generators
+from conceptprobe.probes.framework.responses import Condition
 from conceptprobe.probes.framework.settings import Several
 from conceptprobe.probes.stimuli.corruptions import CORRUPTIONS, SEVERITIES, SMALLEST, check_corruption, corrupt
 from conceptprobe.validation import CONFIG
@@ -28,7 +32,7 @@ ALEXNET_ERRORS: Mapping[str, float] = {
     "fog": 0.819324, "brightness": 0.564592, "contrast": 0.853204, "elastic_transform": 0.646056,
     "pixelate": 0.717840, "jpeg_compression": 0.606500,
 }  # fmt: skip
-"""AlexNet's errors on ImageNet-C, means over the severities (github.com/hendrycks/robustness, `ImageNet-C/test.py`)."""
+"""AlexNet's mean errors on ImageNet-C over the severities (github.com/hendrycks/robustness, `ImageNet-C/test.py`)."""
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -36,10 +40,10 @@ class Corruption:
     """Settings.
 
     Attributes:
-        corruptions: Names of those to try; all fifteen by default.
-        severities: 1 to 5. Corruption errors need all five; two keep the number of conditions at thirty.
-        folder: ImageNet-C itself, or anything in its layout: `CORRUPTION/SEVERITY/ID`, where wanted in folders such as
-            `noise` above. Images are then read from there, by the ids of the images probed; None corrupts those.
+        corruptions: The corruptions to apply; all fifteen by default.
+        severities: From 1 to 5. Corruption errors need all five; two keep the number of conditions at thirty.
+        folder: ImageNet-C, or any folder with its layout `CORRUPTION/SEVERITY/ID`, optionally below folders such as
+            `noise`. Corrupted images are then read from it by the ids of the probed images; None corrupts the images.
     """
 
     corruptions: Several[Annotated[str, AfterValidator(check_corruption)]] = tuple(CORRUPTIONS)
@@ -52,45 +56,44 @@ class Corruption:
 
     @property
     def kind(self) -> str:
-        """What the images are; results of the two kinds do not compare."""
+        """The kind of the images; results of different kinds cannot be compared."""
         return "C-like" if self.folder is None else "ImageNet-C"
 
 
-def check_size(subject: Subject, items: Items, settings: Corruption) -> None:
-    """Refuse images too small to be corrupted."""
-    if min(subject.model.image_size) < SMALLEST:
-        raise ProbeError(
-            f"{subject.model.spec} looks at {subject.model.image_size} pixels: corruptions need {SMALLEST}"
-        )
+def check_size(probed: ProbedModel, images: ProbeImages, settings: Corruption) -> None:
+    """Refuse images that are too small to be corrupted."""
+    if min(probed.model.image_size) < SMALLEST:
+        raise ProbeError(f"{probed.model.spec} looks at {probed.model.image_size} pixels: corruptions need {SMALLEST}")
 
 
-def run(subject: Subject, items: Items, settings: Corruption, seed: int) -> Findings:
-    """Corrupt every image, or read it corrupted, and add corruption errors to what the model answers."""
+def run(probed: ProbedModel, images: ProbeImages, settings: Corruption, seed: int) -> Findings:
+    """Corrupt every image, or read it corrupted, and compute corruption errors from the answers."""
     points = [(name, severity) for name in settings.corruptions for severity in settings.severities]
     changes: list[Corrupted | ReadCorrupted]
     if settings.folder is None:
-        changes = [Corrupted(items.ids, name, severity, seed) for name, severity in points]
+        changes = [Corrupted(images.ids, name, severity, seed) for name, severity in points]
     else:
         folders = find_corruptions(settings.folder, settings.corruptions)
         changes = [
-            ReadCorrupted(items.ids, folders[name] / str(severity), subject.model.image_size)
+            ReadCorrupted(images.ids, folders[name] / str(severity), probed.model.image_size)
             for name, severity in points
         ]
     conditions = [
         Condition(name, severity, change=change) for (name, severity), change in zip(points, changes, strict=True)
     ]
-    findings = behave(subject, items, conditions, seed)
-    rows = pd.concat([findings.rows, error_rows(findings.rows, settings.kind)], ignore_index=True)
-    return replace(findings, rows=rows, caveats=_caveats(settings))
+    findings = run_conditions(probed, images, conditions, seed)
+    findings = findings.with_rows([error_rows(findings.rows, settings.kind)])
+    return replace(findings, caveats=_caveats(settings))
 
 
 class Corrupted:
-    """Corrupts images, each by its own random stream, which all severities share."""
+    """Corrupts images, each by a random stream of its id that all severities share."""
 
     def __init__(self, ids: tuple[str, ...], name: str, severity: int, seed: int) -> None:
         self._ids, self._name, self._severity, self._seed = ids, name, severity, seed
 
     def __call__(self, pixels_bchw: Tensor, numbers: np.ndarray) -> Tensor:
+        """Corrupt a batch of images."""
         streams = image_generators(self._seed, [self._ids[i] for i in numbers], f"corruption {self._name}", 0)
         images_bhwc = pixels_bchw.permute(0, 2, 3, 1).cpu().numpy()
         changed = [
@@ -100,10 +103,10 @@ class Corrupted:
 
 
 class ReadCorrupted:
-    """Reads images that are corrupted already. They are cropped already too: each is scaled to the model's size whole.
+    """Reads images that are already corrupted and cropped, and scales each as a whole to the model's size.
 
     Raises:
-        ProbeError: An image is not there.
+        ProbeError: An image is missing.
     """
 
     def __init__(self, ids: tuple[str, ...], folder: Path, size: tuple[int, int]) -> None:
@@ -117,6 +120,7 @@ class ReadCorrupted:
             )
 
     def __call__(self, pixels_bchw: Tensor, numbers: np.ndarray) -> Tensor:
+        """Read the corrupted images in place of a batch."""
         images_bhwc = np.stack([self._read(self._paths[i]) for i in numbers])
         pixels = torch.from_numpy(images_bhwc).permute(0, 3, 1, 2).to(pixels_bchw.device)
         return pixels / torch.full((), 255.0, device=pixels.device)
@@ -131,31 +135,31 @@ class ReadCorrupted:
 
 
 def find_corruptions(folder: str | Path, names: Sequence[str]) -> dict[str, Path]:
-    """Where each corruption lies in a copy of ImageNet-C.
+    """The folder of each corruption in a copy of ImageNet-C.
 
     Raises:
         ProbeError: One is missing.
     """
     root = Path(folder).expanduser()
-    found = {path.name: path for path in [*sorted(root.glob("*/*")), *sorted(root.iterdir())] if path.is_dir()}
-    if missing := [name for name in names if name not in found]:
+    folders = {path.name: path for path in [*sorted(root.glob("*/*")), *sorted(root.iterdir())] if path.is_dir()}
+    if missing := [name for name in names if name not in folders]:
         raise ProbeError(
             f"{root} has no folder {missing[0]!r}, neither directly nor one level below; it has "
             f"{', '.join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8]) or 'none'}"
         )
-    return {name: found[name] for name in names}
+    return {name: folders[name] for name in names}
 
 
 def error_rows(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """`CE` of every corruption with all five severities and, where all fifteen have them, their mean `mCE`.
+    """Rows of `CE` of every corruption with all five severities, and of their mean `mCE` if all fifteen have them.
 
-    The value of an image is its own share of wrong answers in units of AlexNet's mean error, so that the mean over
-    images is the corruption error, with an interval.
+    The value of an image is its share of wrong answers divided by AlexNet's mean error, so that the mean over images is
+    the corruption error, with an interval.
     """
     correct = rows[(rows["metric"] == "correct") & rows["series"].isin(list(CORRUPTIONS))]
     frames, values = [], []
-    for name, part in correct.groupby("series", sort=False):
-        answers_ns = part.pivot(index="image", columns="x", values="value")
+    for name, of_corruption in correct.groupby("series", sort=False):
+        answers_ns = of_corruption.pivot(index="image", columns="x", values="value")
         if len(answers_ns.columns) < len(SEVERITIES):
             continue
         error_n = pd.Series(1 - answers_ns.mean(axis=1)) / ALEXNET_ERRORS[str(name)]
@@ -192,13 +196,16 @@ PROBE = Probe(
     check=check_size,
     needs=frozenset({"answers"}),
     follows=True,
-    context=tuple(
-        {"name": f"{name}, mCE on ImageNet-C", "value": value, "source": source, "tag": tag}
-        for name, value, source, tag in (
-            ("RN50", "76.7 %", "Hendrycks & Dietterich, public code", "code"),
-            ("DeiT-B", "48.5 %", "Naseer et al. 2021", "paper"),
-            ("DeiT-S", "54.6 %", "Naseer et al. 2021", "paper"),
-            ("DeiT-T", "71.1 %", "Naseer et al. 2021", "paper"),
-        )
+    context=(
+        *published("Hendrycks & Dietterich, public code", "code", {"RN50, mCE on ImageNet-C": "76.7 %"}),
+        *published(
+            "Naseer et al. 2021",
+            "paper",
+            {
+                "DeiT-B, mCE on ImageNet-C": "48.5 %",
+                "DeiT-S, mCE on ImageNet-C": "54.6 %",
+                "DeiT-T, mCE on ImageNet-C": "71.1 %",
+            },
+        ),
     ),
 )

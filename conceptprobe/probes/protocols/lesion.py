@@ -1,5 +1,7 @@
-"""What does a model lose without a block, a branch, or some of its features? (Bhojanapalli et al. 2021, arXiv
-2103.14586, section 6; the lesions of single features are ours.)"""
+"""What does a model lose without a block, a branch, or some of its features?
+
+Source: Bhojanapalli et al. 2021, arXiv 2103.14586, section 6; the lesions of single features are ours.
+"""
 
 import functools
 import re
@@ -15,9 +17,10 @@ from torch import Tensor
 
 from conceptprobe.models import Layer, VisionModel
 from conceptprobe.probes.errors import ProbeError
-from conceptprobe.probes.framework.images import Items
-from conceptprobe.probes.framework.probe import Findings, Probe, behave
-from conceptprobe.probes.framework.responses import Condition, Subject, find_feature
+from conceptprobe.probes.framework.images import ProbeImages
+from conceptprobe.probes.framework.probe import Findings, Probe, run_conditions
+from conceptprobe.probes.framework.probed_model import ProbedModel, find_feature
+from conceptprobe.probes.framework.responses import Condition
 from conceptprobe.probes.framework.settings import Distinct, ProperShare
 from conceptprobe.validation import CONFIG
 
@@ -30,11 +33,11 @@ class Lesion:
     """Settings.
 
     Attributes:
-        parts: What is taken away, of "attention", "mlp" and "block".
-        together: How many blocks at once, at random, beside each alone; as shares of the depth.
-        features: Features to silence: their printed names, or a verdict such as "conceptual", which takes all of that
-            verdict in the layers followed. Empty silences none.
-        draws: Random choices of blocks, and of as many other features for comparison; the paper has ten.
+        parts: What is removed from a block, of "attention", "mlp" and "block".
+        together: Shares of the blocks that are removed at once, at random, in addition to each block alone.
+        features: Features to silence: their printed names, or a verdict such as "conceptual", which stands for all
+            features with this verdict in the layers that are followed. Empty silences none.
+        draws: Random draws of blocks, and of as many other features for comparison; the paper has ten.
     """
 
     parts: Distinct[Literal["attention", "mlp", "block"]] = ("attention", "mlp", "block")
@@ -47,82 +50,86 @@ class Lesion:
             raise ValueError("parts and features are both empty: name at least one of either")
 
 
-def check(subject: Subject, items: Items, settings: Lesion) -> None:
-    """Refuse a model without blocks to take away, and features that it does not have."""
-    list(block_lesions(subject.model, settings, 0))
-    named_features(subject, settings.features)
+def check(probed: ProbedModel, images: ProbeImages, settings: Lesion) -> None:
+    """Refuse a model without blocks to remove, and features that it does not have."""
+    list(block_lesions(probed.model, settings, 0))
+    named_features(probed, settings.features)
 
 
-def run(subject: Subject, items: Items, settings: Lesion, seed: int) -> Findings:
-    """Take each block's parts away alone and some together, then the features; the residual stream stays."""
-    conditions = [*block_lesions(subject.model, settings, seed), *feature_lesions(subject, settings, seed)]
-    return behave(subject, items, conditions, seed)
+def run(probed: ProbedModel, images: ProbeImages, settings: Lesion, seed: int) -> Findings:
+    """Remove the parts of each block alone and of several together, then the features; the residual stream stays."""
+    conditions = [*block_lesions(probed.model, settings, seed), *feature_lesions(probed, settings, seed)]
+    return run_conditions(probed, images, conditions, seed)
 
 
 def block_lesions(model: VisionModel, settings: Lesion, seed: int) -> Iterator[Condition]:
-    """A branch is taken away by making its output zero before it is added to the residual stream."""
+    """Conditions without a branch, whose output is set to zero before it is added to the residual stream.
+
+    Raises:
+        ProbeError: The model has no transformer blocks.
+    """
     blocks = sorted({int(match[1]) for layer in model.layers if (match := BLOCK.fullmatch(layer.name))})
     if not blocks and settings.parts:
         raise ProbeError(f"{model.spec} has no transformer blocks to take away: set parts=() to silence features only")
     rng = np.random.default_rng(seed)
     for part in settings.parts:
         for block in blocks:
-            yield Condition(part, block, context=functools.partial(without, part=part, blocks=(block,)))
+            yield Condition(part, block, context=functools.partial(without_branch, part=part, blocks=(block,)))
     for part in settings.parts:
         for share in settings.together:
             n = max(1, round(share * len(blocks)))
             for draw in range(settings.draws):
                 chosen = tuple(rng.choice(blocks, n, replace=False).tolist())
-                context = functools.partial(without, part=part, blocks=chosen)
+                context = functools.partial(without_branch, part=part, blocks=chosen)
                 yield Condition(f"{n} x {part}", share, draw, context=context)
 
 
-def without(model: VisionModel, *, part: str, blocks: Sequence[int]) -> AbstractContextManager[object]:
-    """The model as long as it lacks a part of some blocks."""
+def without_branch(model: VisionModel, *, part: str, blocks: Sequence[int]) -> AbstractContextManager[object]:
+    """The model without a branch of some blocks."""
     return model.intervene(
         {f"blocks.{block}.{branch}": torch.zeros_like for block in blocks for branch in BRANCHES[part]}
     )
 
 
-def feature_lesions(subject: Subject, settings: Lesion, seed: int) -> Iterator[Condition]:
-    """Silence features, and as many others of the same layers."""
+def feature_lesions(probed: ProbedModel, settings: Lesion, seed: int) -> Iterator[Condition]:
+    """Conditions without some features, and without as many others of the same layers."""
     if not settings.features:
         return
-    chosen = named_features(subject, settings.features)
+    chosen = named_features(probed, settings.features)
     yield Condition("features", 0, context=functools.partial(silenced, features=chosen))
     rng = np.random.default_rng(seed)
     for draw in range(settings.draws):
         others: dict[str, tuple[int, ...]] = {}
         for name, indices in chosen.items():
-            rest = np.setdiff1d(np.arange(_width(subject.model, name)), indices)
+            rest = np.setdiff1d(np.arange(_width(probed.model, name)), indices)
             others[name] = tuple(rng.choice(rest, min(len(indices), len(rest)), replace=False).tolist())
         yield Condition("as many others", 0, draw, context=functools.partial(silenced, features=others))
 
 
-def named_features(subject: Subject, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Numbers of the features by layer.
+def named_features(probed: ProbedModel, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The indices of features by layer.
 
     Raises:
-        ProbeError: A name is neither a feature of the model nor a verdict that some followed feature has.
+        ProbeError: A name is neither a feature of the model nor the verdict of a feature that is followed.
     """
-    found: dict[str, set[int]] = {}
+    indices_of: dict[str, set[int]] = {}
     for name in names:
         if ":" in name:
-            layer, index = find_feature(subject.model, name)
-            found.setdefault(layer.name, set()).add(index)
+            layer, index = find_feature(probed.model, name)
+            indices_of.setdefault(layer.name, set()).add(index)
             continue
-        matches = {followed: np.flatnonzero(verdicts == name) for followed, verdicts in subject.verdicts.items()}
+        matches = {followed: np.flatnonzero(verdicts == name) for followed, verdicts in probed.verdicts.items()}
         if not any(len(indices) for indices in matches.values()):
             raise ProbeError(
                 f"no feature of the layers followed has the verdict {name!r}: give scores, or LAYER:NUMBER"
             )
         for followed, indices in matches.items():
-            found.setdefault(followed, set()).update(indices.tolist())
-    return {name: tuple(sorted(indices)) for name, indices in found.items() if indices}
+            indices_of.setdefault(followed, set()).update(indices.tolist())
+    return {name: tuple(sorted(indices)) for name, indices in indices_of.items() if indices}
 
 
 def silenced(model: VisionModel, *, features: dict[str, tuple[int, ...]]) -> AbstractContextManager[object]:
-    """The model as long as some features are 0."""
+    """The model with some features set to 0."""
     return model.intervene(
         {
             name: functools.partial(_silence, layer=model.resolve(name)[0], indices=indices)

@@ -1,5 +1,8 @@
-"""What changes with the size of the patches? (Other probes over checkpoints of several patch sizes, as in the tables of
-Caron et al. 2021, arXiv 2104.14294, and Naseer et al. 2021, arXiv 2105.10497.)"""
+"""What changes with the size of the patches?
+
+Source: other probes over checkpoints of several patch sizes, as in the tables of Caron et al. 2021, arXiv 2104.14294,
+and Naseer et al. 2021, arXiv 2105.10497.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,9 +15,9 @@ from pydantic.dataclasses import dataclass
 from conceptprobe.models import VisionModel
 from conceptprobe.probes.classifiers.readout import residual_layers
 from conceptprobe.probes.errors import ProbeError
-from conceptprobe.probes.framework.images import Items
-from conceptprobe.probes.framework.probe import Findings, Probe
-from conceptprobe.probes.framework.responses import Subject
+from conceptprobe.probes.framework.images import ProbeImages
+from conceptprobe.probes.framework.probe import Findings, Probe, published
+from conceptprobe.probes.framework.probed_model import ProbedModel
 from conceptprobe.probes.framework.settings import Several
 from conceptprobe.probes.protocols import attention_distance, background, cls_attention, cutout, occlusion, shuffle
 from conceptprobe.probes.protocols.attention_distance import AttentionDistance
@@ -33,12 +36,14 @@ CONFOUNDS = (
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Part:
-    """A probe with what it is asked here.
+class ComparedProbe:
+    """A probe that is run on every patch size.
 
     Attributes:
-        series: The curves taken over; None takes all.
-        last_block: Whether x is a block, of which the last is taken.
+        probe: The probe.
+        settings: Its settings here.
+        series: The series that are taken over; None takes all.
+        last_block: Whether x is a block and only the last one is taken.
     """
 
     probe: Probe
@@ -47,21 +52,21 @@ class Part:
     last_block: bool = False
 
 
-PARTS: dict[str, Part] = {
-    part.probe.name: part
-    for part in (
-        Part(attention_distance.PROBE, AttentionDistance(), ("mean of heads",)),
-        Part(background.PROBE, Background()),
-        Part(
+COMPARED: dict[str, ComparedProbe] = {
+    compared.probe.name: compared
+    for compared in (
+        ComparedProbe(attention_distance.PROBE, AttentionDistance(), ("mean of heads",)),
+        ComparedProbe(background.PROBE, Background()),
+        ComparedProbe(
             cls_attention.PROBE,
             ClsAttention(shown=0),
             (ORACLE, RANDOM_ORACLE, "fixed head", "mean map", "centre", "best patches"),
             last_block=True,
         ),
-        Part(cutout.PROBE, Cutout(shares=(0.2,))),
-        # One grid for all models: holes as large as a model's own patches would be other images for each of them.
-        Part(occlusion.PROBE, Occlusion(kinds=("random",), shares=(0.5,), grid=(14, 14), draws=3)),
-        Part(shuffle.PROBE, Shuffle(grids=((2, 2), (4, 4)))),
+        ComparedProbe(cutout.PROBE, Cutout(shares=(0.2,))),
+        # One grid for all models, because holes of the size of a model's patches would make other images for each.
+        ComparedProbe(occlusion.PROBE, Occlusion(kinds=("random",), shares=(0.5,), grid=(14, 14), draws=3)),
+        ComparedProbe(shuffle.PROBE, Shuffle(grids=((2, 2), (4, 4)))),
     )
 }
 
@@ -71,7 +76,7 @@ class PatchSize:
     """Settings.
 
     Attributes:
-        probes: Which probes the models are asked.
+        probes: The probes that are run.
     """
 
     probes: Several[Literal["attention_distance", "background", "cls_attention", "cutout", "occlusion", "shuffle"]] = (
@@ -85,7 +90,7 @@ def patch_pixels(model: VisionModel) -> float:
     """The height of a model's patches in pixels.
 
     Raises:
-        ProbeError: It has none.
+        ProbeError: The model has no patches.
     """
     grids = [layer.grid for layer in model.layers if layer.kind == "tokens" and layer.grid is not None]
     if not grids:
@@ -93,41 +98,46 @@ def patch_pixels(model: VisionModel) -> float:
     return model.image_size[0] / grids[0][0]
 
 
-def check(subject: Subject, items: Items, settings: PatchSize) -> None:
-    """Refuse a model that a part refuses."""
+def check(probed: ProbedModel, images: ProbeImages, settings: PatchSize) -> None:
+    """Refuse a model that one of the probes refuses."""
     for name in settings.probes:
-        PARTS[name].probe.check(subject, items, PARTS[name].settings)
+        COMPARED[name].probe.check(probed, images, COMPARED[name].settings)
 
 
 def check_models(models: Sequence[VisionModel], settings: PatchSize) -> None:
-    """Refuse a model without patches, and models whose patches are all of one size."""
+    """Refuse a model without patches, and models with patches of one size."""
     sizes = {model.spec: patch_pixels(model) for model in models}
     if len({*sizes.values()}) < 2:
-        given = ", ".join(f"{spec} ({pixels:g} pixels)" for spec, pixels in sizes.items())
-        raise ProbeError(f"patch_size compares models of different patch sizes, got {given}: give two or more of those")
+        listed = ", ".join(f"{spec} ({pixels:g} pixels)" for spec, pixels in sizes.items())
+        raise ProbeError(
+            f"patch_size compares models of different patch sizes, got {listed}: give two or more of those"
+        )
 
 
-def run(subject: Subject, items: Items, settings: PatchSize, seed: int) -> Findings:
-    """Ask one model all parts, with its patch size as x; what was x goes into the name of the series."""
-    x = patch_pixels(subject.model)
-    rows, features, survival, caveats = [], [], [], [CONFOUNDS, facts(subject.model)]
+def run(probed: ProbedModel, images: ProbeImages, settings: PatchSize, seed: int) -> Findings:
+    """Run all probes on one model with its patch size as x; their x goes into the names of the series."""
+    x = patch_pixels(probed.model)
+    rows, features, survival, caveats = [], [], [], [CONFOUNDS, facts(probed.model)]
     for name in settings.probes:
-        part = PARTS[name]
-        findings = part.probe.run(_followed(subject, part), items, part.settings, seed)
-        kept = findings.rows if part.series is None else findings.rows[findings.rows["series"].isin(part.series)]
-        if part.last_block:
+        compared = COMPARED[name]
+        followed = probed if compared.probe.follows else replace(probed, layers=())
+        findings = compared.probe.run(followed, images, compared.settings, seed)
+        kept = findings.rows
+        if compared.series is not None:
+            kept = kept[kept["series"].isin(compared.series)]
+        if compared.last_block:
             kept = kept[kept["x"] == kept["x"].max()]
-        rows.append(at_patch_size(kept, name, x, own_x=not part.last_block))
+        rows.append(at_patch_size(kept, name, x, keep_x=not compared.last_block))
         features.append(at_patch_size(findings.features, name, x))
         survival.append(at_patch_size(findings.survival, name, x))
         caveats += findings.caveats
     together = pd.concat(rows, ignore_index=True)
-    once = together.drop_duplicates(["metric", "series", "draw", "image"], ignore_index=True)  # each part has `clean`
+    once = together.drop_duplicates(["metric", "series", "draw", "image"], ignore_index=True)  # each probe has `clean`
     return Findings(once, _join(features), _join(survival), caveats=tuple(caveats))
 
 
 def facts(model: VisionModel) -> str:
-    """What else differs between checkpoints, as far as the model itself tells."""
+    """What else differs between checkpoints, as far as the model shows it."""
     grid = next(layer.grid for layer in model.layers if layer.kind == "tokens" and layer.grid is not None)
     residuals = residual_layers(model)
     millions = sum(weight.numel() for weight in model.module.parameters()) / 1e6
@@ -138,21 +148,16 @@ def facts(model: VisionModel) -> str:
     )
 
 
-def at_patch_size(table: pd.DataFrame, name: str, x: float, *, own_x: bool = True) -> pd.DataFrame:
-    """A table of a part with the patch size as x, and, with `own_x`, what was x in the name of the series."""
+def at_patch_size(table: pd.DataFrame, name: str, x: float, *, keep_x: bool = True) -> pd.DataFrame:
+    """A probe's table with the patch size as x and, with `keep_x`, its x in the names of the series."""
     if table.empty:
         return table
     labels = {
-        (series, own): "clean" if series == "clean" else f"{name}: {series}" + (f" {own:g}" if own_x else "")
-        for series, own in table[["series", "x"]].drop_duplicates().itertuples(index=False)
+        (series, point): "clean" if series == "clean" else f"{name}: {series}" + (f" {point:g}" if keep_x else "")
+        for series, point in table[["series", "x"]].drop_duplicates().itertuples(index=False)
     }
     keys = zip(table["series"], table["x"], strict=True)
     return table.assign(series=[labels[key] for key in keys], x=x)
-
-
-def _followed(subject: Subject, part: Part) -> Subject:
-    """The subject as a run of the part alone would have it."""
-    return subject if part.probe.follows else replace(subject, layers=())
 
 
 def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -168,13 +173,16 @@ PROBE = Probe(
     run=run,
     check=check,
     check_models=check_models,
-    needs_more=lambda settings: frozenset().union(*(PARTS[name].probe.needs for name in settings.probes)),
+    needs_more=lambda settings: frozenset().union(*(COMPARED[name].probe.needs for name in settings.probes)),
     x_of_model=True,
     axes={"": "height of a patch in pixels"},
     follows=True,
-    context=tuple(
-        {"name": f"ViT-S/{patch}, Jaccard of masks, random / supervised / DINO", "value": value,
-         "source": "Caron et al. 2021", "tag": "paper"}
-        for patch, value in ((16, "22.0 / 27.3 / 45.9"), (8, "21.8 / 23.7 / 44.7"))
+    context=published(
+        "Caron et al. 2021",
+        "paper",
+        {
+            "ViT-S/16, Jaccard of masks, random / supervised / DINO": "22.0 / 27.3 / 45.9",
+            "ViT-S/8, Jaccard of masks, random / supervised / DINO": "21.8 / 23.7 / 44.7",
+        },
     ),
-)  # fmt: skip
+)

@@ -1,4 +1,7 @@
-"""Does the order of an image's parts matter? (Patch shuffling of Naseer et al. 2021, arXiv 2105.10497, section 3.3.)"""
+"""Does the order of an image's parts matter?
+
+Source: patch shuffling of Naseer et al. 2021, arXiv 2105.10497, section 3.3.
+"""
 
 import numpy as np
 import torch
@@ -7,9 +10,11 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from conceptprobe.probes.errors import ProbeError
-from conceptprobe.probes.framework.images import Items
-from conceptprobe.probes.framework.probe import Findings, Probe, behave
-from conceptprobe.probes.framework.responses import Condition, Subject, image_generators
+from conceptprobe.probes.framework.images import ProbeImages
+from conceptprobe.probes.framework.probe import Findings, Probe, run_conditions
+from conceptprobe.probes.framework.probed_model import ProbedModel
+from conceptprobe.probes.framework.randomness import image_generators
+from conceptprobe.probes.framework.responses import Condition
 from conceptprobe.probes.framework.settings import Several
 from conceptprobe.validation import CONFIG
 
@@ -19,69 +24,77 @@ class Shuffle:
     """Settings.
 
     Attributes:
-        grids: Rows and columns that an image is cut into, one curve point each; x is the number of parts.
-        draws: Random orders an image and grid.
+        grids: Rows and columns that an image is cut into, a point of the curve each; x is the number of cells.
+        draws: Random orders for each image and grid.
     """
 
     grids: Several[tuple[PositiveInt, PositiveInt]] = ((2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (14, 14), (16, 16))
     draws: PositiveInt = 2
 
 
-def fitting_grids(subject: Subject, settings: Shuffle) -> list[tuple[int, int]]:
+def fitting_grids(probed: ProbedModel, settings: Shuffle) -> list[tuple[int, int]]:
     """The grids that divide the model's images.
 
     Raises:
-        ProbeError: None does.
+        ProbeError: No grid does.
     """
-    size = subject.model.image_size
+    size = probed.model.image_size
     fitting = [grid for grid in settings.grids if not (size[0] % grid[0] or size[1] % grid[1])]
     if not fitting:
-        raise ProbeError(f"none of the grids {settings.grids} divides the images of {subject.model.spec}, {size}")
+        raise ProbeError(f"none of the grids {settings.grids} divides the images of {probed.model.spec}, {size}")
     return fitting
 
 
-def run(subject: Subject, items: Items, settings: Shuffle, seed: int) -> Findings:
-    """Cut every image into the grid's parts and put them together in another order.
+def run(probed: ProbedModel, images: ProbeImages, settings: Shuffle, seed: int) -> Findings:
+    """Cut every image into the cells of a grid and put them together in another order.
 
-    A grid that does not divide the model's image is left out and named: parts of unequal size cannot change places.
+    A grid that does not divide the model's image is left out and named in a caveat, because cells of unequal size
+    cannot be exchanged.
     """
-    size = subject.model.image_size
-    fitting = fitting_grids(subject, settings)
+    size = probed.model.image_size
+    fitting = fitting_grids(probed, settings)
     conditions = [
         Condition(
-            "shuffled", rows * columns, draw, Shuffled(orders(items.ids, (rows, columns), seed, draw), (rows, columns))
+            "shuffled", rows * columns, draw, Shuffled(orders(images.ids, (rows, columns), seed, draw), (rows, columns))
         )
         for rows, columns in fitting
         for draw in range(settings.draws)
     ]
-    findings = behave(subject, items, conditions, seed)
+    findings = run_conditions(probed, images, conditions, seed)
     left_out = [f"{rows} x {columns}" for rows, columns in settings.grids if (rows, columns) not in fitting]
     if not left_out:
         return findings
-    note = f"{subject.model.spec}: {', '.join(left_out)} left out, which do not divide {size[0]} x {size[1]} pixels."
-    return Findings(findings.rows, findings.features, findings.survival, caveats=(note,))
+    note = f"{probed.model.spec}: {', '.join(left_out)} left out, which do not divide {size[0]} x {size[1]} pixels."
+    return findings.with_caveat(note)
 
 
 def orders(ids: tuple[str, ...], grid: tuple[int, int], seed: int, draw: int) -> np.ndarray:
-    """A random order of the parts for each image, int64 [n,parts]."""
+    """A random order of the cells for each image, int64 [n,cells]."""
     streams = image_generators(seed, ids, f"shuffle {grid}", draw)
     return np.stack([stream.permutation(grid[0] * grid[1]) for stream in streams])
 
 
 class Shuffled:
-    """Puts part `order[i]` of an image at place i."""
+    """Puts cell `order[i]` of an image at position i.
+
+    Args:
+        order_np: The order of each image.
+        grid: Rows and columns of the cells.
+    """
 
     def __init__(self, order_np: np.ndarray, grid: tuple[int, int]) -> None:
         self._order_np, self._grid = torch.from_numpy(order_np), grid
 
     def __call__(self, pixels_bchw: Tensor, numbers: np.ndarray) -> Tensor:
+        """Shuffle the cells of a batch of images."""
         rows, columns = self._grid
-        height, width = (size // parts for size, parts in zip(pixels_bchw.shape[2:], self._grid, strict=True))
-        cut = pixels_bchw.unflatten(2, (rows, height)).unflatten(4, (columns, width))  # [b,c,rows,h,columns,w]
-        parts_bpchw = cut.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+        batch, channels, height, width = pixels_bchw.shape
+        cut = pixels_bchw.reshape(batch, channels, rows, height // rows, columns, width // columns)
+        cells_bpchw = cut.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
         order_bp = self._order_np[numbers].to(pixels_bchw.device)
-        moved = parts_bpchw[torch.arange(len(order_bp), device=order_bp.device)[:, None], order_bp]
-        return moved.unflatten(1, (rows, columns)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+        moved = cells_bpchw[torch.arange(batch, device=order_bp.device)[:, None], order_bp]
+        laid = moved.reshape(batch, rows, columns, channels, height // rows, width // columns)
+        return laid.permute(0, 3, 1, 4, 2, 5).reshape(pixels_bchw.shape)
 
 
 PROBE = Probe(
@@ -91,7 +104,7 @@ PROBE = Probe(
     settings=Shuffle,
     run=run,
     axes={"": "parts"},
-    check=lambda subject, items, settings: fitting_grids(subject, settings),
+    check=lambda probed, images, settings: fitting_grids(probed, settings),
     needs=frozenset({"answers"}),
     follows=True,
 )

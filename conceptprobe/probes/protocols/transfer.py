@@ -1,5 +1,8 @@
-"""What can be learnt from a model's frozen features? (Logistic regression as in Naseer et al. 2021, arXiv 2105.10497,
-section 3.5; k nearest neighbours as in Caron et al. 2021, arXiv 2104.14294.)"""
+"""What can be learnt from a model's frozen features?
+
+Sources: logistic regression as in Naseer et al. 2021, arXiv 2105.10497, section 3.5; k nearest neighbours as in Caron
+et al. 2021, arXiv 2104.14294.
+"""
 
 import numpy as np
 import pandas as pd
@@ -10,15 +13,16 @@ from conceptprobe.models import VisionModel
 from conceptprobe.probes.classifiers.readout import (
     C_VALUES,
     check_layers,
+    fit_linear_probe,
     frozen_features,
     most_frequent,
     nearest_neighbours,
-    read_linearly,
 )
 from conceptprobe.probes.classifiers.tasks import choose_task, split_task
-from conceptprobe.probes.framework.images import Items
+from conceptprobe.probes.framework.images import ProbeImages
 from conceptprobe.probes.framework.probe import Findings, Probe, rows_of
-from conceptprobe.probes.framework.responses import Condition, Subject
+from conceptprobe.probes.framework.probed_model import ProbedModel
+from conceptprobe.probes.framework.responses import Condition
 from conceptprobe.probes.framework.settings import PositiveNumber, ProperShare, Several
 from conceptprobe.validation import CONFIG
 
@@ -31,11 +35,11 @@ class Transfer:
         target: The column to predict. None takes the labels, or a column of groups of labels where labels have too few
             images; see `choose_task`.
         together: The column whose values stay on one side of the split. None takes the labels where they are finer
-            than what is predicted, else each image is for itself.
-        test: The share of units to test on; a quarter of the others chooses C.
-        c_values: Inverse strengths of the penalty to choose from.
-        k: How many neighbours vote; 0 leaves them out.
-        temperature: Of their weights exp(cosine / temperature).
+            than the target; otherwise each image is split by itself.
+        test: The share of units to test on; a quarter of the others selects C.
+        c_values: Inverse strengths of the penalty to select from.
+        k: How many neighbours vote; 0 leaves nearest neighbours out.
+        temperature: The temperature of their weights exp(cosine / temperature).
     """
 
     target: str | None = None
@@ -46,26 +50,26 @@ class Transfer:
     temperature: PositiveNumber = 0.07
 
 
-def check(subject: Subject, items: Items, settings: Transfer) -> None:
-    """Refuse layers that cannot be pooled, and images that make no task."""
-    check_layers(subject)
-    split_task(choose_task(items, settings.target, settings.together), 0, settings.test)
+def check(probed: ProbedModel, images: ProbeImages, settings: Transfer) -> None:
+    """Refuse a model without layers to read, and images without a task."""
+    check_layers(probed)
+    split_task(choose_task(images, settings.target, settings.together), 0, settings.test)
 
 
-def run(subject: Subject, items: Items, settings: Transfer, seed: int) -> Findings:
-    """Fit the classifiers on one side of the images, and ask them on the other."""
-    task = choose_task(items, settings.target, settings.together)
+def run(probed: ProbedModel, images: ProbeImages, settings: Transfer, seed: int) -> Findings:
+    """Fit the classifiers on one side of the images and test them on the other."""
+    task = choose_task(images, settings.target, settings.together)
     split = split_task(task, seed, settings.test)
-    features = frozen_features(subject, items.pixels(subject.model), subject.layers, subject.pooling)
+    features = frozen_features(probed, images.pixels(probed.model), probed.layers, probed.pooling)
     targets_n = task.targets_n[split.test_n]
-    tested = tuple(id_ for id_, is_tested in zip(items.ids, split.test_n, strict=True) if is_tested)
+    tested = images.at(np.flatnonzero(split.test_n)).ids
     usual = most_frequent(task.targets_n, split)
     frames = [rows_of("correct", Condition("most frequent class", 0), tested, targets_n == usual)]
-    chosen = []
-    for x, layer in enumerate(subject.layers):
-        reading = read_linearly(features[layer.name], task.targets_n, split, settings.c_values)
-        chosen.append(reading.c)
-        answers = {"logistic regression": reading.answers_n}
+    c_values = []
+    for x, layer in enumerate(probed.layers):
+        readout = fit_linear_probe(features[layer.name], task.targets_n, split, settings.c_values)
+        c_values.append(readout.c)
+        answers = {"logistic regression": readout.answers_n}
         if settings.k:
             answers[f"{settings.k} nearest"] = nearest_neighbours(
                 features[layer.name], task.targets_n, split, settings.k, settings.temperature
@@ -75,12 +79,12 @@ def run(subject: Subject, items: Items, settings: Transfer, seed: int) -> Findin
             for name, answers_n in answers.items()
         ]
     rows = pd.concat(frames, ignore_index=True)
-    return Findings(rows, artifacts={"c": np.array(chosen)}, caveats=(task.caveat(split),))
+    return Findings(rows, artifacts={"c": np.array(c_values)}, caveats=(task.caveat(split),))
 
 
 def default_layers(model: VisionModel) -> tuple[str, ...]:
-    """What stands for the whole image."""
-    return (Subject(model).gist,)
+    """The layer that stands for the whole image."""
+    return (ProbedModel(model).embedding_layer,)
 
 
 PROBE = Probe(

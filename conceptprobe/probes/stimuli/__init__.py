@@ -1,1 +1,1 @@
-"""Changed images: corruptions, cue conflicts, grids, salient cells."""
+"""The stimuli that probes show to models, and their parts: corruptions, cue conflicts, grids, salient cells."""

@@ -1,19 +1,19 @@
-"""What an adversarial change is made of: its power by spatial frequency, and on the lines of the patch grid."""
+"""The spectrum of a change of an image: its power by spatial frequency, and on the lines of the patch grid."""
 
 import numpy as np
 
 NEAR = 2
 
 
-def power_spectrum(delta_bchw: np.ndarray) -> np.ndarray:
+def power_spectrum(change_bchw: np.ndarray) -> np.ndarray:
     """Squared magnitudes of the Fourier transform, the mean over channels: [b,h,w], frequency 0 first."""
-    return (np.abs(np.fft.fft2(delta_bchw)) ** 2).mean(1)
+    return np.asarray((np.abs(np.fft.fft2(change_bchw)) ** 2).mean(1))
 
 
 def radial_shares(power_bhw: np.ndarray) -> np.ndarray:
     """Share of the power at each whole radius, in cycles per shorter side: [b,r], r from 0 to half that side.
 
-    The last holds the corners of the spectrum too. NaN where an image has no power at all.
+    The last radius includes the corners of the spectrum. An image without any power has NaN.
     """
     height, width = power_bhw.shape[1:]
     shorter = min(height, width)
@@ -21,16 +21,17 @@ def radial_shares(power_bhw: np.ndarray) -> np.ndarray:
     radius_hw = np.hypot(rows[:, None], columns[None, :]).round().astype(int).clip(max=shorter // 2)
     summed = np.stack([np.bincount(radius_hw.ravel(), power_hw.ravel(), shorter // 2 + 1) for power_hw in power_bhw])
     with np.errstate(invalid="ignore"):
-        return summed / summed.sum(1, keepdims=True)
+        return np.asarray(summed / summed.sum(1, keepdims=True))
 
 
 def grid_share(power_bhw: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Share of the power on the lines of a grid: [b], NaN where there is no power.
 
-    What repeats in every cell has only frequencies that are multiples of the number of cells. Added up are frequencies
-    along the rows and those along the columns, both without 0.
+    A pattern that repeats in every cell has only frequencies that are multiples of the number of cells. The frequencies
+    along the rows and along the columns are added up, both without 0.
 
     Args:
+        power_bhw: As `power_spectrum` returns it.
         grid: Rows and columns of cells across the image.
     """
     on, whole = np.zeros(len(power_bhw)), np.zeros(len(power_bhw))
@@ -42,12 +43,13 @@ def grid_share(power_bhw: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def grid_contrast(power_bhw: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Power on the lines of a grid by the mean of what is near, the line and two frequencies on both sides: [b].
+    """Power on the lines of a grid, divided by the mean over the line and two frequencies on both sides: [b].
 
-    1 for white noise and for every even slope, 5 for what repeats exactly. NaN where there is no power, no line, or
-    lines are too close (fewer than 5 cells).
+    White noise and every even slope have 1, an exactly repeated pattern has 5. The value is NaN where there is no
+    power, no line, or lines are too close (fewer than 5 cells).
 
     Args:
+        power_bhw: As `power_spectrum` returns it.
         grid: Rows and columns of cells across the image.
     """
     on, near = np.zeros(len(power_bhw)), np.zeros(len(power_bhw))

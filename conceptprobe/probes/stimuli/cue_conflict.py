@@ -1,5 +1,7 @@
-"""Images that show the shape of one class in the texture of another, and what a model decides on them (Geirhos et al.
-2019, arXiv 1811.12231)."""
+"""Images with the shape of one class in the texture of another, and a model's decisions on them.
+
+Source: Geirhos et al. 2019, arXiv 1811.12231.
+"""
 
 import re
 from collections.abc import Collection, Sequence
@@ -10,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from conceptprobe.probes.errors import ProbeError
-from conceptprobe.probes.framework.probe import rows_of
-from conceptprobe.probes.framework.responses import Condition, image_generators
+from conceptprobe.probes.framework.probe import rows_of_metrics
+from conceptprobe.probes.framework.randomness import image_generators
+from conceptprobe.probes.framework.responses import Condition
 
 NAME = re.compile(r"(?P<shape>(?P<shape_class>[a-z]+)\d*)-(?P<texture>(?P<texture_class>[a-z]+)\d*)")
 EXAMPLE = "airplane1-bear2.png"
 LEAST = 5
-"""A class with fewer images has no curve of its own."""
+"""A class with fewer images gets no curve."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,10 @@ class Cues:
     """The two cues of an image.
 
     Attributes:
-        shape, texture: Names of the images that they are from, such as `airplane1` and `bear2`.
-        shape_class, texture_class: Their classes.
+        shape: The name of the image that the shape is from, such as `airplane1`.
+        texture: The name of the image that the texture is from, such as `bear2`.
+        shape_class: The class of the shape.
+        texture_class: The class of the texture.
     """
 
     shape: str
@@ -35,13 +40,14 @@ class Cues:
 
 
 def read_cues(ids: Sequence[str], classes: Collection[str]) -> list[Cues]:
-    """What the images' file names say, in the public release's way: `airplane1-bear2.png` has the shape of airplane 1
-    and the texture of bear 2.
+    """The cues that file names state.
+
+    As in the public release, `airplane1-bear2.png` has the shape of airplane 1 and the texture of bear 2.
 
     Raises:
-        ProbeError: A name is none of that kind, or a class none of those.
+        ProbeError: A name is not of this form, or a class is not one of `classes`.
     """
-    found = []
+    cues = []
     for id_ in ids:
         match = NAME.fullmatch(PurePosixPath(id_).stem)
         if match is None or not {match["shape_class"], match["texture_class"]} <= {*classes}:
@@ -49,20 +55,22 @@ def read_cues(ids: Sequence[str], classes: Collection[str]) -> list[Cues]:
                 f"{id_!r} is not named as a cue-conflict image, such as {EXAMPLE}: a class, a number, a hyphen, and "
                 f"both again, the classes among {', '.join(sorted(classes))}"
             )
-        found.append(Cues(**match.groupdict()))
-    return found
+        cues.append(Cues(**match.groupdict()))
+    return cues
 
 
 def decisions(scores_nc: np.ndarray, shape_n: np.ndarray, texture_n: np.ndarray) -> dict[str, np.ndarray]:
-    """What the best class is, of each image: [n].
+    """Which cue the best class follows, for each image [n], by metric.
 
-    `shape bias`: 1 where it is the shape's, 0 where it is the texture's, NaN where it is neither, so that the mean is
-    shape / (shape + texture). `shape decision`, `texture decision`: whether it is that one; `cue accuracy`: whether it
-    is one of the two. `shape over texture`: whether the shape's class has the higher score of the two (1/2 where they
-    are equal), which every image has.
+    `shape bias` is 1 where the best class is the shape's, 0 where it is the texture's and NaN where it is neither, so
+    that the mean is shape / (shape + texture). `shape decision` and `texture decision` are whether it is that class,
+    and `cue accuracy` whether it is one of the two. `shape over texture` is whether the shape's class has the higher
+    score of the two (1/2 where they are equal), which is defined for every image.
 
     Args:
-        shape_n, texture_n: Numbers of the classes.
+        scores_nc: Class scores.
+        shape_n: The class of each shape.
+        texture_n: The class of each texture.
     """
     at, best_n = np.arange(len(shape_n)), scores_nc.argmax(1)
     shape, texture = best_n == shape_n, best_n == texture_n
@@ -79,61 +87,66 @@ def decisions(scores_nc: np.ndarray, shape_n: np.ndarray, texture_n: np.ndarray)
 def decision_rows(
     metrics: dict[str, np.ndarray], ids: tuple[str, ...], classes: Sequence[str], series: str, suffix: str
 ) -> list[pd.DataFrame]:
-    """Rows of all images, and of those of every class that has some, by the shape.
+    """Rows of all images, and of those of every class with enough images, by the shape.
 
     Args:
-        series: What all images are called; those of a class are called `shape: CLASS`.
+        metrics: As `decisions` returns them.
+        ids: Ids of the images.
+        classes: The class of each image's shape.
+        series: The series of all images; that of a class is `shape: CLASS`.
         suffix: Added to the names of the metrics, such as `, stand-in`.
     """
-    frames = [rows_of(name + suffix, Condition(series, 0), ids, values_n) for name, values_n in metrics.items()]
+    frames = rows_of_metrics(metrics, Condition(series, 0), ids, suffix)
     names, counts = np.unique(np.asarray(classes, str), return_counts=True)
     for class_ in names[counts >= LEAST].tolist():
         members = np.flatnonzero(np.asarray(classes) == class_)
         some = tuple(ids[i] for i in members)
-        about = Condition(f"shape: {class_}", 0)
-        frames += [
-            rows_of(name + suffix, about, some, metrics[name][members]) for name in ("shape bias", "cue accuracy")
-        ]
+        of_class = {name: metrics[name][members] for name in ("shape bias", "cue accuracy")}
+        frames += rows_of_metrics(of_class, Condition(f"shape: {class_}", 0), some, suffix)
     return frames
 
 
 def choose_textures(ids: Sequence[str], classes: Sequence[str], seed: int) -> np.ndarray:
-    """For each image another one, of another class, whose texture it gets: numbers int64 [n].
+    """For each image, the number of another image of another class whose texture it gets: int64 [n].
 
-    Every image has a random place on a ring and a random start, by its id; it gets the first image of another class
-    that comes after its start. So whom an image gets depends on the others only where one of them lies between.
+    Every image has a random position on a ring and a random start, both by its id, and gets the first image of another
+    class after its start. So the choice depends on the other images only where one of them lies between.
 
     Raises:
         ProbeError: All images are of one class.
     """
     if len({*classes}) < 2:
         raise ProbeError(f"shape and texture are of different classes, and all {len(ids)} images are of {classes[0]!r}")
-    places, starts = (
+    positions, starts = (
         np.array([stream.random() for stream in image_generators(seed, ids, what, 0)])
         for what in ("texture: place", "texture: start")
     )
-    order = np.argsort(places)
+    order = np.argsort(positions)
     chosen = []
-    for i, first in enumerate(np.searchsorted(places[order], starts)):
+    for i, first in enumerate(np.searchsorted(positions[order], starts)):
         ring = np.roll(order, -first)
         chosen.append(next(j for j in ring.tolist() if classes[j] != classes[i]))
     return np.array(chosen, np.int64)
 
 
-def choose_alike(cues: Sequence[Cues], ids: Sequence[str], same: str, seed: int, draw: int) -> np.ndarray:
-    """For each image another one that shares one cue's class and nothing else: numbers int64 [n], -1 where none does.
+def choose_partners(cues: Sequence[Cues], ids: Sequence[str], same: str, seed: int, draw: int) -> np.ndarray:
+    """For each image, the number of another one that shares one cue's class only: int64 [n], -1 where none does.
 
-    Nothing else: the other cue is of another class, and the shared one is from another image of the class.
+    The other cue is of another class, and the shared one comes from another image of the class.
 
     Args:
-        same: "shape" or "texture".
+        cues: The cues of the images.
+        ids: Their ids.
+        same: The shared cue, "shape" or "texture".
+        seed: Seed of the run.
+        draw: Which of several draws.
     """
     other = "texture" if same == "shape" else "shape"
     shared, differs, source = (
         np.array([getattr(cue, name) for cue in cues]) for name in (f"{same}_class", f"{other}_class", same)
     )
-    found = []
+    partners = []
     for i, stream in enumerate(image_generators(seed, ids, f"same {same}", draw)):
         alike = np.flatnonzero((shared == shared[i]) & (differs != differs[i]) & (source != source[i]))
-        found.append(int(stream.choice(alike)) if len(alike) else -1)
-    return np.array(found, np.int64)
+        partners.append(int(stream.choice(alike)) if len(alike) else -1)
+    return np.array(partners, np.int64)

@@ -1,5 +1,8 @@
-"""Stand-ins for cue-conflict images, made from images with masks: the silhouette of one, filled with a quilt of patches
-of another. They are not those of Geirhos et al. 2019, which are made by style transfer from photographs."""
+"""Stand-ins for cue-conflict images, made from images with masks.
+
+The silhouette of one image is filled with a quilt of patches of another. The images of Geirhos et al. 2019 are made by
+style transfer from photographs instead.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +17,9 @@ from torch import Tensor
 from conceptprobe.images.decode import parse_background
 from conceptprobe.models import VisionModel
 from conceptprobe.probes.errors import ProbeError
-from conceptprobe.probes.framework.images import OPAQUE, Items
+from conceptprobe.probes.framework.images import OPAQUE, ProbeImages
+from conceptprobe.probes.framework.randomness import image_generators
+from conceptprobe.probes.stimuli.cue_conflict import choose_textures
 
 PATCH = 1 / 6
 PatchShare = Annotated[float, Field(gt=0, le=1)]
@@ -25,7 +30,7 @@ SHADE = 0
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """An image and where its object is.
+    """An image with the mask of its object.
 
     Attributes:
         levels_hwc: uint8 [h,w,3].
@@ -36,7 +41,7 @@ class Drawing:
     mask_hw: np.ndarray
 
     def resized(self, size: tuple[int, int]) -> "Drawing":
-        """The drawing stretched to so many rows and columns."""
+        """The drawing stretched to a size in rows and columns."""
         if self.mask_hw.shape == size:
             return self
         columns_rows = (size[1], size[0])
@@ -45,73 +50,79 @@ class Drawing:
         return Drawing(np.asarray(image), np.asarray(mask) > OPAQUE)
 
 
-def drawings(items: Items) -> list[Drawing]:
-    """The images at the size they are kept in. Not to be changed: they are kept for other probes.
+def drawings(images: ProbeImages) -> list[Drawing]:
+    """The images at their stored size, cached for other probes and so not to be changed.
 
     Raises:
-        ProbeError: An image cannot be read, has no mask, or its mask shows nothing.
+        ProbeError: An image cannot be read or has no mask, or its mask is empty.
     """
-    return items.memory.get(
-        ("drawings", str(items.masks_folder), *items.key),
-        lambda: _draw(items),
+    return images.memory.get(
+        ("drawings", str(images.masks_folder), *images.key),
+        lambda: _draw(images),
         lambda drawn: sum(drawing.levels_hwc.nbytes + drawing.mask_hw.nbytes for drawing in drawn),
     )
 
 
-def _draw(items: Items) -> list[Drawing]:
-    found = []
-    for row, id_ in zip(items.rows.tolist(), items.ids, strict=True):
-        mask_hw = np.asarray(items.mask(row)) > OPAQUE
+def _draw(images: ProbeImages) -> list[Drawing]:
+    drawn = []
+    for row, id_ in zip(images.rows.tolist(), images.ids, strict=True):
+        mask_hw = np.asarray(images.mask(row)) > OPAQUE
         if not mask_hw.any():
-            raise ProbeError(f"the mask of {id_!r} shows nothing of it: leave that image out")
-        found.append(Drawing(np.asarray(items.source.load(row).image), mask_hw))
-    return found
+            raise ProbeError(f"the mask of {id_!r} is empty: leave that image out")
+        drawn.append(Drawing(np.asarray(images.source.load(row).image), mask_hw))
+    return drawn
 
 
-def background_of(items: Items) -> tuple[int, int, int]:
-    """The colour that the source lays transparent images on."""
-    return parse_background(items.source.background)
+def background_of(images: ProbeImages) -> tuple[int, int, int]:
+    """The colour that the source puts behind transparent images."""
+    return parse_background(images.source.background)
 
 
 def fill(mask_hw: np.ndarray, texture_hwc: np.ndarray | int, background: tuple[int, int, int]) -> np.ndarray:
-    """A texture, or a level of grey, where the mask is; the background elsewhere: uint8 [h,w,3]."""
+    """A texture or a level of grey inside the mask, the background outside: uint8 [h,w,3]."""
     return np.where(mask_hw[..., None], texture_hwc, np.array(background)).astype(np.uint8)
 
 
 def silhouette(drawing: Drawing, background: tuple[int, int, int]) -> np.ndarray:
-    """The object in black: its outline and nothing of its texture, uint8 [h,w,3]."""
+    """The object in black, so that its outline stays and its texture does not: uint8 [h,w,3]."""
     return fill(drawing.mask_hw, SHADE, background)
 
 
 def quilt(drawing: Drawing, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Square patches from random places wholly inside the mask, laid side by side over the whole image: uint8 [h,w,3].
+    """Random square patches from inside the mask, laid side by side over the whole image: uint8 [h,w,3].
 
     Args:
-        share: The side of a patch as a share of the image's shorter side. Where no such square lies inside the mask, it
-            is the largest that does.
+        drawing: The image and its mask.
+        share: The side of a patch as a share of the image's shorter side. Where no such square lies inside the mask,
+            the patch is the largest square that does.
+        rng: Draws the patches.
     """
     height, width = drawing.mask_hw.shape
-    side, places_k2 = patch_places(drawing.mask_hw, max(1, round(share * min(height, width))))
+    side, corners_k2 = patch_corners(drawing.mask_hw, max(1, round(share * min(height, width))))
     rows, columns = -(-height // side), -(-width // side)
-    chosen = places_k2[rng.integers(len(places_k2), size=rows * columns)]
+    chosen = corners_k2[rng.integers(len(corners_k2), size=rows * columns)]
     within = np.arange(side)
     cells = drawing.levels_hwc[
         (chosen[:, 0, None] + within)[:, :, None], (chosen[:, 1, None] + within)[:, None, :]
     ]  # [rows * columns, side, side, 3]
     laid = cells.reshape(rows, columns, side, side, 3).swapaxes(1, 2).reshape(rows * side, columns * side, 3)
-    return laid[:height, :width]
+    return np.asarray(laid[:height, :width])
 
 
-def patch_places(mask_hw: np.ndarray, side: int) -> tuple[int, np.ndarray]:
-    """The largest side up to the one given of which a square lies wholly inside the mask, and the upper left corners of
-    all such squares, int64 [k,2]. The mask shows something."""
+def patch_corners(mask_hw: np.ndarray, side: int) -> tuple[int, np.ndarray]:
+    """The side of the largest squares inside a mask, up to a limit, and their upper left corners, int64 [k,2].
+
+    Args:
+        mask_hw: A mask that is not empty.
+        side: The limit.
+    """
     summed = np.pad(mask_hw.astype(np.int64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     for tried in range(min(side, *mask_hw.shape), 0, -1):
         inside = summed[tried:, tried:] - summed[:-tried, tried:] - summed[tried:, :-tried] + summed[:-tried, :-tried]
-        places_k2 = np.argwhere(inside == tried**2)
-        if len(places_k2):
-            return tried, places_k2
-    raise AssertionError("the mask shows nothing")
+        corners_k2 = np.argwhere(inside == tried**2)
+        if len(corners_k2):
+            return tried, corners_k2
+    raise AssertionError("the mask is empty")
 
 
 def conflicts(
@@ -124,8 +135,11 @@ def conflicts(
     """Each drawing's silhouette filled with a quilt of another one: uint8 [h,w,3] each.
 
     Args:
-        texture_n: Whose texture each gets.
+        drawn: The drawings.
+        texture_n: The number of the drawing whose texture each gets.
         streams: A random stream for each.
+        share: The side of a patch as a share of the image's shorter side.
+        background: The colour outside the silhouette.
     """
     return [
         fill(shape.mask_hw, quilt(drawn[other].resized(shape.mask_hw.shape), share, stream), background)
@@ -133,7 +147,35 @@ def conflicts(
     ]
 
 
-def seen(model: VisionModel, images: Sequence[np.ndarray]) -> Tensor:
-    """What a model sees of images uint8 [h,w,3]: levels uint8 [n,3,h,w], on the CPU, as `Items.pixels` gives them."""
+def make_stand_ins(
+    model: VisionModel,
+    drawn: Sequence[Drawing],
+    ids: tuple[str, ...],
+    classes: Sequence[str],
+    share: float,
+    background: tuple[int, int, int],
+    seed: int,
+) -> tuple[np.ndarray, Tensor]:
+    """Stand-ins for cue-conflict images: each drawing with the texture of another one, of another class.
+
+    Args:
+        model: The model that will see them.
+        drawn: The drawings.
+        ids: Ids of the drawings.
+        classes: Classes of the drawings.
+        share: The side of a patch as a share of the image's shorter side.
+        background: The colour outside the silhouettes.
+        seed: Seed of the textures and patches.
+
+    Returns:
+        The number of the drawing whose texture each has, int64 [n]; and levels uint8 [n,3,h,w] as the model sees them.
+    """
+    texture_n = choose_textures(ids, classes, seed)
+    streams = image_generators(seed, ids, "quilt", 0)
+    return texture_n, preprocess_images(model, conflicts(drawn, texture_n, streams, share, background))
+
+
+def preprocess_images(model: VisionModel, images: Sequence[np.ndarray]) -> Tensor:
+    """Images uint8 [h,w,3] as a model sees them: levels uint8 [n,3,h,w], on the CPU, as in `ProbeImages.pixels`."""
     levels = [(model.preprocess(Image.fromarray(image)) * 255).round().to(torch.uint8) for image in images]
     return torch.stack(levels)

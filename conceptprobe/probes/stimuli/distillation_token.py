@@ -1,5 +1,7 @@
-"""A token beside the class token that learns from a teacher: its loss, a small student that has both, and the tokens of
-models that were trained so (Touvron et al. 2021, arXiv 2012.12877; for shape, Naseer et al. 2021, arXiv 2105.10497)."""
+"""A distillation token beside the class token: its loss, a small student, and the tokens of distilled models.
+
+Sources: Touvron et al. 2021, arXiv 2012.12877; for shape, Naseer et al. 2021, arXiv 2105.10497.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from timm.models.deit import VisionTransformerDistilled
 from torch import Tensor, nn
 
 from conceptprobe.models import VisionModel
-from conceptprobe.models.preprocessing import as_floats
+from conceptprobe.probes.framework.batches import pixel_batches
 
 WIDEST_HEAD = 64
 BATCH = 64
@@ -26,10 +28,11 @@ def distillation_loss(
     alpha: float = 0.5,
     tau: float = 1.0,
 ) -> Tensor:
-    """(1 - alpha) cross-entropy of the class token + alpha tau^2 KL(teacher || token), both divided by tau, the mean
-    over images (Naseer et al. 2021, section 3.2; Hinton et al. 2015, arXiv 1503.02531).
+    """The loss of distillation into a token, the mean over images.
 
-    DeiT's public code divides the second part by the number of classes too, which weighs it less.
+    It is (1 - alpha) cross-entropy of the class token + alpha tau^2 KL(teacher || token), with the logits of teacher
+    and token divided by tau (Naseer et al. 2021, section 3.2; Hinton et al. 2015, arXiv 1503.02531). DeiT's public code
+    also divides the second term by the number of classes, which gives it less weight.
     """
     cross_entropy = F.cross_entropy(class_logits_bc, targets_b)
     token, teacher = (F.log_softmax(logits_bc / tau, -1) for logits_bc in (token_logits_bc, teacher_logits_bc))
@@ -38,13 +41,14 @@ def distillation_loss(
 
 
 class TwoTokens(nn.Module):
-    """One transformer block that reads the tokens of a frozen model into a class token and a second token, and a linear
-    classifier on each, as in DeiT.
+    """One transformer block with a class token and a second token, and a linear classifier on each, as in DeiT.
+
+    The block reads the tokens of a frozen model.
 
     Args:
-        width: Of the frozen tokens.
-        classes: How many.
-        seed: Of the weights; the global random state stays as it was.
+        width: The width of the frozen tokens.
+        classes: The number of classes.
+        seed: Seed of the weights; the global random state stays as it was.
     """
 
     def __init__(self, width: int, classes: int, seed: int) -> None:
@@ -60,9 +64,9 @@ class TwoTokens(nn.Module):
 
     def forward(self, frozen_btc: Tensor) -> tuple[Tensor, Tensor]:
         """The two tokens as the classifiers read them [b,2,c], and their logits [b,2,classes]."""
-        own_b2c = self.tokens_2c.expand(len(frozen_btc), -1, -1)
-        keys_btc = self.norm_in(torch.cat([own_b2c, frozen_btc], 1))
-        read_b2c = own_b2c + self.attention(keys_btc[:, :2], keys_btc, keys_btc, need_weights=False)[0]
+        added_b2c = self.tokens_2c.expand(len(frozen_btc), -1, -1)
+        keys_btc = self.norm_in(torch.cat([added_b2c, frozen_btc], 1))
+        read_b2c = added_b2c + self.attention(keys_btc[:, :2], keys_btc, keys_btc, need_weights=False)[0]
         read_b2c = self.norm_out(read_b2c + self.mlp(self.norm_mlp(read_b2c)))
         return read_b2c, torch.stack([head(read_b2c[:, i]) for i, head in enumerate(self.heads)], 1)
 
@@ -78,12 +82,17 @@ def train(
     seed: int,
     device: torch.device,
 ) -> tuple[TwoTokens, np.ndarray]:
-    """Train a student by AdamW on batches of 64, each image once before any comes again.
+    """Train a student by AdamW on batches of 64, in passes over all images.
 
     Args:
-        frozen_ntc: What the frozen model made of the images.
-        loss: Of the logits of both tokens, the targets and the teacher's logits.
-        seed: Of the weights and of the batches.
+        frozen_ntc: The frozen model's tokens of the images.
+        targets_n: The class of each image.
+        teacher_logits_nc: The teacher's logits.
+        loss: Takes the logits of both tokens, the targets and the teacher's logits.
+        steps: How many batches.
+        rate: The learning rate.
+        seed: Seed of the weights and of the batches.
+        device: Where the student is trained.
 
     Returns:
         The student, and the loss at each step, float32 [steps].
@@ -98,13 +107,13 @@ def train(
                 left = torch.randperm(len(frozen_ntc), generator=generator, device="cpu")
             batch, left = left[:BATCH], left[BATCH:]
             _, logits_b2c = student(frozen_ntc[batch].to(device))
-            found = loss(
+            value = loss(
                 logits_b2c[:, 0], logits_b2c[:, 1], targets_n[batch].to(device), teacher_logits_nc[batch].to(device)
             )
             optimiser.zero_grad()
-            found.backward()
+            torch.autograd.backward(value)
             optimiser.step()
-            losses.append(float(found.detach()))
+            losses.append(float(value.detach()))
     return student, np.array(losses, np.float32)
 
 
@@ -112,35 +121,41 @@ def read_tokens(student: TwoTokens, frozen_ntc: Tensor) -> tuple[np.ndarray, np.
     """A student's two tokens [n,2,c] and their logits [n,2,classes]."""
     device = student.tokens_2c.device
     with torch.inference_mode():
-        parts = [student(batch.to(device)) for batch in frozen_ntc.split(BATCH)]
-    tokens, logits = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+        outputs = [student(batch.to(device)) for batch in torch.split(frozen_ntc, BATCH)]
+    tokens, logits = (torch.cat(values).cpu().numpy() for values in zip(*outputs, strict=True))
     return tokens, logits
 
 
 @dataclass(frozen=True, eq=False)
 class Token:
-    """One of the two tokens of a model that was distilled into a token: after the final norm [n,c], and its logits."""
+    """One of the two tokens of a distilled model.
+
+    Attributes:
+        name: Which of the two.
+        value_nc: The token after the final norm.
+        logits_nc: The logits of its classifier.
+    """
 
     name: str
     value_nc: Tensor
     logits_nc: Tensor
 
 
-def own_tokens(model: VisionModel, levels_nchw: Tensor) -> tuple[Token, ...]:
-    """The class token and the distillation token of a distilled DeiT of timm; of other models none.
+def distilled_tokens(model: VisionModel, levels_nchw: Tensor) -> tuple[Token, ...]:
+    """The class token and the distillation token of timm's distilled DeiT models; none of other models.
 
     Args:
-        levels_nchw: uint8, as `Items.pixels` gives them.
+        model: The model.
+        levels_nchw: uint8, as `ProbeImages.pixels` returns them.
     """
     module = model.module
     if not isinstance(module, VisionTransformerDistilled):
         return ()
     with torch.inference_mode():
-        parts = []
-        for batch in levels_nchw.split(BATCH):
-            final_btc = model.capture(as_floats(batch.to(model.device)), "final")["final"]
-            parts.append(final_btc[:, :2])
-        final_n2c = torch.cat(parts)
+        tokens = []
+        for _, pixels_bchw in pixel_batches(model, levels_nchw, BATCH):
+            tokens.append(model.capture(pixels_bchw, "final")["final"][:, :2])
+        final_n2c = torch.cat(tokens)
         return tuple(
             Token(name, final_n2c[:, i].float(), head(final_n2c[:, i]).float())
             for i, (name, head) in enumerate((("class token", module.head), ("distillation token", module.head_dist)))

@@ -8,13 +8,13 @@ from torch import nn
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes.classifiers.readout import (
     depth_layers,
+    fit_linear_probe,
     frozen_features,
     most_frequent,
     nearest_neighbours,
-    read_linearly,
 )
 from conceptprobe.probes.classifiers.tasks import Split
-from conceptprobe.probes.framework.responses import Subject
+from conceptprobe.probes.framework.probed_model import ProbedModel
 
 
 def split_of(train: int, validation: int, test: int) -> Split:
@@ -25,7 +25,7 @@ def split_of(train: int, validation: int, test: int) -> Split:
 def test_logistic_regression_is_scikit_learns_on_standardised_features() -> None:
     rng, split = np.random.default_rng(0), split_of(60, 20, 40)
     features_nd, targets_n = rng.normal(3, 50, (120, 5)), rng.integers(0, 3, 120)
-    found = read_linearly(features_nd, targets_n, split, (0.1,))
+    found = fit_linear_probe(features_nd, targets_n, split, (0.1,))
     learnt_nd = features_nd[split.learnt_n]
     scale = lambda values_nd: (values_nd - learnt_nd.mean(0)) / learnt_nd.std(0)  # noqa: E731
     expected = LogisticRegression(C=0.1).fit(scale(learnt_nd), targets_n[split.learnt_n])
@@ -49,19 +49,19 @@ def test_c_is_the_best_on_the_validation_side_whatever_the_test_side_says() -> N
     assert len({*scores}) == len(c_values)
     turned_n = np.where(split.test_n, 1 - targets_n, targets_n)
     for answers_n in (targets_n, turned_n):
-        assert read_linearly(features_nd, answers_n, split, c_values).c == c_values[int(np.argmax(scores))]
+        assert fit_linear_probe(features_nd, answers_n, split, c_values).c == c_values[int(np.argmax(scores))]
 
 
 def test_of_equally_good_values_the_strongest_penalty_is_taken() -> None:
     features_nd = np.repeat([[-1.0], [1.0]], 30, 0)[np.arange(60) % 2 * 30]
-    found = read_linearly(features_nd, np.arange(60) % 2, split_of(20, 20, 20), (10.0, 0.1, 1.0))
+    found = fit_linear_probe(features_nd, np.arange(60) % 2, split_of(20, 20, 20), (10.0, 0.1, 1.0))
     assert found.c == 0.1
     assert found.answers_n.tolist() == (np.arange(60) % 2)[40:].tolist()
 
 
 def test_an_image_of_a_class_that_was_never_learnt_is_answered_wrongly() -> None:
     targets_n = np.array([0, 1] * 5 + [2] * 4)
-    found = read_linearly(np.arange(14.0)[:, None], targets_n, split_of(6, 4, 4), (1.0,))
+    found = fit_linear_probe(np.arange(14.0)[:, None], targets_n, split_of(6, 4, 4), (1.0,))
     assert not (found.answers_n == 2).any()
 
 
@@ -102,7 +102,7 @@ def test_features_are_what_the_layers_hold_under_a_change() -> None:
     levels = torch.randint(0, 256, (3, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     layers = model.resolve(["blocks.2.resid", "embedding"])
     flip = lambda pixels_bchw, numbers: pixels_bchw.flip(3)  # noqa: E731
-    found = frozen_features(Subject(model), levels, layers, "cls", flip)
+    found = frozen_features(ProbedModel(model), levels, layers, "cls", flip)
     with torch.no_grad():
         expected = model.capture((levels.float() / 255).flip(3), ["blocks.2.resid", "embedding"])
     np.testing.assert_allclose(found["blocks.2.resid"], expected["blocks.2.resid"][:, 0], rtol=1e-4, atol=1e-4)

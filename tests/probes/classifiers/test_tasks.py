@@ -8,7 +8,8 @@ from PIL import Image
 from conceptprobe.images import ImageSource, load_images
 from conceptprobe.probes import ProbeError
 from conceptprobe.probes.classifiers.tasks import choose_task, split_task, split_units
-from conceptprobe.probes.framework.images import Items, choose_items
+from conceptprobe.probes.framework.images import ProbeImages, choose_images
+from conceptprobe.probes.framework.run_settings import RunSettings
 
 
 @pytest.fixture(scope="module")
@@ -16,40 +17,40 @@ def emoji() -> ImageSource:
     return load_images("mini:emoji")
 
 
-def labelled(source: ImageSource, n: int, label: str = "label") -> Items:
-    return choose_items(source, n, 0, among={*source.table[label].to_pylist()}, label=label)
+def labelled(source: ImageSource, n: int, label: str = "label") -> ProbeImages:
+    return choose_images(source, RunSettings(n=n, label=label), among={*source.table[label].to_pylist()})
 
 
 def test_labels_with_too_few_images_give_way_to_their_groups(emoji: ImageSource) -> None:
     """512 images of 98 sub-groups are about five each, of nine groups 57."""
-    items = labelled(emoji, 512)
-    task = choose_task(items)
+    images = labelled(emoji, 512)
+    task = choose_task(images)
     assert (task.column, len(task.classes)) == ("group", 9)
-    assert [task.classes[i] for i in task.targets_n] == emoji.table["group"].take(items.rows).to_pylist()
+    assert [task.classes[i] for i in task.targets_n] == emoji.table["group"].take(images.rows).to_pylist()
     assert choose_task(labelled(emoji, 1500)).column == "subgroup"
 
 
 def test_what_is_not_the_same_for_all_images_of_a_label_is_no_group_of_labels(emoji: ImageSource) -> None:
     """An emoji is drawn in several styles, under several licences."""
-    items = choose_items(emoji, 40, 0, among={*emoji.table["label"].to_pylist()})
+    images = choose_images(emoji, RunSettings(n=40), among={*emoji.table["label"].to_pylist()})
     with pytest.raises(ProbeError, match="fewer than 10 a label"):
-        choose_task(items)  # style and licence would have enough images
-    assert choose_task(items, "licence").column == "licence"
+        choose_task(images)  # style and licence would have enough images
+    assert choose_task(images, "licence").column == "licence"
 
 
 def test_labels_with_enough_images_are_told_themselves(emoji: ImageSource) -> None:
-    items = labelled(emoji, 200, "style")
-    task = choose_task(items)
+    images = labelled(emoji, 200, "style")
+    task = choose_task(images)
     assert (task.column, task.classes) == ("style", tuple(sorted({*emoji.table["style"].to_pylist()})))
-    assert task.units == items.ids  # an emoji's name does not determine its style
+    assert task.units == images.ids  # an emoji's name does not determine its style
 
 
 @pytest.mark.parametrize("label", ["label", "group"])
 def test_an_emoji_told_by_its_group_is_on_one_side_in_all_its_drawings(emoji: ImageSource, label: str) -> None:
-    items = labelled(emoji, 512, label)
-    task = choose_task(items)
+    images = labelled(emoji, 512, label)
+    task = choose_task(images)
     split = split_task(task, 0, 0.5)
-    names = np.array(emoji.table["label"].take(items.rows).to_pylist())
+    names = np.array(emoji.table["label"].take(images.rows).to_pylist())
     assert task.units == tuple(names)
     assert not {*names[split.test_n]} & {*names[split.learnt_n]}
     assert not {*names[split.train_n]} & {*names[split.validation_n]}
@@ -57,8 +58,8 @@ def test_an_emoji_told_by_its_group_is_on_one_side_in_all_its_drawings(emoji: Im
 
 
 def test_units_are_what_together_names(emoji: ImageSource) -> None:
-    items = labelled(emoji, 60)
-    assert choose_task(items, "group", "style").units == tuple(emoji.table["style"].take(items.rows).to_pylist())
+    images = labelled(emoji, 60)
+    assert choose_task(images, "group", "style").units == tuple(emoji.table["style"].take(images.rows).to_pylist())
 
 
 def test_every_image_is_on_one_side_of_about_its_share() -> None:
@@ -89,9 +90,9 @@ def test_versions_of_an_image_are_on_its_side() -> None:
     ],
 )
 def test_bad_columns_are_refused(target: str, together: str | None, message: str) -> None:
-    items = labelled(load_images("mini:emoji/noto"), 60)
+    images = labelled(load_images("mini:emoji/noto"), 60)
     with pytest.raises(ProbeError, match=message):
-        choose_task(items, target, together)
+        choose_task(images, target, together)
 
 
 def test_images_without_a_value_are_counted(tmp_path: Path) -> None:
@@ -99,8 +100,8 @@ def test_images_without_a_value_are_counted(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
     table = pd.DataFrame({"path": ["a.png", "b.png", "c.png"], "label": ["x", "y", "y"], "kind": ["p", None, None]})
     table.to_csv(tmp_path / "images.csv", index=False)
-    items = choose_items(load_images(f"table:{tmp_path / 'images.csv'}"), None, 0, among={"x", "y"})
+    images = choose_images(load_images(f"table:{tmp_path / 'images.csv'}"), RunSettings(), among={"x", "y"})
     with pytest.raises(ProbeError, match=r"2 of 3 images of .* have no kind"):
-        choose_task(items, "kind")
+        choose_task(images, "kind")
     with pytest.raises(ProbeError, match="cannot be split"):
         split_units(["a", "a", "a"], 0, 0.5)

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from conceptprobe.models import Layer
-from conceptprobe.probes.framework.responses import Response, Subject
+from conceptprobe.probes.framework.probed_model import ProbedModel
+from conceptprobe.probes.framework.responses import Response
 from conceptprobe.probes.framework.survival import SurvivalRecord, correlations, list_length, top_order, top_overlap
 
 
@@ -54,18 +55,18 @@ def test_a_feature_that_never_varied_has_no_correlation_and_one_that_stops_has_n
 
 
 @pytest.fixture
-def subject() -> Subject:
+def probed() -> ProbedModel:
     verdicts = np.array(["object"] * 20 + ["conceptual"] * 20, dtype=object)
-    return Subject(model=None, layers=(Layer("a", 40, "tokens"),), verdicts={"a": verdicts})  # type: ignore[arg-type]
+    return ProbedModel(model=None, layers=(Layer("a", 40, "tokens"),), verdicts={"a": verdicts})  # type: ignore[arg-type]
 
 
 def respond(values_nf: np.ndarray) -> Response:
     return Response(None, np.zeros((len(values_nf), 1)), {"a": values_nf.astype(np.float32)})
 
 
-def test_an_unchanged_model_keeps_all_of_every_feature(subject: Subject) -> None:
+def test_an_unchanged_model_keeps_all_of_every_feature(probed: ProbedModel) -> None:
     values_nf = np.random.default_rng(0).standard_normal((64, 40))
-    record = SurvivalRecord(subject, respond(values_nf), seed=0)
+    record = SurvivalRecord(probed, respond(values_nf), seed=0)
     record.add("same", 0.5, respond(values_nf))
     frame = record.features()
     assert len(frame) == 40
@@ -73,7 +74,7 @@ def test_an_unchanged_model_keeps_all_of_every_feature(subject: Subject) -> None
     np.testing.assert_allclose(frame["r"], 1, atol=1e-12)
 
 
-def test_the_summary_tells_verdicts_apart_and_its_interval_covers(subject: Subject) -> None:
+def test_the_summary_tells_verdicts_apart_and_its_interval_covers(probed: ProbedModel) -> None:
     """Object features lose half of their correlation more than conceptual ones, by construction; 95 % intervals of the
     difference of means over features and images hold the truth in most of 60 worlds."""
     covered = 0
@@ -82,7 +83,7 @@ def test_the_summary_tells_verdicts_apart_and_its_interval_covers(subject: Subje
         before = rng.standard_normal((80, 40))
         share_f = np.r_[np.full(20, 0.3), np.full(20, 0.8)]
         after = share_f * before + np.sqrt(1 - share_f**2) * rng.standard_normal((80, 40))
-        record = SurvivalRecord(subject, respond(before), seed=0)
+        record = SurvivalRecord(probed, respond(before), seed=0)
         record.add("mixed", 1, respond(after))
         summary = record.summary().set_index(["verdict", "measure"])
         difference = summary.loc[("conceptual - object", "r")]
@@ -91,10 +92,10 @@ def test_the_summary_tells_verdicts_apart_and_its_interval_covers(subject: Subje
     assert covered >= 54
 
 
-def test_draws_are_averaged(subject: Subject) -> None:
+def test_draws_are_averaged(probed: ProbedModel) -> None:
     rng = np.random.default_rng(1)
     before, first, second = rng.standard_normal((3, 64, 40))
-    one, two, both = (SurvivalRecord(subject, respond(before), seed=0) for _ in range(3))
+    one, two, both = (SurvivalRecord(probed, respond(before), seed=0) for _ in range(3))
     one.add("s", 1, respond(first))
     two.add("s", 1, respond(second))
     both.add("s", 1, respond(first))
@@ -104,9 +105,9 @@ def test_draws_are_averaged(subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("images", [4, 7])
-def test_too_few_images_for_two_folds_have_means_without_intervals(subject: Subject, images: int) -> None:
+def test_too_few_images_for_two_folds_have_means_without_intervals(probed: ProbedModel, images: int) -> None:
     before, after = np.random.default_rng(0).standard_normal((2, images, 40))
-    record = SurvivalRecord(subject, respond(before), seed=0)
+    record = SurvivalRecord(probed, respond(before), seed=0)
     record.add("s", 1, respond(after))
     summary = record.summary()
     assert np.isfinite(summary["value"]).all()

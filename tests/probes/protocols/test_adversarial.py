@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import ProbeError, run_probe
 from conceptprobe.probes.framework.heads import native_head
-from conceptprobe.probes.framework.responses import Subject
-from conceptprobe.probes.protocols.adversarial import Attack, bounds, class_loss, climb, feature_loss
+from conceptprobe.probes.framework.probed_model import ProbedModel
+from conceptprobe.probes.protocols.adversarial import class_loss, feature_loss
+from conceptprobe.probes.stimuli.attack import Attack, climb, pixel_range
 from conceptprobe.probes.stimuli.change_spectrum import grid_contrast, grid_share, power_spectrum, radial_shares
 
 EPSILON = 1 / 255
@@ -80,7 +81,7 @@ def test_an_images_attack_does_not_depend_on_the_others() -> None:
 @given(st.floats(0, 1), st.lists(st.floats(0, 1, width=32), min_size=1, max_size=8))
 def test_no_pixel_may_move_further_than_epsilon_even_by_a_rounding(epsilon: float, values: list[float]) -> None:
     pixels = torch.tensor(values, dtype=torch.float32)
-    low, high = bounds(pixels, epsilon)
+    low, high = pixel_range(pixels, epsilon)
     for bound in (low, high):
         assert ((bound >= 0) & (bound <= 1)).all()
         assert ((bound.double() - pixels.double()).abs() <= epsilon).all()
@@ -93,7 +94,7 @@ def test_no_pixel_may_move_further_than_epsilon_even_by_a_rounding(epsilon: floa
 def test_changes_of_a_transformer_stay_within_epsilon_exactly(name: str) -> None:
     model, pixels = load_model(name), levels(4, 48)
     layer = "blocks.2.mlp.hidden"
-    loss = feature_loss(Subject(model), f"{layer}:7", "raise")
+    loss = feature_loss(ProbedModel(model), f"{layer}:7", "raise")
     attack = Attack(loss, 2 * EPSILON, 8, (8, 8), shown=2)
     with torch.inference_mode():
         moved = attack(pixels, np.arange(4))

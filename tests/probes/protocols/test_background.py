@@ -4,14 +4,14 @@ import torch
 from PIL import Image
 
 from conceptprobe.probes import ProbeError, run_probe
-from conceptprobe.probes.protocols.background import Shown
+from conceptprobe.probes.protocols.background import Masked
 
 
 def test_each_pixel_is_shown_in_one_of_the_two_and_filled_in_the_other() -> None:
     pixels = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     masks = torch.rand(2, 6, 6, generator=torch.Generator().manual_seed(1)) > 0.5
     fill = torch.tensor([0.1, 0.2, 0.3])
-    object_only, rest = (Shown(shown, fill)(pixels, np.arange(2)) for shown in (masks, ~masks))
+    object_only, rest = (Masked(shown, fill)(pixels, np.arange(2)) for shown in (masks, ~masks))
     assert torch.equal(object_only + rest, (pixels + fill[:, None, None]).where(masks[:, None], rest + object_only))
     assert (object_only.permute(0, 2, 3, 1)[~masks] == fill).all()
     assert (rest.permute(0, 2, 3, 1)[masks] == fill).all()

@@ -5,11 +5,12 @@ import torch
 from conceptprobe.images import load_images
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import ProbeError, ProbeResult, run_probe
-from conceptprobe.probes.classifiers.readout import frozen_features, read_linearly, residual_layers
+from conceptprobe.probes.classifiers.readout import fit_linear_probe, frozen_features, residual_layers
 from conceptprobe.probes.classifiers.tasks import choose_task, split_task
 from conceptprobe.probes.framework.heads import zero_shot_head
-from conceptprobe.probes.framework.images import choose_items
-from conceptprobe.probes.framework.responses import Subject
+from conceptprobe.probes.framework.images import choose_images
+from conceptprobe.probes.framework.probed_model import ProbedModel
+from conceptprobe.probes.framework.run_settings import RunSettings
 from conceptprobe.probes.protocols.block_readout import METRIC, ending_after
 
 TWINS = ("mini:clip", "mini:supervised")
@@ -89,20 +90,20 @@ def test_the_last_block_by_its_own_head_is_exactly_the_models_accuracy(result: P
 
 def test_linear_probes_read_the_cls_token_of_each_block_and_of_the_last_four_together(result: ProbeResult) -> None:
     model, source = load_model("mini:supervised"), load_images("mini:emoji")
-    items = choose_items(source, 60, 0, among={*names()})
-    task = choose_task(items, "group")
+    images = choose_images(source, RunSettings(n=60), among={*names()})
+    task = choose_task(images, "group")
     split = split_task(task, 0, 0.5)
-    features = frozen_features(Subject(model), items.pixels(model), residual_layers(model), "cls")
+    features = frozen_features(ProbedModel(model), images.pixels(model), residual_layers(model), "cls")
     values = list(features.values())
     rows = result.frame[(result.frame["model"] == "mini:supervised") & (result.frame["metric"] == METRIC)]
-    tested = [id_ for id_, is_tested in zip(items.ids, split.test_n, strict=True) if is_tested]
+    tested = [id_ for id_, is_tested in zip(images.ids, split.test_n, strict=True) if is_tested]
     for series, x, values_nd in (
         ("linear probe", 3, values[3]),
         ("last 4 blocks together", 5, np.concatenate(values[2:], 1)),
     ):
         found = rows[(rows["series"] == series) & (rows["x"] == x)].set_index("image")["value"]
-        reading = read_linearly(values_nd, task.targets_n, split, C_VALUES)
-        assert found[tested].tolist() == (reading.answers_n == task.targets_n[split.test_n]).tolist()
+        readout = fit_linear_probe(values_nd, task.targets_n, split, C_VALUES)
+        assert found[tested].tolist() == (readout.answers_n == task.targets_n[split.test_n]).tolist()
         assert len(found) == len(tested)
     assert "Told is group, one of " in result.caveats[0]
     assert result.artifacts["mini:clip/c"].shape == (7,)

@@ -9,7 +9,8 @@ from PIL import Image
 from conceptprobe.images import load_images
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import ProbeError, load_probe, run_probe
-from conceptprobe.probes.framework.images import choose_items
+from conceptprobe.probes.framework.images import choose_images
+from conceptprobe.probes.framework.run_settings import RunSettings
 from conceptprobe.probes.protocols.cls_attention import (
     attention_maps,
     fixed_heads,
@@ -106,10 +107,10 @@ def test_central_patches_come_first() -> None:
 
 
 def test_maps_are_what_cls_pays_to_patches_in_shares() -> None:
-    model, items = load_model("mini:clip"), choose_items(load_images("mini:emoji"), 5, 0)
-    maps = attention_maps(model, items, None)
+    model, images = load_model("mini:clip"), choose_images(load_images("mini:emoji"), RunSettings(n=5))
+    maps = attention_maps(model, images, None)
     assert list(maps) == list(range(6))
-    probs = model.capture(items.pixels(model).float() / 255, "blocks.4.attn.probs")["blocks.4.attn.probs"]
+    probs = model.capture(images.pixels(model).float() / 255, "blocks.4.attn.probs")["blocks.4.attn.probs"]
     expected = probs[:, :, 0, 1:].detach().double().numpy()
     np.testing.assert_allclose(maps[4], expected / expected.sum(-1, keepdims=True), atol=1e-5)
 
@@ -167,8 +168,8 @@ def test_objects_of_a_palette_mask_are_judged_one_by_one_and_void_counts_for_not
 
 def test_masks_of_single_objects_are_cut_from_a_palette_mask(tmp_path: Path) -> None:
     given = masked_folder(tmp_path, numbered_mask())
-    items = choose_items(load_images(given["images"]), None, 0, masks=given["masks"])
-    for found in patched_objects(items, load_model("mini:supervised"), (6, 6)):
+    images = choose_images(load_images(given["images"]), RunSettings(masks=str(given["masks"])))
+    for found in patched_objects(images, load_model("mini:supervised"), (6, 6)):
         assert found.pixels_kp.shape == (2, 36)
         assert {patch: int(n) for patch, n in enumerate(found.pixels_kp[0]) if n} == {0: 64}
         assert {patch: int(n) for patch, n in enumerate(found.pixels_kp[1]) if n} == {35: 32}

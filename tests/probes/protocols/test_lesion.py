@@ -4,14 +4,14 @@ import torch
 
 from conceptprobe.models import load_model
 from conceptprobe.probes import ProbeError, run_probe
-from conceptprobe.probes.framework.responses import Subject
-from conceptprobe.probes.protocols.lesion import Lesion, block_lesions, named_features, silenced, without
+from conceptprobe.probes.framework.probed_model import ProbedModel
+from conceptprobe.probes.protocols.lesion import Lesion, block_lesions, named_features, silenced, without_branch
 
 
 @pytest.mark.parametrize(("part", "taken"), [("attention", "attn"), ("mlp", "mlp")])
 def test_a_lesion_is_a_residual_branch_removed_by_hand(part: str, taken: str) -> None:
     model, pixels = load_model("mini:supervised"), torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad(), without(model, part=part, blocks=(3,)):
+    with torch.no_grad(), without_branch(model, part=part, blocks=(3,)):
         found = model.logits(pixels)
     module = model.module
     with torch.no_grad():
@@ -27,7 +27,7 @@ def test_a_lesion_is_a_residual_branch_removed_by_hand(part: str, taken: str) ->
 
 def test_a_model_without_a_block_is_that_model_with_an_identity_in_its_place() -> None:
     model, pixels = load_model("mini:supervised"), torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad(), without(model, part="block", blocks=(1, 4)):
+    with torch.no_grad(), without_branch(model, part="block", blocks=(1, 4)):
         found = model.logits(pixels)
     for number in (1, 4):
         model.module.blocks[number] = torch.nn.Identity()
@@ -57,13 +57,13 @@ def test_silenced_features_are_zero_and_the_others_are_as_they_were() -> None:
 
 def test_features_are_named_or_of_a_verdict() -> None:
     verdicts = {"blocks.5.mlp.hidden": np.array(["object", "conceptual", "object", *["dead"] * 765], dtype=object)}
-    subject = Subject(load_model("mini:clip"), verdicts=verdicts)
-    found = named_features(subject, ["object", "blocks.4.mlp.hidden:7", "blocks.5.mlp.hidden:1"])
+    probed = ProbedModel(load_model("mini:clip"), verdicts=verdicts)
+    found = named_features(probed, ["object", "blocks.4.mlp.hidden:7", "blocks.5.mlp.hidden:1"])
     assert found == {"blocks.5.mlp.hidden": (0, 1, 2), "blocks.4.mlp.hidden": (7,)}
     with pytest.raises(ProbeError, match="the verdict 'polysemantic'"):
-        named_features(subject, ["polysemantic"])
+        named_features(probed, ["polysemantic"])
     with pytest.raises(ProbeError, match="features 0 to 767"):
-        named_features(subject, ["blocks.5.mlp.hidden:768"])
+        named_features(probed, ["blocks.5.mlp.hidden:768"])
 
 
 def test_silencing_features_is_compared_with_silencing_as_many_others() -> None:

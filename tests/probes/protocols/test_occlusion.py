@@ -10,20 +10,14 @@ from PIL import Image
 from conceptprobe.images import load_images
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import ProbeError, run_probe
-from conceptprobe.probes.framework.images import choose_items
-from conceptprobe.probes.framework.probe import CLEAN, alikeness
-from conceptprobe.probes.framework.responses import Condition, Subject, respond
-from conceptprobe.probes.protocols.occlusion import (
-    Occlusion,
-    TokenDrop,
-    block_inputs,
-    check,
-    chosen_guide,
-    led_drop,
-    random_drop,
-    token_drops,
-)
-from conceptprobe.probes.stimuli.saliency import ranked
+from conceptprobe.probes.framework.images import choose_images
+from conceptprobe.probes.framework.probe import CLEAN, similarities
+from conceptprobe.probes.framework.probed_model import ProbedModel
+from conceptprobe.probes.framework.responses import Condition, respond
+from conceptprobe.probes.framework.run_settings import RunSettings
+from conceptprobe.probes.protocols.occlusion import Occlusion, block_inputs, check, chosen_guide, token_drops
+from conceptprobe.probes.stimuli.drops import TokenDrop, guided_drop, random_drop
+from conceptprobe.probes.stimuli.saliency import rank_cells
 
 
 @settings(max_examples=40, deadline=None)
@@ -66,8 +60,8 @@ SALIENCY = np.array([[0.0, 4, 1, 3], [0, 0, 2, 0]])
     ],
 )
 def test_led_drops_by_hand(kind: str, share: float, mass: bool, first: list[int], second: list[int] | None) -> None:
-    order_nc = ranked(SALIENCY, ("a", "b"), 0)
-    kept = led_drop(SALIENCY, order_nc, kind, share, mass, (2, 2))(torch.ones(2, 3, 2, 2), np.arange(2))
+    order_nc = rank_cells(SALIENCY, ("a", "b"), 0)
+    kept = guided_drop(SALIENCY, order_nc, kind, share, mass, (2, 2))(torch.ones(2, 3, 2, 2), np.arange(2))
     found = [torch.nonzero(image[0].flatten() == 0).flatten().tolist() for image in kept]
     assert found[0] == first
     if second is not None:
@@ -76,9 +70,9 @@ def test_led_drops_by_hand(kind: str, share: float, mass: bool, first: list[int]
 
 def test_salient_and_non_salient_cells_are_all_cells_and_none_twice() -> None:
     saliency_nc = np.random.default_rng(0).random((5, 16)).round(1)
-    order_nc = ranked(saliency_nc, tuple("abcde"), 0)
+    order_nc = rank_cells(saliency_nc, tuple("abcde"), 0)
     pixels = torch.ones(5, 3, 4, 4)
-    drops = [led_drop(saliency_nc, order_nc, kind, 0.5, False, (4, 4)) for kind in ("salient", "non-salient")]
+    drops = [guided_drop(saliency_nc, order_nc, kind, 0.5, False, (4, 4)) for kind in ("salient", "non-salient")]
     first, second = (drop(pixels, np.arange(5)) for drop in drops)
     assert (first + second).equal(pixels)
 
@@ -135,11 +129,12 @@ def test_dropped_tokens_are_zeros_at_the_input_of_the_block(supervised: VisionMo
 
 def test_token_invariance_is_the_correlation_of_the_final_cls_of_each_image(supervised: VisionModel) -> None:
     """As Naseer et al. 2021 have it: Pearson's r over the features of the class token, clean against occluded."""
-    items = choose_items(load_images("mini:emoji/noto"), 6, 0)
-    drop = random_drop(items.ids, (6, 6), 0.5, 0, 0)
-    levels = items.pixels(supervised)
+    images = choose_images(load_images("mini:emoji/noto"), RunSettings(n=6))
+    drop = random_drop(images.ids, (6, 6), 0.5, 0, 0)
+    levels = images.pixels(supervised)
     clean, occluded = (
-        respond(Subject(supervised), levels, condition) for condition in (CLEAN, Condition("random", 0.5, change=drop))
+        respond(ProbedModel(supervised), levels, condition)
+        for condition in (CLEAN, Condition("random", 0.5, change=drop))
     )
     pixels = levels / 255
     with torch.no_grad():
@@ -148,7 +143,7 @@ def test_token_invariance_is_the_correlation_of_the_final_cls_of_each_image(supe
             for shown in (pixels, drop(pixels, np.arange(6)))
         )
     expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(first, second, strict=True)]
-    np.testing.assert_allclose(alikeness(clean.gist_nd, occluded.gist_nd)["r"], expected, atol=1e-5)
+    np.testing.assert_allclose(similarities(clean.embedding_nd, occluded.embedding_nd)["r"], expected, atol=1e-5)
 
 
 def folder(path: Path) -> Path:
@@ -162,9 +157,9 @@ def folder(path: Path) -> Path:
 def test_the_guide_is_masks_where_there_are_some_then_attention_then_none(
     tmp_path: Path, supervised: VisionModel
 ) -> None:
-    vit, cnn = Subject(supervised), Subject(load_model("timm:resnet18@random#48"))
-    emoji = choose_items(load_images("mini:emoji/noto"), 6, 0)
-    opaque = choose_items(load_images(f"folder:{folder(tmp_path / 'images')}"), None, 0)
+    vit, cnn = ProbedModel(supervised), ProbedModel(load_model("timm:resnet18@random#48"))
+    emoji = choose_images(load_images("mini:emoji/noto"), RunSettings(n=6))
+    opaque = choose_images(load_images(f"folder:{folder(tmp_path / 'images')}"), RunSettings())
     assert [chosen_guide(vit, emoji, Occlusion()), chosen_guide(cnn, emoji, Occlusion())] == ["masks", "masks"]
     assert [chosen_guide(vit, opaque, Occlusion()), chosen_guide(cnn, opaque, Occlusion())] == ["attention", None]
     assert chosen_guide(vit, emoji, Occlusion(kinds=("random",))) is None

@@ -9,7 +9,7 @@ from conceptprobe.images import load_images
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import ProbeError, ProbeResult, run_probe
 from conceptprobe.probes.framework.result import make_differences
-from conceptprobe.probes.protocols.patch_size import PARTS, at_patch_size, facts, patch_pixels
+from conceptprobe.probes.protocols.patch_size import COMPARED, at_patch_size, facts, patch_pixels
 
 SMALL, LARGE = "timm:vit_tiny_patch16_224@random#64", "timm:vit_small_patch32_224@random#64"
 LABELS = ("skull", "pizza", "ghost", "guitar")
@@ -37,7 +37,7 @@ def test_it_is_the_same_probes_with_the_patch_size_as_x() -> None:
     result = ask("patch_size", (SMALL, LARGE), probes=("attention_distance", "shuffle"))
     assert {(row.model, row.x) for row in result.curves.itertuples()} == {(SMALL, 16), (LARGE, 32)}
     assert result.curves.groupby(["model", "metric", "series"]).size().max() == 1
-    shuffled = PARTS["shuffle"].settings
+    shuffled = COMPARED["shuffle"].settings
     alone = ask("shuffle", (SMALL, LARGE), grids=shuffled.grids, draws=shuffled.draws)
     for model in (SMALL, LARGE):
         for series, own, x in (("clean", "clean", 0), ("shuffle: shuffled 16", "shuffled", 16)):
@@ -88,14 +88,14 @@ def test_a_part_keeps_its_own_x_in_the_name_of_the_series() -> None:
 
 
 def test_occlusion_drops_the_same_pixels_for_all_models() -> None:
-    assert PARTS["occlusion"].settings.grid == (14, 14)
+    assert COMPARED["occlusion"].settings.grid == (14, 14)
 
 
 @pytest.mark.slow
 def test_every_part_runs() -> None:
-    result = ask("patch_size", (SMALL, LARGE), probes=tuple(PARTS))
+    result = ask("patch_size", (SMALL, LARGE), probes=tuple(COMPARED))
     parts = {series.split(":")[0] for series in result.curves["series"]}
-    assert parts == {"clean", *PARTS}
+    assert parts == {"clean", *COMPARED}
     jaccard = result.curves[result.curves["metric"] == "jaccard"]
     assert {*jaccard["series"]} == {
         f"cls_attention: {name}"

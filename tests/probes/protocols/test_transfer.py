@@ -4,10 +4,11 @@ import pytest
 from conceptprobe.images import load_images
 from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import ProbeError, ProbeResult, run_probe
-from conceptprobe.probes.classifiers.readout import frozen_features, nearest_neighbours, read_linearly
+from conceptprobe.probes.classifiers.readout import fit_linear_probe, frozen_features, nearest_neighbours
 from conceptprobe.probes.classifiers.tasks import choose_task, split_task
-from conceptprobe.probes.framework.images import choose_items
-from conceptprobe.probes.framework.responses import Subject
+from conceptprobe.probes.framework.images import choose_images
+from conceptprobe.probes.framework.probed_model import ProbedModel
+from conceptprobe.probes.framework.run_settings import RunSettings
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +27,16 @@ def result() -> ProbeResult:
 
 def test_answers_are_those_of_classifiers_of_the_layers_features(result: ProbeResult) -> None:
     model, source = load_model("mini:clip"), load_images("mini:emoji/noto")
-    items = choose_items(source, 120, 0, among={*source.table["group"].to_pylist()}, label="group")
-    task = choose_task(items)
+    images = choose_images(source, RunSettings(n=120, label="group"), among={*source.table["group"].to_pylist()})
+    task = choose_task(images)
     split = split_task(task, 0, 0.5)
     layers = model.resolve(["blocks.2.mlp.hidden", "embedding"])
-    features = frozen_features(Subject(model), items.pixels(model), layers, "max")
-    tested = [id_ for id_, is_tested in zip(items.ids, split.test_n, strict=True) if is_tested]
+    features = frozen_features(ProbedModel(model), images.pixels(model), layers, "max")
+    tested = [id_ for id_, is_tested in zip(images.ids, split.test_n, strict=True) if is_tested]
     own = result.frame[result.frame["model"] == "mini:clip"]
     for x, values_nf in enumerate(features.values()):
         for series, answers_n in (
-            ("logistic regression", read_linearly(values_nf, task.targets_n, split).answers_n),
+            ("logistic regression", fit_linear_probe(values_nf, task.targets_n, split).answers_n),
             ("20 nearest", nearest_neighbours(values_nf, task.targets_n, split, 20, 0.07)),
         ):
             rows = own[(own["series"] == series) & (own["x"] == x)].set_index("image")["value"]

@@ -131,7 +131,7 @@ def test_prompts_that_cannot_be_asked_are_refused_before_an_image_is_shown(
     monkeypatch.setattr(VisionModel, "capture", lambda *args: pytest.fail("it computed"))
     for prompts, message in (
         (("a photo",), "texts with {}"),
-        (("{}", "{}"), "given twice"),
+        (("{}", "{}"), "listed twice"),
         (("a holographic {}",), "not trained on"),
     ):
         with pytest.raises(ConceptProbeError, match=message):

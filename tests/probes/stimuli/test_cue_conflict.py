@@ -10,7 +10,7 @@ from conceptprobe.probes.classifiers.categories import CATEGORIES
 from conceptprobe.probes.stimuli.cue_conflict import (
     LEAST,
     Cues,
-    choose_alike,
+    choose_partners,
     choose_textures,
     decision_rows,
     decisions,
@@ -95,16 +95,16 @@ def test_images_alike_share_the_class_of_one_cue_and_nothing_else(same: str) -> 
     cues = read_cues(RELEASE[::3], CATEGORIES)
     ids = [f"{i}" for i in range(len(cues))]
     other = "texture" if same == "shape" else "shape"
-    found = choose_alike(cues, ids, same, 0, 0)
+    found = choose_partners(cues, ids, same, 0, 0)
     assert (found >= 0).mean() > 0.9
     for cue, at in zip(cues, found, strict=True):
         if at >= 0:
             assert getattr(cue, f"{same}_class") == getattr(cues[at], f"{same}_class")
             assert getattr(cue, same) != getattr(cues[at], same)
             assert getattr(cue, f"{other}_class") != getattr(cues[at], f"{other}_class")
-    assert (choose_alike(cues, ids, same, 0, 1) != found).any()
+    assert (choose_partners(cues, ids, same, 0, 1) != found).any()
 
 
 def test_an_image_that_shares_its_cue_with_none_has_no_partner() -> None:
     cues = read_cues(["cat1-dog1.png", "cat1-bear1.png", "cat2-dog2.png"], CATEGORIES)
-    assert choose_alike(cues, ["a", "b", "c"], "shape", 0, 0).tolist() == [-1, 2, 1]
+    assert choose_partners(cues, ["a", "b", "c"], "shape", 0, 0).tolist() == [-1, 2, 1]

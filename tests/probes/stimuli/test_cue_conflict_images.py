@@ -8,15 +8,16 @@ from PIL import Image
 from conceptprobe.images import load_images
 from conceptprobe.models import load_model
 from conceptprobe.probes import ProbeError
-from conceptprobe.probes.framework.images import choose_items
+from conceptprobe.probes.framework.images import choose_images
+from conceptprobe.probes.framework.run_settings import RunSettings
 from conceptprobe.probes.stimuli.cue_conflict_images import (
     Drawing,
     conflicts,
     drawings,
     fill,
-    patch_places,
+    patch_corners,
+    preprocess_images,
     quilt,
-    seen,
     silhouette,
 )
 
@@ -38,7 +39,7 @@ def left_half() -> np.ndarray:
 @settings(max_examples=40, deadline=None)
 @given(arrays(bool, (7, 9)).filter(np.any), st.integers(1, 9))
 def test_patches_lie_wholly_inside_and_are_as_large_as_they_can(mask: np.ndarray, side: int) -> None:
-    found, places = patch_places(mask, side)
+    found, corners = patch_corners(mask, side)
 
     def inside(tried: int) -> list[list[int]]:
         return [
@@ -49,7 +50,7 @@ def test_patches_lie_wholly_inside_and_are_as_large_as_they_can(mask: np.ndarray
         ]
 
     assert found <= side
-    assert places.tolist() == inside(found)
+    assert corners.tolist() == inside(found)
     assert not any(inside(larger) for larger in range(found + 1, min(side, 7) + 1))
 
 
@@ -99,11 +100,11 @@ def test_a_silhouette_shows_the_outline_alone() -> None:
 
 
 def test_the_model_sees_unchanged_drawings_as_it_sees_the_images() -> None:
-    items = choose_items(load_images("mini:emoji/noto"), 6, 0).with_masks()
+    images = choose_images(load_images("mini:emoji/noto"), RunSettings(n=6)).with_masks()
     model = load_model("mini:supervised")
-    drawn = drawings(items)
-    assert (seen(model, [drawing.levels_hwc for drawing in drawn]) == items.pixels(model)).all()
-    assert drawings(items) is drawn
+    drawn = drawings(images)
+    assert (preprocess_images(model, [drawing.levels_hwc for drawing in drawn]) == images.pixels(model)).all()
+    assert drawings(images) is drawn
 
 
 def test_an_empty_mask_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -111,6 +112,6 @@ def test_an_empty_mask_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-
         (tmp_path / part).mkdir()
         for name in ("a", "b"):
             image.save(tmp_path / part / f"{name}.png")
-    items = choose_items(load_images(f"folder:{tmp_path / 'images'}"), None, 0, masks=tmp_path / "masks")
-    with pytest.raises(ProbeError, match=r"the mask of 'a.png' shows nothing"):
-        drawings(items)
+    images = choose_images(load_images(f"folder:{tmp_path / 'images'}"), RunSettings(masks=str(tmp_path / "masks")))
+    with pytest.raises(ProbeError, match=r"the mask of 'a.png' is empty"):
+        drawings(images)

@@ -8,8 +8,15 @@ import torch
 from conceptprobe.images import load_images
 from conceptprobe.models import load_model
 from conceptprobe.models.preprocessing import as_floats
-from conceptprobe.probes.framework.images import choose_items
-from conceptprobe.probes.stimuli.distillation_token import TwoTokens, distillation_loss, own_tokens, read_tokens, train
+from conceptprobe.probes.framework.images import choose_images
+from conceptprobe.probes.framework.run_settings import RunSettings
+from conceptprobe.probes.stimuli.distillation_token import (
+    TwoTokens,
+    distillation_loss,
+    distilled_tokens,
+    read_tokens,
+    train,
+)
 
 CPU = torch.device("cpu")
 DEIT = "timm:deit_tiny_distilled_patch16_224"
@@ -81,8 +88,8 @@ def test_own_tokens_of_a_distilled_checkpoint_add_up_to_its_logits(tmp_path) -> 
     path = tmp_path / "deit.pth"
     torch.save({"model": {name: 1.1 * value for name, value in state.items()}}, path)  # as authors save them
     model = load_model(f"{DEIT}@{path}")
-    levels = choose_items(load_images("mini:emoji/noto"), 2, 0).pixels(model)
-    first, second = own_tokens(model, levels)
+    levels = choose_images(load_images("mini:emoji/noto"), RunSettings(n=2)).pixels(model)
+    first, second = distilled_tokens(model, levels)
     assert (first.name, second.name) == ("class token", "distillation token")
     assert not torch.allclose(first.value_nc, second.value_nc, atol=1e-3)
     with torch.inference_mode():
@@ -92,4 +99,4 @@ def test_own_tokens_of_a_distilled_checkpoint_add_up_to_its_logits(tmp_path) -> 
 
 def test_other_models_have_no_such_tokens() -> None:
     model = load_model("mini:supervised")
-    assert own_tokens(model, torch.zeros(1, 3, 48, 48, dtype=torch.uint8)) == ()
+    assert distilled_tokens(model, torch.zeros(1, 3, 48, 48, dtype=torch.uint8)) == ()

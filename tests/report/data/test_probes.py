@@ -241,7 +241,7 @@ def test_a_result_without_tables_still_has_a_page(make_probe, tmp_path, read_dat
     full = make_probe(MODELS)
     nothing = {name: pd.DataFrame({"model": pd.Series(dtype=str)}) for name in ("features", "survival")}
     empty = type(full)(
-        "bare", "?", full.rows[:0], full.curves[:0], full.differences[:0], **nothing, artifacts={}, about=full.about
+        "bare", "?", full.frame[:0], full.curves[:0], full.differences[:0], **nothing, artifacts={}, about=full.about
     )
     write_report(tmp_path / "out", probes=[empty])
     data = read_data(tmp_path / "out", "probes/0")
@@ -284,10 +284,10 @@ def test_the_command_of_a_known_probe_gives_its_settings_back(make_probe):
 
 def test_models_with_places_of_their_own_all_have_a_headline(make_probe, tmp_path, read_data):
     full = make_probe(MODELS)
-    rows = full.rows.query("metric == 'flips' and series == 'left'")
-    rows = rows.assign(x=rows["model"].map({"far:one": 16.0, "far:two": 32.0}))
-    between = make_differences(rows, x_of_model=True)
-    write_report(tmp_path / "out", probes=[replace(full, rows=rows, curves=make_curves(rows), differences=between)])
+    frame = full.frame.query("metric == 'flips' and series == 'left'")
+    frame = frame.assign(x=frame["model"].map({"far:one": 16.0, "far:two": 32.0}))
+    between = make_differences(frame, x_of_model=True)
+    write_report(tmp_path / "out", probes=[replace(full, frame=frame, curves=make_curves(frame), differences=between)])
     headline = read_data(tmp_path / "out", "report")["probes"][0]["headline"]
     assert headline["x"] is None
     assert [row[0] for row in headline["values"]] == [0, 1]

@@ -1,9 +1,9 @@
-"""The fifteen corruptions of ImageNet-C at five severities, written anew for any size of image.
+"""The fifteen corruptions of ImageNet-C at five severities, written anew for images of any size.
 
 Kinds and strengths at 224 px are those of the public code of Hendrycks & Dietterich 2019 (arXiv 1903.12261;
-github.com/hendrycks/robustness, `imagenet_c/corruptions.py`). Lengths grow with the image's shorter side. Where there
-is no length to scale, the rule is chosen so that it comes near their own figures for 64 and 299 px. Images are not
-saved as JPEG afterwards, as those of ImageNet-C are.
+github.com/hendrycks/robustness, `imagenet_c/corruptions.py`). Lengths grow with the image's shorter side; where there
+is no length to scale, a rule comes close to their figures for 64 and 299 px. Images are not saved as JPEG afterwards,
+as those of ImageNet-C are.
 """
 
 from collections.abc import Callable
@@ -35,10 +35,10 @@ def corrupt(image_hwc: np.ndarray, name: str, severity: int, rng: np.random.Gene
         image_hwc: RGB in [0,1], no side shorter than 32 pixels.
         name: One of `CORRUPTIONS`.
         severity: 1 to 5.
-        rng: Where random draws come from.
+        rng: Draws the noise.
 
     Returns:
-        float32 [h,w,3], in whole steps of 1/255, as an image file would hold it.
+        float32 [h,w,3], in whole steps of 1/255 as in an image file.
 
     Raises:
         ProbeError: There is no such corruption or severity, or the image is too small.
@@ -56,7 +56,7 @@ def check_corruption(name: str) -> str:
     """The name, if there is such a corruption.
 
     Raises:
-        ProbeError: There is none; the message names those that are near.
+        ProbeError: There is none; the message says which names are near.
     """
     if name not in CORRUPTIONS:
         raise ProbeError(f"no corruption {name!r}.{suggest(name, CORRUPTIONS)}")

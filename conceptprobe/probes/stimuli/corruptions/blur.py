@@ -18,11 +18,11 @@ def defocus_blur(image_hwc: np.ndarray, severity: int, rng: np.random.Generator)
 
 
 def glass_blur(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
-    """Seen through frosted glass: pixels change places with others nearby, between two slight blurs.
+    """As through frosted glass: pixels are exchanged with pixels nearby, between two slight blurs.
 
     The public code exchanges pixels one after the other, which takes seconds an image. Here each takes the value of a
-    pixel at a normally distributed distance, whose standard deviation is the one that those exchanges have (measured by
-    running them on the pixels' positions).
+    pixel at a normally distributed distance, whose standard deviation is that of those exchanges (measured by running
+    them on the positions of the pixels).
     """
     scale = scale_of(image_hwc)
     sigma = GLASS_SIGMA[severity - 1] * scale
@@ -33,7 +33,7 @@ def glass_blur(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -
         (at + by).round().astype(int).clip(0, side - 1)
         for at, by, side in zip(np.indices((height, width)), moved, (height, width), strict=True)
     )
-    return ndimage.gaussian_filter(blurred[row, column], (sigma, sigma, 0), mode="nearest")
+    return np.asarray(ndimage.gaussian_filter(blurred[row, column], (sigma, sigma, 0), mode="nearest"))
 
 
 def motion_blur(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
@@ -45,10 +45,10 @@ def zoom_blur(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) ->
     """The camera moved towards the object: the mean of the image and of its magnifications, from 1 in equal steps."""
     step, steps = ZOOM[severity - 1]
     total = image_hwc + sum(zoom(image_hwc, 1 + step * i) for i in range(steps))
-    return total / (steps + 1)
+    return np.asarray(total / (steps + 1))
 
 
 def motion(strength: tuple[float, float], scale: float, degrees: float) -> np.ndarray:
-    """A streak of ImageMagick's length for a radius, twice the radius, both as of 224 pixels."""
+    """A streak of twice the radius, as in ImageMagick; the strength is for 224 pixels."""
     radius, sigma = strength
     return streak(2 * radius * scale, sigma * scale, degrees)

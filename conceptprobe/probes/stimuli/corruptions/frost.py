@@ -1,4 +1,4 @@
-"""Textures of ice on a window, drawn: no photograph is shipped."""
+"""Textures of ice on a window, drawn because no photograph is shipped."""
 
 import functools
 
@@ -16,8 +16,9 @@ SHADOW, LIGHT = np.array([0.2, 0.28, 0.4]), np.array([0.97, 0.99, 1.0])
 
 @functools.cache
 def crystals(number: int) -> np.ndarray:
-    """A texture [512,512,3] in [0,1], the same in every process: bluish haze with feathers of ice that grow across it,
-    with side branches at 60 degrees as ice has them.
+    """A texture [512,512,3] in [0,1] of ice, the same in every process.
+
+    Feathers of ice grow across a bluish haze, with side branches at 60 degrees as real ice has them.
 
     Args:
         number: Which of `TEXTURES`.
@@ -33,13 +34,13 @@ def crystals(number: int) -> np.ndarray:
     glow = ndimage.gaussian_filter(drawn, 5, mode="wrap")
     haze = plasma(SIDE, 1.7, rng)
     ice = (0.45 * drawn + 0.7 * glow + 0.6 * haze**1.5).clip(0, 1)
-    return SHADOW + ice[..., None] * (LIGHT - SHADOW)
+    return np.asarray(SHADOW + ice[..., None] * (LIGHT - SHADOW))
 
 
 def _feather(
     draw: ImageDraw.ImageDraw, at: np.ndarray, degrees: float, length: float, depth: int, rng: np.random.Generator
 ) -> None:
-    """A bent stem, and on both sides of it smaller ones, shorter towards its tip."""
+    """Draw a bent stem with smaller stems on both sides, shorter towards the tip."""
     steps = max(2, int(length / 20))
     bend = rng.normal(0, 2.5)
     for step in range(steps):

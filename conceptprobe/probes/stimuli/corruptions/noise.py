@@ -1,7 +1,7 @@
 """Noise: Gaussian, shot and impulse.
 
-The public code weakens noise where images are smaller, and strengthens it where they are larger: its figures at 64 and
-299 px are about those at 224 px times the square root of the sides' ratio. We take that rule for all sizes.
+The public code has weaker noise for smaller images and stronger noise for larger ones: its figures at 64 and 299 px are
+about those at 224 px times the square root of the ratio of the sides. This rule is used for all sizes.
 """
 
 import numpy as np
@@ -14,15 +14,15 @@ IMPULSE_SHARE = (0.03, 0.06, 0.09, 0.17, 0.27)
 
 
 def gaussian_noise(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
-    """Independent normal noise on every value, as of a sensor in bad light."""
+    """Independent normal noise on every value, as from a sensor in low light."""
     std = GAUSSIAN_STD[severity - 1] * np.sqrt(scale_of(image_hwc))
-    return image_hwc + std * rng.standard_normal(image_hwc.shape)
+    return np.asarray(image_hwc + std * rng.standard_normal(image_hwc.shape))
 
 
 def shot_noise(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
-    """Poisson counts of few photons: stronger where it is bright."""
+    """Poisson counts of few photons, with stronger noise where it is bright."""
     count = SHOT_COUNT[severity - 1] / scale_of(image_hwc)
-    return rng.poisson(image_hwc * count) / count
+    return np.asarray(rng.poisson(image_hwc * count) / count)
 
 
 def impulse_noise(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:

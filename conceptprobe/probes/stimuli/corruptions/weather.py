@@ -23,11 +23,11 @@ FOG_CROP = 8 / 7
 
 
 def snow(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
-    """White flakes blown downwards, twice the same layer, the second turned round; the image is paler under it."""
+    """White flakes blown downwards, as one layer and the same layer turned round; the image is paler below."""
     mean, std, cell, threshold, wind, kept = SNOW[severity - 1]
     scale = scale_of(image_hwc)
     height, width = image_hwc.shape[:2]
-    # Flakes may be smaller than a pixel: they are made as of 224 pixels or more, then averaged.
+    # Flakes may be smaller than a pixel, so they are made for at least 224 pixels and then averaged.
     fine = [round(side / min(scale, 1)) for side in (height, width)]
     wide = cell * max(scale, 1)
     cells = [int(np.ceil(side / wide)) + 1 for side in fine]
@@ -36,11 +36,11 @@ def snow(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -> np.n
     flakes = np.where(flakes < threshold, 0, flakes.clip(0, 1))
     layer = convolve(shrink(flakes, height, width)[..., None], motion(wind, scale, rng.uniform(-135, -45)), "edge")
     paler = np.maximum(image_hwc, 1.5 * (image_hwc @ GREY)[..., None] + 0.5)
-    return kept * image_hwc + (1 - kept) * paler + layer + layer[::-1, ::-1]
+    return np.asarray(kept * image_hwc + (1 - kept) * paler + layer + layer[::-1, ::-1])
 
 
 def frost(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
-    """Ice on a window in front of it: drawn crystals, where the public code lays photographs over the image."""
+    """Ice on a window: drawn crystals, where the public code puts photographs over the image."""
     kept, ice = FROST[severity - 1]
     texture = crystals(int(rng.integers(TEXTURES)))
     shown = [round(side / scale_of(image_hwc)) for side in image_hwc.shape[:2]]
@@ -48,11 +48,11 @@ def frost(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -> np.
     top, left = (int(rng.integers(whole - side + 1)) for whole, side in zip(texture.shape, shown, strict=False))
     cut = texture[top : top + shown[0], left : left + shown[1]]
     layer = np.stack([shrink(cut[..., c], *image_hwc.shape[:2]) for c in range(3)], -1)
-    return kept * image_hwc + ice * layer
+    return np.asarray(kept * image_hwc + ice * layer)
 
 
 def fog(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
-    """A pale cloudy layer before the image."""
+    """A pale cloudy layer in front of the image."""
     strength, decay = FOG[severity - 1]
     height, width = image_hwc.shape[:2]
     longer = max(height, width)
@@ -60,7 +60,7 @@ def fog(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -> np.nd
     cut = plasma(side, decay, rng)[: round(side / FOG_CROP), : round(side / FOG_CROP)]
     layer = shrink(cut, longer, longer)[:height, :width, None]
     brightest = image_hwc.max()
-    return (image_hwc + strength * layer) * brightest / (brightest + strength)
+    return np.asarray((image_hwc + strength * layer) * brightest / (brightest + strength))
 
 
 def brightness(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
@@ -71,6 +71,6 @@ def brightness(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -
 
 
 def shrink(field: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A map [h,w] brought to another size; each pixel is the mean of what it covers where that is more than one."""
+    """A map [h,w] at another size; where it shrinks, each pixel is the mean of the pixels that it covers."""
     how = Image.Resampling.BOX if field.shape[0] >= height else Image.Resampling.BILINEAR
     return np.asarray(Image.fromarray(field.astype(np.float32)).resize((width, height), how), np.float64)
