@@ -12,43 +12,46 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     indices: Annotated[
         list[Path] | None,
-        typer.Argument(help="Index directories, side by side in the report; none for a report of probes alone."),
+        typer.Argument(help="Indices, side by side in the report; none for a report of probes alone."),
     ] = None,
     scores: Annotated[
         list[Path] | None,
-        typer.Option(help="What `conceptprobe score` wrote, for any of the indices, in any order; may be repeated."),
+        typer.Option(help="Folder that `conceptprobe score` wrote, for any of the indices; may be repeated."),
     ] = None,
-    names: Annotated[list[Path] | None, typer.Option(help="What `conceptprobe label` wrote; may be repeated.")] = None,
+    names: Annotated[
+        list[Path] | None, typer.Option(help="Folder that `conceptprobe label` wrote; may be repeated.")
+    ] = None,
     contrast: Annotated[
-        list[Path] | None, typer.Option(help="What `conceptprobe contrast` wrote; may be repeated.")
+        list[Path] | None, typer.Option(help="Folder that `conceptprobe contrast` wrote; may be repeated.")
     ] = None,
     visualizations: Annotated[
-        list[Path] | None, typer.Option(help="What `conceptprobe visualize` wrote; may be repeated.")
+        list[Path] | None, typer.Option(help="Folder that `conceptprobe visualize` wrote; may be repeated.")
     ] = None,
     probes: Annotated[
         list[Path] | None,
-        typer.Option(help="What `conceptprobe probe` wrote, one result or those of `probe all`; may be repeated."),
+        typer.Option(help="Folder that `conceptprobe probe` or `conceptprobe probe all` wrote; may be repeated."),
     ] = None,
     taxonomy: Annotated[
-        str | None, typer.Option(help="As the scores were made with: imagenet, folders, columns:NAME,... or a file.")
+        str | None, typer.Option(help="Taxonomy of the scores: imagenet, folders, columns:NAME,... or a file.")
     ] = None,
     concepts: Annotated[
-        Path | None, typer.Option(help="As the scores were made with: JSON, name to labels or image ids.")
+        Path | None, typer.Option(help="Concepts of the scores: a JSON file, name to labels or image ids.")
     ] = None,
     maps: Annotated[
         bool, typer.Option("--maps", help="Run the models again to show where in an image a feature is active.")
     ] = False,
     images: Annotated[
-        str, typer.Option(help="thumbs: tiles only; copy or link: the top images as they are, too.")
+        str,
+        typer.Option(help="thumbs: small tiles only. copy: the whole top images, too. link: links to their files."),
     ] = "thumbs",
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
-    """Write a static HTML report of one or several indices, with what is known of them; or of probes alone."""
+    """Write a static HTML report of one or several indices and their results, or of probes alone."""
     if taxonomy is not None and concepts is not None:
         raise typer.BadParameter("give one of --taxonomy and --concepts")
     if not indices and (taxonomy is not None or concepts is not None):
-        raise typer.BadParameter("--taxonomy and --concepts are of an index: give one, or leave them out")
+        raise typer.BadParameter("--taxonomy and --concepts need an index: add one, or leave the option out")
     from conceptprobe.concepts.comparison.contrast import load_contrast
     from conceptprobe.concepts.naming.names import load_names
     from conceptprobe.concepts.scoring.scores import load_scores
@@ -56,7 +59,7 @@ def report(
     from conceptprobe.concepts.sets.user_sets import beside_labels, read_sets
     from conceptprobe.indexing import open_index
     from conceptprobe.report import write_report
-    from conceptprobe.report.write import TITLE
+    from conceptprobe.report.settings import TITLE
 
     opened = [open_index(path) for path in indices or ()]
     family = None

@@ -1,7 +1,7 @@
-"""What can go wrong in a report."""
+"""The errors that a report raises."""
 
 from conceptprobe.errors import ConceptProbeError
 
 
 class ReportError(ConceptProbeError):
-    """A report cannot be written as asked, or what was given to it does not belong together."""
+    """A report cannot be written as requested, or its inputs do not belong together."""

@@ -1,4 +1,4 @@
-"""Which folders are reports."""
+"""How a folder is recognised as a report."""
 
 from pathlib import Path
 
@@ -8,11 +8,15 @@ MARKER = "conceptprobe-report.json"
 
 
 def is_report(folder: Path) -> bool:
-    """Whether a folder is a report."""
+    """Whether a folder holds a report."""
     return (folder / MARKER).is_file()
 
 
 def check_report(folder: Path) -> None:
-    """Raise an error for a folder that is no report."""
+    """Refuse a folder that is not a report.
+
+    Raises:
+        ReportError: The folder is not a report.
+    """
     if not is_report(folder):
         raise ReportError(f"{folder} exists and is not a report of conceptprobe: choose another folder, or remove it")

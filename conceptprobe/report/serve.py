@@ -27,43 +27,46 @@ TYPES = {
 
 
 class ReportHandler(SimpleHTTPRequestHandler):
-    """Gives the files of a report and nothing else: no lists of folders, no hidden files."""
+    """Serves the files of a report, but no lists of folders and no hidden files."""
 
     extensions_map = TYPES
     server: "ReportServer"
 
     def send_head(self) -> Any:
-        if not self.server.may_ask(self.headers.get("Host", "")):
-            self.send_error(403, "Ask for this report by the address that it was given out under")
+        """Answer a request unless its host name is foreign or its path hidden."""
+        if not self.server.accepts(self.headers.get("Host", "")):
+            self.send_error(403, "Open this report at the address that conceptprobe serve printed")
             return None
         inside = Path(self.translate_path(self.path)).relative_to(self.directory).parts
-        if any(part.startswith(".") for part in inside):
+        if any(name.startswith(".") for name in inside):
             self.send_error(404)
             return None
         return super().send_head()
 
     def list_directory(self, path: Any) -> None:
+        """Refuse to list a folder."""
         self.send_error(404)
 
     def end_headers(self) -> None:
+        """Add headers that forbid caching and guessing of types."""
         self.send_header("Cache-Control", "no-cache")
         self.send_header("X-Content-Type-Options", "nosniff")
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not printed."""
+        """Print nothing for a request."""
 
 
 class ReportServer(ThreadingHTTPServer):
-    """Serves one report.
+    """A web server of one report.
 
     Args:
-        folder: A report.
-        port: Where to listen; 0 for any free port.
-        host: The address to listen on; by default only this machine can ask.
+        folder: The folder of the report.
+        port: The port to listen on; 0 for any free port.
+        host: The address to listen on; by default the server answers only this machine.
 
     Raises:
-        ReportError: `folder` is no report, or the port or address cannot be had.
+        ReportError: The folder is not a report, or the port or address is not available.
     """
 
     daemon_threads = True
@@ -71,7 +74,7 @@ class ReportServer(ThreadingHTTPServer):
     def __init__(self, folder: Path | str, port: int = PORT, host: str = LOOPBACK) -> None:
         self.folder = Path(folder).resolve()
         if not is_report(self.folder):
-            raise ReportError(f"{folder} is no report of conceptprobe: make one with `conceptprobe report INDEX...`")
+            raise ReportError(f"{folder} is not a report of conceptprobe: make one with `conceptprobe report INDEX...`")
         if ":" in host:
             self.address_family = socket.AF_INET6
 
@@ -88,12 +91,12 @@ class ReportServer(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """The address that it listens on."""
+        """The address that the server listens on."""
         return str(self.socket.getsockname()[0])
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port that the server listens on."""
         return int(self.socket.getsockname()[1])
 
     @property
@@ -107,9 +110,11 @@ class ReportServer(ThreadingHTTPServer):
         """The command that makes `url` work on another machine."""
         return f"ssh -N -L {self.port}:{self.address}:{self.port} {socket.gethostname()}"
 
-    def may_ask(self, host: str) -> bool:
-        """Whether a request names an address of this server. A page elsewhere whose name was made to lead to this
-        machine would otherwise read what only this machine may."""
+    def accepts(self, host: str) -> bool:
+        """Whether the Host header of a request names an address of this server.
+
+        Otherwise a foreign page whose host name resolves to this machine (DNS rebinding) could read the report.
+        """
         if not ipaddress.ip_address(self.address).is_loopback:
             return True
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host

@@ -1,21 +1,17 @@
-"""Put a report together: `write_report`."""
+"""Write a report: `write_report`."""
 
-import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.progress import track
 
 from conceptprobe.concepts.comparison.contrast import Contrast
 from conceptprobe.concepts.naming.names import FeatureNames
 from conceptprobe.concepts.scoring.scores import FeatureScores
-from conceptprobe.concepts.scoring.verdicts import EXAMPLE_TITLES
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.index import IndexLike, as_index
@@ -23,6 +19,7 @@ from conceptprobe.output.folder import check_replaceable, staged
 from conceptprobe.report.collect.concept_tables import ConceptTable, tabulate_concepts
 from conceptprobe.report.collect.concepts import ReportConcepts, collect_concepts, concept_chunks, concepts_data
 from conceptprobe.report.collect.models import ReportModel, make_models
+from conceptprobe.report.collect.probes import ProbeLike, load_probes
 from conceptprobe.report.data.catalogue import Catalogue, catalogue_data, make_catalogue
 from conceptprobe.report.data.commands import report_options, run_commands
 from conceptprobe.report.data.contrasts import (
@@ -36,33 +33,36 @@ from conceptprobe.report.data.contrasts import (
 from conceptprobe.report.data.features import Extras, feature_chunks
 from conceptprobe.report.data.maps import Maps, write_maps
 from conceptprobe.report.data.overview import Contents, report_data, written_last
-from conceptprobe.report.data.probes import Given as GivenProbe
-from conceptprobe.report.data.probes import load_probes, write_probes
-from conceptprobe.report.data.visualizations import Given, Shown, load_given, write_visualizations
+from conceptprobe.report.data.probe_commands import probe_command
+from conceptprobe.report.data.probes import write_probes
+from conceptprobe.report.data.visualizations import (
+    VisualizationsLike,
+    WrittenVisualizations,
+    read_visualizations,
+    write_visualizations,
+)
 from conceptprobe.report.errors import ReportError
-from conceptprobe.report.output_folder import MARKER, check_report
+from conceptprobe.report.output_folder import check_report
+from conceptprobe.report.pages import write_pages
 from conceptprobe.report.pictures.gallery import Gallery, collect_gallery, image_chunks, images_data
 from conceptprobe.report.pictures.thumbnails import open_sources, write_thumbnails
-from conceptprobe.report.pictures.whole_images import bring_whole_images, choose
+from conceptprobe.report.pictures.whole_images import write_whole_images
 from conceptprobe.report.scripts import Json, write_data
-
-SCHEMA = 2
-STATIC = Path(__file__).parent / "static"
-TITLE = "What each feature responds to"
-PAGES = {
-    "overview": ("index.html", "Overview"),
-    "explorer": ("explorer.html", "Features"),
-    "feature": ("feature.html", ""),
-    "concept": ("concept.html", "Concepts"),
-    "compare": ("compare.html", "Compare"),
-    "probes": ("probes.html", "Probes"),
-}
-"""File name of each page, and what links to it say; empty where it is of one thing and stands in no list of pages."""
+from conceptprobe.report.settings import TITLE, report_settings
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """All that a report is made of, brought together."""
+class Inputs:
+    """What a report shows of features: models, concepts, images, and matched features.
+
+    Attributes:
+        models: The models of the report.
+        concepts: Their concepts.
+        gallery: Their images.
+        contrasts: The contrasts between them.
+        tables: The concept table of each layer, by the number of its first feature.
+        matches: The matches of each contrast.
+    """
 
     models: tuple[ReportModel, ...]
     concepts: ReportConcepts
@@ -79,43 +79,44 @@ def write_report(
     scores: Sequence[FeatureScores] = (),
     names: Sequence[FeatureNames] = (),
     contrasts: Sequence[Contrast] = (),
-    visualizations: Sequence[Given] = (),
-    probes: Sequence[GivenProbe] = (),
+    visualizations: Sequence[VisualizationsLike] = (),
+    probes: Sequence[ProbeLike] = (),
     concepts: ConceptSet | None = None,
     maps: bool = False,
     images: str = "thumbs",
     title: str = TITLE,
     progress: bool = False,
 ) -> Path:
-    """Write a static report of one or several indices, with whatever else is known of their features; or of probes
-    alone.
+    """Write a static report of one or several indices and their results, or of probes alone.
 
-    Which scores and names belong to which index is found by the fingerprints that they carry. The folder appears whole
-    or not at all: it is written beside `out` and renamed at the end. An earlier report at `out` is replaced.
+    Scores and names find their index by their fingerprints. The folder appears complete or not at all: it is written
+    beside `out` and renamed at the end. An earlier report at `out` is replaced.
 
     Args:
         out: The folder to write.
         indices: Indices of different models, usually with the same layers over the same images.
-        scores: Of some or all of the indices, in any order.
-        names: The same.
-        contrasts: Between some of the indices.
-        visualizations: Of the models; or folders that they were saved to, from which animations come too.
-        probes: What probes found, of these or of other models; or folders that it was saved to, of one result or with a
-            folder for each. Features of models that have an index here are linked.
-        concepts: What the scores are by, over the images of the first index; by default all that its source knows.
-        maps: Run the models over the top images once more and show where in an image a feature is active. Where a
-            model or its images are gone, that is left out and the report says so.
-        images: `thumbs`: small tiles only. `copy`: the top images as they are, too; `link`: links to their files.
-        title: Heading of the report.
-        progress: Show bars on stderr.
+        scores: The scores of some or all indices, in any order.
+        names: The names of features of some or all indices, in any order.
+        contrasts: Contrasts between some of the indices.
+        visualizations: Visualizations of the models, or the folders that hold them. Folders may hold animations, too.
+        probes: Results of probes of any models, or folders with one result or a folder for each. Features of models
+            that have an index in the report are linked.
+        concepts: The concepts of the scores, over the images of the first index; by default all that its image source
+            knows.
+        maps: Whether to run the models over the top images once more and show where in an image a feature is active.
+            The report notes a model that is left out because its weights or images are gone.
+        images: `thumbs` for small tiles only; `copy` for the whole top images, too; `link` for links to their files.
+        title: The heading of the report.
+        progress: Whether to show bars on stderr.
 
     Returns:
         The path of its `index.html`.
 
     Raises:
-        ReportError: Neither an index nor a probe was given; a result that is of an index is of none of these; a folder
-            holds no result; or `out` exists and is not a report.
+        ReportError: There is neither an index nor a probe; a result matches no index; a folder holds no result; a
+            setting is not allowed; or `out` exists and is not a report.
     """
+    settings = report_settings({"maps": maps, "images": images, "title": title, "progress": progress})
     out = Path(out)
     listed = (indices,) if isinstance(indices, Index | str | os.PathLike) else indices
     indices = tuple(as_index(index) for index in listed)
@@ -124,43 +125,45 @@ def write_report(
             "a report needs at least one index or probe: conceptprobe report INDEX... --probes DIR --out DIR"
         )
     check_replaceable(out, check_report)
-    whole = choose(images)
     models = make_models(indices, scores, names)
-    own_contrasts = make_contrasts(contrasts, models)
-    pictures = load_given(visualizations, models)
-    own_probes = load_probes(probes, models)
-    material = bring_together(models, collect_concepts(models, concepts), own_contrasts, progress)
+    report_contrasts = make_contrasts(contrasts, models)
+    loaded = read_visualizations(visualizations, models)
+    report_probes = load_probes(probes, models)
+    inputs = collect_inputs(models, collect_concepts(models, concepts), report_contrasts, progress)
     with staged(out, check_report) as folder:
-        (folder / "data").mkdir()
-        opened = open_sources(material.gallery)
-        files = bring_whole_images(material.gallery, opened, folder, whole)
-        thumbnails = write_thumbnails(material.gallery, opened, folder, progress)
-        write_all(folder / "data", image_chunks(material.gallery, files))
-        write_data(folder / "data", "images", images_data(material.gallery, thumbnails.shown_nd, files))
-        shown = write_visualizations(pictures, models, folder)
-        made = write_maps(models, folder / "data", progress) if maps else Maps({}, ())
-        catalogue = write_features(folder / "data", material, shown, progress)
-        write_concepts(folder / "data", material, catalogue)
-        write_contrasts(folder / "data", material)
-        if shown.other:
-            write_data(folder / "data", "visualizations", {"other": list(shown.other)})
-        options = report_options([saved for _, saved in pictures], maps, images)
-        commands = run_commands(models, contrasts, [(probe.command, probe.folder) for probe in own_probes], options)
-        contents = Contents(
-            title, commands, thumbnails.reasons, shown.count, len(shown.other), len(contrasts), made.layers, made.notes,
-            None if files is None else images,
-            write_probes(own_probes, models, folder), written_last(models, own_probes),
+        data = folder / "data"
+        data.mkdir()
+        opened = open_sources(inputs.gallery)
+        files = write_whole_images(inputs.gallery, opened, folder, settings)
+        thumbnails = write_thumbnails(inputs.gallery, opened, folder, progress)
+        write_chunks(data, image_chunks(inputs.gallery, files))
+        write_data(data, "images", images_data(inputs.gallery, thumbnails.shown_nd, files))
+        visualized = write_visualizations(loaded, models, folder)
+        mapped = write_maps(models, data, progress) if maps else Maps({}, ())
+        catalogue = write_features(data, inputs, visualized, progress)
+        write_concepts(data, inputs, catalogue)
+        write_contrasts(data, inputs)
+        if visualized.other:
+            write_data(data, "visualizations", {"other": list(visualized.other)})
+        commands = run_commands(
+            models, contrasts,
+            [(probe_command(probe.result, models, probe.folder), probe.folder) for probe in report_probes],
+            report_options([saved for _, saved in loaded], settings),
         )  # fmt: skip
-        report = report_data(contents, models, material.gallery, material.concepts, catalogue)
-        write_data(folder / "data", "report", report)
+        contents = Contents(
+            commands, thumbnails.reasons, visualized.count, len(visualized.other), len(contrasts), mapped,
+            write_probes(report_probes, models, folder), written_last(models, report_probes),
+        )  # fmt: skip
+        report = report_data(settings, contents, models, inputs.gallery, inputs.concepts, catalogue)
+        write_data(data, "report", report)
         write_pages(folder, report)
     return out / "index.html"
 
 
-def bring_together(
+def collect_inputs(
     models: tuple[ReportModel, ...], concepts: ReportConcepts, contrasts: tuple[ReportContrast, ...], progress: bool
-) -> Material:
-    """Find the images that occur, the concepts of each feature, and which features match."""
+) -> Inputs:
+    """Find the images that occur, the concepts of each feature, and the matched features."""
     gallery = collect_gallery(models, concepts)
     layers = [(model, layer) for model in models for layer in model.index.layers]
     tables = {}
@@ -170,86 +173,56 @@ def bring_together(
             rows_fk = model.index.lists(layer, "top", model.pooling).rows[:, : model.table_k]
             tables[model.starts[layer]] = tabulate_concepts(concepts.family, rows_fk, ~dead)
     matches = tuple(match_table(contrast, models) for contrast in contrasts)
-    return Material(models, concepts, gallery, contrasts, tables, matches)
+    return Inputs(models, concepts, gallery, contrasts, tables, matches)
 
 
-def write_all(folder: Path, files: Iterable[tuple[str, Json]]) -> None:
-    for key, value in files:
+def write_chunks(folder: Path, chunks: Iterable[tuple[str, Json]]) -> None:
+    """Write chunks of data, each with its key."""
+    for key, value in chunks:
         write_data(folder, key, value)
 
 
-def write_features(folder: Path, material: Material, shown: Shown, progress: bool) -> Catalogue:
-    """Write the catalogue and what the pages of the features show."""
-    counterparts = match_rows(material.matches)
-    layers = [(model, layer) for model in material.models for layer in model.index.layers]
+def write_features(folder: Path, inputs: Inputs, visualized: WrittenVisualizations, progress: bool) -> Catalogue:
+    """Write the catalogue and the data of the features' pages."""
+    counterparts = match_rows(inputs.matches)
+    layers = [(model, layer) for model in inputs.models for layer in model.index.layers]
     for model, layer in track(layers, "features", console=Console(stderr=True), disable=not progress):
         start, width = model.starts[layer], model.widths[layer]
-        own = {g - start: counterparts[g] for g in range(start, start + width) if g in counterparts}
+        matches = {g - start: counterparts[g] for g in range(start, start + width) if g in counterparts}
         extras = Extras(
-            material.tables.get(start), own if counterparts else None,
-            shown.of_layer(start, width) if shown.count else None,
+            inputs.tables.get(start), matches if counterparts else None,
+            visualized.of_layer(start, width) if visualized.count else None,
         )  # fmt: skip
-        write_all(folder, feature_chunks(model, layer, material.gallery, extras))
-    first = material.matches[0] if material.matches else pd.DataFrame()
-    catalogue = make_catalogue(
-        material.models, material.gallery, material.concepts, material.tables, first, shown.first
-    )
-    if material.models:
+        write_chunks(folder, feature_chunks(model, layer, inputs.gallery, extras))
+    first = inputs.matches[0] if inputs.matches else pd.DataFrame()
+    catalogue = make_catalogue(inputs.models, inputs.gallery, inputs.concepts, inputs.tables, first, visualized.first)
+    if inputs.models:
         write_data(folder, "catalogue", catalogue_data(catalogue))
     return catalogue
 
 
-def write_concepts(folder: Path, material: Material, catalogue: Catalogue) -> None:
-    """Write what the pages of the concepts show; nothing where there are no concepts."""
-    concepts, models = material.concepts, len(material.models)
+def write_concepts(folder: Path, inputs: Inputs, catalogue: Catalogue) -> None:
+    """Write the data of the concepts' pages, if there are concepts."""
+    concepts, models = inputs.concepts, len(inputs.models)
     if not len(concepts):
         return
     held, listed = catalogue.held_by(len(concepts), models), catalogue.listed_by(len(concepts), models)
     write_data(folder, "concepts", concepts_data(concepts, held, listed))
-    numbers = material.gallery.of_rows(min(concepts.models, default=0), concepts.sample)
-    write_all(folder, concept_chunks(concepts, numbers, list(material.tables.items())))
+    numbers = inputs.gallery.of_rows(min(concepts.models, default=0), concepts.sample)
+    write_chunks(folder, concept_chunks(concepts, numbers, list(inputs.tables.items())))
 
 
-def write_contrasts(folder: Path, material: Material) -> None:
-    """Write the contrasts and their matches; nothing where there are none."""
-    if not material.contrasts:
+def write_contrasts(folder: Path, inputs: Inputs) -> None:
+    """Write the contrasts and their matches, if there are any."""
+    if not inputs.contrasts:
         return
-    data, files = [], 0
-    for contrast, table in zip(material.contrasts, material.matches, strict=True):
-        own = []
+    data, count = [], 0
+    for contrast, table in zip(inputs.contrasts, inputs.matches, strict=True):
+        files = []
         for pair in matches_data(table):
-            write_data(folder, f"matches/{files}", pair)
-            own.append({"model_a": pair["model_a"], "model_b": pair["model_b"], "file": f"matches/{files}"})
-            files += 1
-        data.append(contrast_data(contrast, material.models, material.concepts, own))
+            key = f"matches/{count}"
+            write_data(folder, key, pair)
+            files.append({"model_a": pair["model_a"], "model_b": pair["model_b"], "file": key})
+            count += 1
+        data.append(contrast_data(contrast, inputs.models, inputs.concepts, files))
     write_data(folder, "contrast", data)
-
-
-def write_pages(folder: Path, report: Json) -> None:
-    """Write the pages, which read their data themselves, and what they need."""
-    shutil.copytree(STATIC, folder / "static")
-    has = report["has"]
-    needed = {"concept": has["concepts"], "compare": has["contrast"], "probes": has["probes"]}
-    needed |= dict.fromkeys(("explorer", "feature"), bool(report["models"]))
-    pages = {page: names for page, names in PAGES.items() if needed.get(page, True)}
-    environment = make_environment()
-    nav = [names for names in pages.values() if names[1]]
-    for page, (file, _) in pages.items():
-        template = environment.get_template(f"{page}.html")
-        html = template.render(
-            title=report["title"], page=page, file=file, nav=nav, has=has, models=report["models"],
-            examples=EXAMPLE_TITLES,
-        )  # fmt: skip
-        (folder / file).write_text(html, encoding="utf-8", errors="replace")
-    marker = {"schema": SCHEMA, "title": report["title"], "models": [model["label"] for model in report["models"]]}
-    (folder / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-
-
-def make_environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("conceptprobe.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )

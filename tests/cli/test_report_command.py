@@ -84,7 +84,7 @@ def test_scores_of_no_index_of_the_report_are_refused_by_name(root: Path) -> Non
 def test_a_report_is_served_until_interrupted(root: Path) -> None:
     folder = root / "served"
     folder.mkdir()
-    assert "is no report" in run("serve", "served", cwd=root).stderr
+    assert "is not a report" in run("serve", "served", cwd=root).stderr
     (folder / "conceptprobe-report.json").write_text("{}")
     (folder / "index.html").write_text("hello")
     command = [sys.executable, "-u", "-c", CODE, "serve", "served", "--port", "0"]

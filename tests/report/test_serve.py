@@ -77,7 +77,7 @@ def test_only_this_machine_is_listened_to(server):
 
 
 def test_what_is_no_report_and_a_taken_port_are_refused(server, folder):
-    with pytest.raises(ReportError, match="is no report of conceptprobe"):
+    with pytest.raises(ReportError, match="is not a report of conceptprobe"):
         ReportServer(folder.parent, 0)
     with pytest.raises(ReportError, match=f"port {server.port} .*--port 0"):
         ReportServer(folder, server.port)

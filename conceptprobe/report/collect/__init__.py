@@ -1,1 +1,1 @@
-"""What a report is made of: models, concepts, vectors."""
+"""Match the inputs of a report: models, concepts, contrasts, probes, and the activations that an index keeps."""

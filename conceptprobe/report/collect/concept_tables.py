@@ -1,4 +1,4 @@
-"""Which concepts a feature's top images are of: several a feature, each by itself."""
+"""The concepts of a feature's top images, each tested alone."""
 
 from dataclasses import dataclass
 
@@ -16,12 +16,12 @@ class ConceptTable:
     """The best concepts of each feature of a layer, by their log-likelihood ratio.
 
     Attributes:
-        concept_ft: Their positions, int64 [f,t]; -1 past the end.
-        hits_ft: Images of the list in them, int64 [f,t].
-        llr_ft: See `log_likelihood_ratio`, float64 [f,t].
-        p_ft: Probability that so many images of a random list are in the concept (hypergeometric), as if it were the
-            only concept, float64 [f,t].
-        q_ft: Benjamini and Hochberg's q-values of those over all concepts, for each feature by itself, float64 [f,t].
+        concept_ft: Positions of the concepts, int64 [f,t]; -1 past the end.
+        hits_ft: Images of the list that are in the concept, int64 [f,t].
+        llr_ft: Log-likelihood ratios (`log_likelihood_ratio`), float64 [f,t].
+        p_ft: Probability that at least as many images of a random list are in the concept (hypergeometric), as if it
+            were the only concept, float64 [f,t].
+        q_ft: Benjamini and Hochberg's q-values of `p_ft` over all concepts, for each feature alone, float64 [f,t].
         enrichment_ft: Share of the list over share of all images, float64 [f,t].
     """
 
@@ -34,11 +34,12 @@ class ConceptTable:
 
 
 def tabulate_concepts(concepts: ConceptSet, rows_fk: np.ndarray, live_f: np.ndarray) -> ConceptTable:
-    """Find the best concepts of each list, those first that `Enrichment.best` would choose.
+    """Find the best concepts of each list, in the order in which `Enrichment.best` would choose them.
 
     Args:
-        rows_fk: Rows of the first images of each feature, int64 [f,k]. A list with a -1 is too short: it has none.
-        live_f: Features that are looked at, bool [f].
+        concepts: The concepts, over all images.
+        rows_fk: Rows of the first images of each feature, int64 [f,k]. A list with a -1 is too short to have concepts.
+        live_f: Which features to test, bool [f].
     """
     features, k = rows_fk.shape
     images, count = concepts.members_nc.shape[0], len(concepts)
@@ -56,9 +57,9 @@ def tabulate_concepts(concepts: ConceptSet, rows_fk: np.ndarray, live_f: np.ndar
     rank_c = np.argsort(by_rank)
     enriched = np.flatnonzero(llr > 0)
     order = enriched[np.lexsort((rank_c[concept[enriched]], -llr[enriched], feature[enriched]))]
-    place = np.arange(len(order)) - np.searchsorted(feature[order], feature[order])
-    order, place = order[place < CONCEPTS_SHOWN], place[place < CONCEPTS_SHOWN]
-    at = feature[order], place
+    position = np.arange(len(order)) - np.searchsorted(feature[order], feature[order])
+    order, position = order[position < CONCEPTS_SHOWN], position[position < CONCEPTS_SHOWN]
+    at = feature[order], position
 
     def table(values: np.ndarray, missing: float) -> np.ndarray:
         result = np.full((features, CONCEPTS_SHOWN), missing, values.dtype)
@@ -73,18 +74,18 @@ def tabulate_concepts(concepts: ConceptSet, rows_fk: np.ndarray, live_f: np.ndar
 
 
 def adjust(p: np.ndarray, feature: np.ndarray, features: int, tests: int) -> np.ndarray:
-    """Benjamini and Hochberg's q-values within each feature, where all its other tests have p = 1.
+    """Benjamini and Hochberg's q-values within each feature; its tests without a p-value count as p = 1.
 
     Args:
-        p: p-values, float64 [m].
-        feature: Which feature each is of, ascending, int64 [m].
-        features: How many there are.
-        tests: How many tests each feature has.
+        p: The p-values, float64 [m].
+        feature: The feature of each p-value, ascending, int64 [m].
+        features: The number of features.
+        tests: The number of tests of each feature.
     """
     order = np.lexsort((p, feature))
     edges = np.searchsorted(feature, np.arange(features + 1))
-    place = np.arange(len(p)) - edges[feature]
-    raw = p[order] * tests / (place + 1)
+    rank = np.arange(len(p)) - edges[feature]
+    raw = p[order] * tests / (rank + 1)
     adjusted = np.empty(len(p))
     for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         adjusted[start:end] = np.minimum.accumulate(raw[start:end][::-1])[::-1]

@@ -1,4 +1,4 @@
-"""The concepts of a report: those that its features are explained by, and what each is."""
+"""The concepts of a report: the sets of images that explain its features."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ class ReportConcepts:
     """The concepts of a report, numbered.
 
     Attributes:
-        names: Those of the family, in its order, then those that only scores know of.
-        kinds: What each is.
-        family: The sets of images; None where they cannot be had.
-        models: Models that the family is of.
-        sample: Rows of some images of each concept of the family, drawn at random, int64 [c,16]; -1 past the end.
-        note: Why there are no sets of images; None where there are.
+        names: The names of the family, in its order, then those that occur only in scores.
+        kinds: The kind of each concept.
+        family: The sets of images; None if they are not known.
+        models: The numbers of the models whose images the family covers.
+        sample: Rows of random images of each concept of the family, int64 [c,16]; -1 past the end.
+        note: Why the sets of images are not known; None if they are.
     """
 
     names: tuple[str, ...]
@@ -51,38 +51,43 @@ class ReportConcepts:
         return {name: at for at, name in enumerate(self.names)}
 
     def positions(self, names: Sequence[str | None]) -> np.ndarray:
-        """The number of each name, int64 [n]; -1 for None."""
+        """The numbers of several names, int64 [n]; -1 for None."""
         return np.fromiter((-1 if name is None else self.numbers[name] for name in names), np.int64, len(names))
 
 
-def collect_concepts(models: Sequence[ReportModel], given: ConceptSet | None = None) -> ReportConcepts:
-    """Find the sets of images that the scores are by: the ones given, else all that a source knows.
+def collect_concepts(models: Sequence[ReportModel], concepts: ConceptSet | None = None) -> ReportConcepts:
+    """Find the concepts that the scores are based on.
+
+    Args:
+        models: The models of the report.
+        concepts: The concepts; by default all that the image source knows.
 
     Raises:
-        ReportError: Given concepts are of other images than the first model's, or scores are by others.
+        ReportError: The concepts cover other images than the first model, or scores are based on other concepts.
     """
     if not models:
         return ReportConcepts((), (), None, frozenset(), np.empty((0, SAMPLE_IMAGES), np.int64))
-    family, of, note = given, models[0], None
-    if given is None:
+    family, of, note = concepts, models[0], None
+    if concepts is None:
         family, of, note = known_concepts(models)
-    elif given.members_nc.shape[0] != len(of.index.images):
+    elif concepts.members_nc.shape[0] != len(of.index.images):
         raise ReportError(
-            f"the concepts are over {given.members_nc.shape[0]} images, {of.index.path.name} has "
+            f"the concepts cover {concepts.members_nc.shape[0]} images, but {of.index.path.name} has "
             f"{len(of.index.images)}: make them with concepts_of(index)"
         )
-    own = frozenset[int]()
+    covered = frozenset[int]()
     if family is not None:
-        own = frozenset(model.number for model in models if model.index.images["id"].equals(of.index.images["id"]))
+        covered = frozenset(model.number for model in models if model.index.images["id"].equals(of.index.images["id"]))
         fingerprint = describe_concepts(family)["fingerprint"]
         for model in models:
             scores = model.scores
-            if model.number in own and scores and scores.settings["concepts"]["fingerprint"] != fingerprint:
+            if model.number in covered and scores and scores.settings["concepts"]["fingerprint"] != fingerprint:
+                count, known = scores.settings["concepts"]["count"], "report" if concepts is not None else "source"
                 note = (
-                    f"the scores of {model.label} are by {scores.settings['concepts']['count']} concepts that are not "
-                    f"the {len(family)} {'given' if given is not None else 'of its source'}: {REMEDY}"
+                    f"the scores of {model.label} are based on {count} concepts that are not the {len(family)} of the "
+                    f"{known}: {REMEDY}"
                 )
-                if given is not None:
+                if concepts is not None:
                     raise ReportError(note)
                 family = None
                 break
@@ -96,13 +101,13 @@ def collect_concepts(models: Sequence[ReportModel], given: ConceptSet | None = N
     sample = np.empty((0, SAMPLE_IMAGES), np.int64) if family is None else sample_images(family)
     order = tuple(names)
     return ReportConcepts(
-        order, tuple(kinds.get(name, "") for name in order), family, own if family is not None else frozenset(), sample,
-        note,
+        order, tuple(kinds.get(name, "") for name in order), family, covered if family is not None else frozenset(),
+        sample, note,
     )  # fmt: skip
 
 
 def known_concepts(models: Sequence[ReportModel]) -> tuple[ConceptSet | None, ReportModel, str | None]:
-    """What the source of the first model knows that knows anything; else why there is nothing."""
+    """The concepts of the first model whose source knows any, and that model; else None and the reason."""
     note = None
     for model in models:
         try:
@@ -113,7 +118,7 @@ def known_concepts(models: Sequence[ReportModel]) -> tuple[ConceptSet | None, Re
 
 
 def sample_images(family: ConceptSet, seed: int = 0) -> np.ndarray:
-    """Rows of up to 16 images of each concept, drawn at random, int64 [c,16]; -1 past the end."""
+    """Draw rows of up to 16 random images of each concept, int64 [c,16]; -1 past the end."""
     columns = family.members_nc.tocsc()
     rank_n = np.random.default_rng(seed).permutation(columns.shape[0])
     sample = np.full((len(family), SAMPLE_IMAGES), -1)
@@ -125,11 +130,12 @@ def sample_images(family: ConceptSet, seed: int = 0) -> np.ndarray:
 
 
 def concepts_data(concepts: ReportConcepts, held_cm: np.ndarray, listed_cm: np.ndarray) -> Json:
-    """Everything about the concepts but their images and features.
+    """The data of the concepts, without their images and features.
 
     Args:
-        held_cm: Features of each model with a verdict that a concept is the subject of.
-        listed_cm: Features of each model that have it among their first ones.
+        concepts: The concepts of the report.
+        held_cm: The number of features of each model with a verdict for the concept, int64 [c,m].
+        listed_cm: The number of features of each model that have the concept among their first ones, int64 [c,m].
     """
     count, family = len(concepts), concepts.family
     kinds = Interner()
@@ -139,9 +145,9 @@ def concepts_data(concepts: ReportConcepts, held_cm: np.ndarray, listed_cm: np.n
     parents: list[list[int]] = [[] for _ in range(count)]
     aliases: dict[str, list[str]] = {}
     if family is not None:
-        own = slice(0, count - unknown)
-        sizes[own], information[own] = family.sizes, family.information
-        leaf[own], at_leaf_level[own] = family.is_leaf, family.at_leaf_level
+        known = slice(0, count - unknown)
+        sizes[known], information[known] = family.sizes, family.information
+        leaf[known], at_leaf_level[known] = family.is_leaf, family.at_leaf_level
         for broader, narrower in family.edges.tolist():
             parents[narrower].append(broader)
         aliases = {
@@ -166,36 +172,37 @@ def concepts_data(concepts: ReportConcepts, held_cm: np.ndarray, listed_cm: np.n
 def concept_chunks(
     concepts: ReportConcepts, sample_numbers: np.ndarray, tables: Sequence[tuple[int, ConceptTable]]
 ) -> Iterator[tuple[str, Json]]:
-    """The images and features of each concept.
+    """The images and features of each concept, 64 concepts a chunk.
 
     Args:
-        sample_numbers: Gallery numbers of `concepts.sample`.
-        tables: For each layer the number of its first feature, and its concept table.
+        concepts: The concepts of the report.
+        sample_numbers: The numbers in the gallery of `concepts.sample`.
+        tables: The number of the first feature and the concept table of each layer.
     """
     rows = [
         (table.concept_ft.ravel(), np.repeat(np.arange(len(table.concept_ft)) + start, table.concept_ft.shape[1]),
          table.hits_ft.ravel(), table.llr_ft.ravel(), table.p_ft.ravel(), table.q_ft.ravel())
         for start, table in tables
     ]  # fmt: skip
-    columns = [np.concatenate(own) for own in zip(*rows, strict=True)] or [np.empty(0)] * 6
+    columns = [np.concatenate(column) for column in zip(*rows, strict=True)] or [np.empty(0)] * 6
     order = np.lexsort((columns[1], -columns[3], columns[0]))
     concept, feature, hits, llr, p, q = (column[order] for column in columns)
     edges = np.searchsorted(concept, np.arange(len(concepts) + 1))
     for at, first in enumerate(range(0, len(concepts), CONCEPT_CHUNK)):
-        own = range(first, min(first + CONCEPT_CHUNK, len(concepts)))
+        numbers = range(first, min(first + CONCEPT_CHUNK, len(concepts)))
         features = []
-        for number_ in own:
-            part = slice(edges[number_], min(edges[number_ + 1], edges[number_] + MOST_FEATURES))
+        for number_ in numbers:
+            entries = slice(edges[number_], min(edges[number_ + 1], edges[number_] + MOST_FEATURES))
             features.append(
                 [
-                    [f, h, number(ratio), number(own_p), number(own_q)]
-                    for f, h, ratio, own_p, own_q in zip(
-                        *(column[part].tolist() for column in (feature, hits, llr, p, q)), strict=True
+                    [f, h, number(ratio), number(p_value), number(q_value)]
+                    for f, h, ratio, p_value, q_value in zip(
+                        *(column[entries].tolist() for column in (feature, hits, llr, p, q)), strict=True
                     )
                 ]
             )
         images = [
             [n for n in sample_numbers[number_].tolist() if n >= 0] if number_ < len(sample_numbers) else []
-            for number_ in own
+            for number_ in numbers
         ]
-        yield f"concepts/{at}", {"first": first, "count": len(own), "images": images, "features": features}
+        yield f"concepts/{at}", {"first": first, "count": len(numbers), "images": images, "features": features}

@@ -1,4 +1,4 @@
-"""What a report takes from the activations that an index keeps of every image."""
+"""Histograms and neighbours of features, from the activations that an index keeps of every image."""
 
 from dataclasses import dataclass
 
@@ -15,11 +15,11 @@ FEATURES_AT_ONCE = 256
 
 @dataclass(frozen=True, eq=False)
 class Histograms:
-    """How the activations of each feature are spread.
+    """Histograms of the activations of each feature.
 
     Attributes:
-        images: How many images were counted.
-        counts_fb: In equal bins from the least to the largest activation of each feature, int64 [f,b].
+        images: The number of images that were counted.
+        counts_fb: Counts in equal bins from the least to the largest activation of each feature, int64 [f,b].
     """
 
     images: int
@@ -27,10 +27,12 @@ class Histograms:
 
 
 def count_activations(index: Index, layer: str, stats: pd.DataFrame) -> Histograms:
-    """Count activations in bins, of a sample of the images where they are many (2**26 values, or 1,024 images).
+    """Count activations in bins. Large indices are sampled: 2**26 values, but at least 1,024 images.
 
     Args:
-        stats: Of the layer, for the first pooling of the index, which its vectors are of.
+        index: An index with vectors.
+        layer: A layer of it.
+        stats: The statistics of the layer for the first pooling of the index, the pooling of its vectors.
     """
     width = len(stats)
     rows = index.sampled_rows(max(LEAST_IMAGES, VALUES_READ // width))
@@ -40,12 +42,12 @@ def count_activations(index: Index, layer: str, stats: pd.DataFrame) -> Histogra
     scale_f = np.divide(BINS, span_f, out=np.zeros(width), where=span_f > 0)
     counts = np.zeros((width, BINS), np.int64)
     for start in range(0, width, FEATURES_AT_ONCE):
-        part = slice(start, min(start + FEATURES_AT_ONCE, width))
-        size = part.stop - start
-        bin_nf = values_nf[:, part].astype(np.float64)
-        bin_nf -= low_f[part]
-        bin_nf *= scale_f[part]
+        features = slice(start, min(start + FEATURES_AT_ONCE, width))
+        size = features.stop - start
+        bin_nf = values_nf[:, features].astype(np.float64)
+        bin_nf -= low_f[features]
+        bin_nf *= scale_f[features]
         np.clip(bin_nf, 0, BINS - 1, out=bin_nf)
         flat = (bin_nf.astype(np.int32) + np.arange(size, dtype=np.int32) * BINS).ravel()
-        counts[part] = np.bincount(flat, minlength=size * BINS).reshape(size, BINS)
+        counts[features] = np.bincount(flat, minlength=size * BINS).reshape(size, BINS)
     return Histograms(len(rows), counts)

@@ -1,4 +1,4 @@
-"""The models of a report: an index each, with what else is known of its features."""
+"""The models of a report: an index each, with the scores and names of its features."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from conceptprobe.indexing import Index
 from conceptprobe.report.errors import ReportError
 
 CHUNK = 64
-"""Features whose data lie in one file."""
+"""The number of features whose data share a file."""
 LONGEST_KEY = 60
 LONGEST_TABLE = 20
 
@@ -21,12 +21,14 @@ class ReportModel:
     """One model of a report.
 
     Attributes:
-        number: Its position in the report.
-        key: Its name in links: unique, of letters, digits and `._@-`.
-        label: What it is called: its spec, numbered where two indices share it.
-        pooling: That of its verdicts, lists and statistics: its scores' where there are some, else the index's first.
-        starts: For each layer the number of its first feature; features are numbered through the report.
-        scores, names: Where there are some.
+        number: The position of the model in the report.
+        index: The index of its features.
+        key: The unique name of the model in links, of letters, digits and `._@-`.
+        label: The name that pages show: the spec, with a number if two indices share it.
+        pooling: The pooling of its verdicts, lists and statistics: that of its scores, else the first of the index.
+        starts: The number of the first feature of each layer; features are numbered through the report.
+        scores: Its scores, if the report has them.
+        names: The names of its features, if the report has them.
     """
 
     number: int
@@ -40,7 +42,7 @@ class ReportModel:
 
     @property
     def table_k(self) -> int:
-        """How many of a feature's top images its table of concepts is of."""
+        """How many top images of a feature its table of concepts counts."""
         if self.scores is not None:
             return int(self.scores.settings["k"])
         return max(1, min(LONGEST_TABLE, self.index.manifest.k, len(self.index.images) // 2))
@@ -57,18 +59,18 @@ class ReportModel:
 
     def chunks(self, layer: str) -> Iterator[tuple[str, slice]]:
         """The key of every chunk of a layer's features, and the features in it."""
-        place = self.index.layers.index(layer)
+        position = self.index.layers.index(layer)
         for at, first in enumerate(range(0, self.widths[layer], CHUNK)):
-            yield f"{self.number}-{place}-{at}", slice(first, min(first + CHUNK, self.widths[layer]))
+            yield f"{self.number}-{position}-{at}", slice(first, min(first + CHUNK, self.widths[layer]))
 
 
 def make_models(
     indices: Sequence[Index], scores: Iterable[FeatureScores] = (), names: Iterable[FeatureNames] = ()
 ) -> tuple[ReportModel, ...]:
-    """Bring indices together with the scores and names that are of them.
+    """Match indices with their scores and names.
 
     Raises:
-        ReportError: Scores or names are of none of the indices, or an index has several; the message names them.
+        ReportError: Scores or names match no index, or an index has several; the message names them.
     """
     scores_of = assign(indices, scores, "scores", "conceptprobe score")
     names_of = assign(indices, names, "names", "conceptprobe label")
@@ -76,42 +78,43 @@ def make_models(
     labels = model_labels(indices)
     keys = model_keys(indices)
     for number, (index, key, label) in enumerate(zip(indices, keys, labels, strict=True)):
-        own: FeatureScores | None = scores_of.get(number)
+        scored: FeatureScores | None = scores_of.get(number)
         starts = {}
         for layer in index.layers:
             starts[layer] = start
             start += index.width(layer)
-        pooling = index.pooling if own is None else own.settings["pooling"]
-        models.append(ReportModel(number, index, key, label, pooling, starts, own, names_of.get(number)))
+        pooling = index.pooling if scored is None else scored.settings["pooling"]
+        models.append(ReportModel(number, index, key, label, pooling, starts, scored, names_of.get(number)))
     return tuple(models)
 
 
 def assign(indices: Sequence[Index], results: Iterable[Any], what: str, command: str) -> dict[int, Any]:
-    """Which index each result is of, by the fingerprints, layers and pooling that its settings say."""
-    found: dict[int, Any] = {}
+    """Match results with indices by the fingerprints, layers and pooling of their settings: position to result."""
+    assigned: dict[int, Any] = {}
     for result in results:
-        own = [at for at, index in enumerate(indices) if not mismatch(index, result.settings)]
-        if not own:
+        matching = [at for at, index in enumerate(indices) if not mismatch(index, result.settings)]
+        if not matching:
             whys = "; ".join(f"{index.path.name}: {mismatch(index, result.settings)}" for index in indices)
             raise ReportError(
-                f"the {what} of {result.settings['model']} on {result.settings['source']} are of none of the indices "
+                f"the {what} of {result.settings['model']} on {result.settings['source']} match none of the indices "
                 f"({whys}): make them again with `{command} INDEX`, or leave them out"
             )
-        free = [at for at in own if at not in found]
+        free = [at for at in matching if at not in assigned]
         if not free:
+            name = indices[matching[0]].path.name
             raise ReportError(
-                f"there are several {what} of {indices[own[0]].path.name} ({result.settings['model']}): give one each"
+                f"several {what} match the index {name} ({result.settings['model']}): pass one for each index"
             )
-        found[free[0]] = result
-    return found
+        assigned[free[0]] = result
+    return assigned
 
 
 def mismatch(index: Index, settings: Mapping[str, Any]) -> str:
-    """Why a result is not of an index; empty where it is."""
-    manifest, its = index.manifest, settings["fingerprints"]
-    if its["model"] != manifest.model.fingerprint:
+    """Why a result does not match an index; empty if it does."""
+    manifest, fingerprints = index.manifest, settings["fingerprints"]
+    if fingerprints["model"] != manifest.model.fingerprint:
         return "of another model or weights"
-    if its["source"] != manifest.source.fingerprint:
+    if fingerprints["source"] != manifest.source.fingerprint:
         return "of other images"
     if missing := [layer for layer in settings["layers"] if layer not in index.layers]:
         return f"it has no layer {', '.join(missing[:3])}"
@@ -121,47 +124,47 @@ def mismatch(index: Index, settings: Mapping[str, Any]) -> str:
 
 
 def contrast_models(contrast: Contrast, models: Sequence[ReportModel]) -> list[int]:
-    """The model of the report that each model of a contrast is; -1 where it is not in the report.
+    """The number in the report of each model of a contrast; -1 if the model is not in the report.
 
     Raises:
-        ReportError: Fewer than two are.
+        ReportError: Fewer than two of the models are in the report.
     """
-    found: list[int] = []
+    numbers: list[int] = []
     for settings in contrast.settings["scores"]:
-        own = [m.number for m in models if not mismatch(m.index, settings) and m.number not in found]
-        found.append(own[0] if own else -1)
-    if sum(number >= 0 for number in found) < 2:
+        matching = [m.number for m in models if not mismatch(m.index, settings) and m.number not in numbers]
+        numbers.append(matching[0] if matching else -1)
+    if sum(number >= 0 for number in numbers) < 2:
         raise ReportError(
-            f"the contrast of {' and '.join(contrast.settings['models'])} is not of the indices of this report "
-            f"({', '.join(model.index.path.name for model in models)}): give the indices that it was made of, or make "
-            "it again with `conceptprobe contrast INDEX_A INDEX_B`"
+            f"the contrast of {' and '.join(contrast.settings['models'])} compares other indices than those of this "
+            f"report ({', '.join(model.index.path.name for model in models)}): add the indices that it compares, or "
+            "make it again with `conceptprobe contrast INDEX_A INDEX_B`"
         )
-    return found
+    return numbers
 
 
 def model_labels(indices: Sequence[Index]) -> list[str]:
-    """One name for each index: its model's spec, with a number behind it from the second time on."""
+    """A label for each index: the spec of its model, with a number from the second occurrence on."""
     return numbered([index.manifest.model.spec for index in indices], "{} ({})")
 
 
 def model_keys(indices: Sequence[Index]) -> list[str]:
-    """Short names for links: the spec without its family, of plain characters only."""
+    """Short names for links: the specs without their families, in plain characters."""
     specs = [index.manifest.model.spec for index in indices]
     return numbered([plain_name(spec.partition(":")[2] or spec) for spec in specs], "{}-{}")
 
 
 def plain_name(text: str) -> str:
-    """A text in characters that neither a URL nor a file system minds."""
+    """Replace the characters of a text that are not safe in both URLs and file names."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "._@-") else "-" for c in text)[:LONGEST_KEY] or "-"
 
 
 def numbered(names: Sequence[str], form: str) -> list[str]:
-    """The names, each once: the second of a name gets the number 2 behind it, and so on."""
+    """Make names unique: the second occurrence of a name gets the number 2, and so on."""
     result: list[str] = []
     for name in names:
-        own, times = name, 1
-        while own in result:
+        unique, times = name, 1
+        while unique in result:
             times += 1
-            own = form.format(name, times)
-        result.append(own)
+            unique = form.format(name, times)
+        result.append(unique)
     return result

@@ -1,9 +1,8 @@
-"""The artifacts of a probe as pictures: photographs as they are, numbers as colours of one scale."""
+"""The artifacts of a probe as pictures: photographs unchanged, numbers in the colours of one scale."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -24,11 +23,12 @@ RAMPS = {
 
 @dataclass(frozen=True)
 class Scale:
-    """What a colour stands for.
+    """The values that colours stand for.
 
     Attributes:
         kind: `linear`, `log`, or `diverging` with 0 in the middle.
-        low, high: The values of the first and the last colour.
+        low: The value of the first colour.
+        high: The value of the last colour.
     """
 
     kind: str
@@ -37,11 +37,12 @@ class Scale:
 
     @property
     def ramp(self) -> str:
+        """The name of its colours in `RAMPS`."""
         return "diverging" if self.kind == "diverging" else "sequential"
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Scale":
-        """One that holds all finite values: by their logarithms where they are steep and none is negative."""
+        """A scale of all finite values; logarithmic if none is negative and the largest is far above the median."""
         finite = values[np.isfinite(values)].astype(np.float64)
         low, high = float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf))
         if not len(finite):
@@ -54,7 +55,7 @@ class Scale:
         return cls("linear", low, high)
 
     def colours(self, values_hw: np.ndarray) -> np.ndarray:
-        """uint8 [h,w,4]; what is not finite is clear."""
+        """The colours of a map, uint8 [h,w,4]; values that are not finite are transparent."""
         values = values_hw.astype(np.float64)
         low, high = self.low, self.high
         if self.kind == "log":
@@ -63,29 +64,29 @@ class Scale:
         at = np.linspace(0, 1, len(RAMPS[self.ramp]))
         known = np.isfinite(values)
         share = np.where(known, share, 0.0)
-        channels = [np.interp(share, at, own) for own in np.transpose(RAMPS[self.ramp])]
+        channels = [np.interp(share, at, levels) for levels in np.transpose(RAMPS[self.ramp])]
         return np.stack([*(channel.round() for channel in channels), 255.0 * known], -1).astype(np.uint8)
 
 
 def write_artifacts(artifacts: Mapping[str, np.ndarray], specs: Sequence[str], folder: Path) -> list[Json]:
-    """Write what has the shape of pictures; equal names of several models share one scale.
+    """Write the arrays that have the shape of pictures; arrays of one name share one scale across models.
 
-    uint8 with three channels, first or last, are photographs; other arrays of two dimensions and more are maps, the
-    last two being rows and columns.
+    Arrays of uint8 with three channels, first or last, are photographs. Other arrays of two and more dimensions are
+    maps, whose last two dimensions are rows and columns.
 
     Returns:
-        For each name its scale and, by model, the files row by row and what was left out.
+        For each name its scale and, by model, the files row by row and the number of all pictures.
     """
-    found: list[Json] = []
+    written_artifacts: list[Json] = []
     written = 0
-    for name, own in grouped(artifacts, specs).items():
-        tiles = {model: tiles_of(array) for model, array in own.items()}
+    for name, arrays in grouped(artifacts, specs).items():
+        tiles = {model: tiles_of(array) for model, array in arrays.items()}
         maps = [tile.values for tile in tiles.values() if tile is not None and not tile.photograph]
         scale = Scale.of(np.concatenate([values.ravel() for values in maps])) if maps else None
         if scale is not None:
             write_ramp(scale.ramp, folder.parent)
         by_model = []
-        for model, array in own.items():
+        for model, array in arrays.items():
             files: list[list[str]] = []
             tile = tiles[model]
             if tile is not None and written < MOST_PICTURES:
@@ -101,8 +102,8 @@ def write_artifacts(artifacts: Mapping[str, np.ndarray], specs: Sequence[str], f
                 {"model": model, "shape": list(array.shape), "type": str(array.dtype), "files": files,
                  "pictures": whole, "size": [] if tile is None else list(tile.values.shape[2:4])}
             )  # fmt: skip
-        found.append({"name": shorten(name), "scale": scale_data(scale), "models": by_model})
-    return found
+        written_artifacts.append({"name": shorten(name), "scale": scale_data(scale), "models": by_model})
+    return written_artifacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +115,7 @@ class Tiles:
 
 
 def tiles_of(array: np.ndarray) -> Tiles | None:
-    """An array as pictures, None where its shape allows none."""
+    """View an array as pictures; None if it does not have the shape of pictures."""
     if array.size == 0 or array.ndim < 2 or array.dtype.kind not in "biuf":
         return None
     if array.dtype == np.uint8 and array.ndim > 2 and 3 in (array.shape[-3], array.shape[-1]):
@@ -125,25 +126,26 @@ def tiles_of(array: np.ndarray) -> Tiles | None:
     return Tiles(in_rows(array, 2), False)
 
 
-def in_rows(array: np.ndarray, own: int) -> np.ndarray:
-    """All but the last dimensions as two: rows and columns."""
-    leading = array.shape[: array.ndim - own]
+def in_rows(array: np.ndarray, dimensions: int) -> np.ndarray:
+    """Reshape all but the last dimensions, which are those of a picture, to two: rows and columns."""
+    leading = array.shape[: array.ndim - dimensions]
     columns = leading[-1] if leading else 1
-    return array.reshape(-1, columns, *array.shape[array.ndim - own :])
+    return array.reshape(-1, columns, *array.shape[array.ndim - dimensions :])
 
 
 def grouped(artifacts: Mapping[str, np.ndarray], specs: Sequence[str]) -> dict[str, dict[int, np.ndarray]]:
-    """Artifacts by their names without the model's, and by the position of the model; -1 where none is named."""
-    found: dict[str, dict[int, np.ndarray]] = {}
+    """Group artifacts by their names without the model's spec, and by the position of the model; -1 without a spec."""
+    groups: dict[str, dict[int, np.ndarray]] = {}
     longest_first = sorted(range(len(specs)), key=lambda at: -len(specs[at]))
     for name, array in artifacts.items():
         model = next((at for at in longest_first if name.startswith(f"{specs[at]}/")), -1)
         short = name if model < 0 else name[len(specs[model]) + 1 :]
-        found.setdefault(short, {})[model] = array
-    return found
+        groups.setdefault(short, {})[model] = array
+    return groups
 
 
 def save_picture(values: np.ndarray, path: Path) -> None:
+    """Write a picture as lossless WebP; a large one is shrunk to `LARGEST_SIDE`."""
     picture = Image.fromarray(np.ascontiguousarray(values))
     if max(picture.size) > LARGEST_SIDE:
         picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BOX)
@@ -151,16 +153,17 @@ def save_picture(values: np.ndarray, path: Path) -> None:
 
 
 def write_ramp(name: str, folder: Path) -> None:
-    """The colours of a scale from left to right."""
+    """Write the colours of a scale from left to right as a picture, once."""
     path = folder / f"{name}.webp"
     if not path.exists():
         share = np.linspace(0, 1, 256)
         at = np.linspace(0, 1, len(RAMPS[name]))
-        channels = [np.interp(share, at, own) for own in np.transpose(RAMPS[name])]
+        channels = [np.interp(share, at, levels) for levels in np.transpose(RAMPS[name])]
         save_picture(np.stack(channels, -1).round().astype(np.uint8)[None], path)
 
 
-def scale_data(scale: Scale | None) -> Any:
+def scale_data(scale: Scale | None) -> Json | None:
+    """The data of a scale, with the file of its colours."""
     if scale is None:
         return None
     return {

@@ -1,4 +1,4 @@
-"""The table of all features of a report: what its explorer shows, filters and sorts by."""
+"""The table of all features of a report, which the explorer shows, filters and sorts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,19 +31,19 @@ class Catalogue:
             concept_0 to concept_2 (numbers; -1 past the end), hits, llr, p, q, abstraction, effective_leaves,
             largest_leaf_share, clarity, monosemanticity, redundancy, word, auc, named, named_auc (words and numbers of
             `words`), match, r, firing_rate, max, top_0 to top_5 (images), vis.
-        words: The names that features have.
+        words: The distinct names of features.
     """
 
     frame: pd.DataFrame
     words: tuple[str, ...]
 
     def held_by(self, concepts: int, models: int) -> np.ndarray:
-        """Features of each model with a verdict that a concept is the subject of, int64 [c,m]."""
+        """The number of features of each model with a verdict for a concept, int64 [c,m]."""
         meant = self.frame["verdict"].isin([VERDICTS.index(name) for name in POSITIVE])
         return count_pairs(self.frame.loc[meant, "concept_0"], self.frame.loc[meant, "model"], concepts, models)
 
     def listed_by(self, concepts: int, models: int) -> np.ndarray:
-        """Features of each model that have a concept among their first, int64 [c,m]."""
+        """The number of features of each model that have a concept among their first three, int64 [c,m]."""
         counts = np.zeros((concepts, models), np.int64)
         for rank in range(CARD_CONCEPTS):
             counts += count_pairs(self.frame[f"concept_{rank}"], self.frame["model"], concepts, models)
@@ -51,6 +51,7 @@ class Catalogue:
 
 
 def count_pairs(concept: pd.Series, model: pd.Series, concepts: int, models: int) -> np.ndarray:
+    """Count the features of each concept and model, int64 [c,m]; a concept of -1 is none."""
     known = concept >= 0
     flat = concept[known].to_numpy() * models + model[known].to_numpy()
     return np.bincount(flat, minlength=concepts * models).reshape(concepts, models)
@@ -64,22 +65,25 @@ def make_catalogue(
     matches: pd.DataFrame,
     visualized: Mapping[int, int],
 ) -> Catalogue:
-    """Put the table together.
+    """Assemble the table.
 
     Args:
-        tables: The concepts of each layer's features, by the number of its first feature.
-        matches: Of the first contrast: feature, other (numbers), r, matched.
-        visualized: The first visualization of each feature that has one, by its number.
+        models: The models of the report.
+        gallery: The images of the report.
+        concepts: The concepts of the report.
+        tables: The concept table of each layer, by the number of its first feature.
+        matches: The matches of the first contrast: feature, other (numbers), r, matched.
+        visualized: The number of the first visualization of each feature that has one, by the feature's number.
     """
     if not models:
         return Catalogue(pd.DataFrame(columns=["model", "verdict", "concept_0", "llr"]), ())
     words = Interner()
-    parts = [
+    frames = [
         layer_frame(model, layer, gallery, concepts, tables.get(start), words)
         for model in models
         for layer, start in model.starts.items()
     ]
-    frame = pd.concat(parts, ignore_index=True)
+    frame = pd.concat(frames, ignore_index=True)
     frame["match"], frame["r"] = -1, np.nan
     if len(matches):
         at = matches["feature"].to_numpy()
@@ -99,7 +103,7 @@ def layer_frame(
     table: ConceptTable | None,
     words: Interner,
 ) -> pd.DataFrame:
-    """The rows of one layer."""
+    """The rows of the table of one layer."""
     stats = model.index.stats(layer, model.pooling)
     width = len(stats)
     rows_fk = model.index.lists(layer, "top", model.pooling).rows
@@ -135,29 +139,29 @@ def layer_frame(
 
 
 def scored_first(scored_f: np.ndarray, own_ft: np.ndarray) -> np.ndarray:
-    """The concepts of each feature with the scored one before the others, which keep their order."""
+    """Move the scored concept of each feature to the front; the others keep their order."""
     joined = np.concatenate([scored_f[:, None], np.where(own_ft == scored_f[:, None], -1, own_ft)], axis=1)
     order = np.argsort(joined < 0, axis=1, kind="stable")
     return np.take_along_axis(joined, order, 1)[:, : own_ft.shape[1]]
 
 
 def name_columns(model: ReportModel, layer: str, width: int, words: Interner) -> dict[str, np.ndarray]:
-    """The name by words and the name by concepts of each feature, with their areas under the curve."""
+    """The columns with the name by words and the name by concepts of each feature, and the AUC of both."""
     columns = {"word": np.full(width, -1), "named": np.full(width, -1)}
     columns |= {"auc": np.full(width, np.nan), "named_auc": np.full(width, np.nan)}
     if model.names is not None and layer in model.names.settings["layers"]:
         frame = model.names.frame
         kept = frame[(frame["layer"] == layer) & (frame["rank"] == 1) & ~frame["abstained"].astype(bool)]
         for source, name, area in ((WORDS, "word", "auc"), (CONCEPTS, "named", "named_auc")):
-            part = kept[(kept["source"] == source) & kept["word"].notna()]
-            at = part["feature"].to_numpy()
-            columns[name][at] = words.positions([shorten(word) for word in part["word"]])
-            columns[area][at] = part["auc"]
+            named = kept[(kept["source"] == source) & kept["word"].notna()]
+            at = named["feature"].to_numpy()
+            columns[name][at] = words.positions([shorten(word) for word in named["word"]])
+            columns[area][at] = named["auc"]
     return columns
 
 
 def catalogue_data(catalogue: Catalogue) -> Json:
-    """The table as packed columns; one in which nothing is known is left out."""
+    """The data of the table as packed columns; a column without a known value is left out."""
     frame = catalogue.frame
     columns: Json = {
         "verdict": integers(frame["verdict"]),
@@ -178,4 +182,5 @@ def catalogue_data(catalogue: Catalogue) -> Json:
 
 
 def is_known(column: pd.Series) -> pd.Series:
+    """Which values of a column are not missing."""
     return column >= 0 if column.dtype.kind == "i" else column.notna()

@@ -1,4 +1,4 @@
-"""The commands and the lines of Python that make what a report shows once more. Folders are called by their names."""
+"""The commands and the lines of Python that reproduce a report. They refer to folders by their names."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -8,17 +8,20 @@ from typing import Any
 from conceptprobe.concepts.comparison.contrast import Contrast
 from conceptprobe.indexing import Index
 from conceptprobe.report.collect.models import ReportModel
+from conceptprobe.report.settings import ReportSettings
 
 
 def run_commands(
     models: Sequence[ReportModel], contrasts: Sequence[Contrast], probes: Sequence[tuple[str | None, str]] = (),
     options: Sequence[str] = (),
 ) -> list[str]:  # fmt: skip
-    """The commands of the whole run, in order.
+    """The commands that reproduce a report, in order.
 
     Args:
-        probes: Of each probe its command, where there is one, and its folder.
-        options: More that the report itself was told.
+        models: The models of the report.
+        contrasts: The contrasts of the report.
+        probes: The command, if there is one, and the folder of each probe.
+        options: More options of `conceptprobe report`.
     """
     return list(_all_commands(models, contrasts, probes, options))
 
@@ -43,9 +46,9 @@ def _all_commands(
             folder = f"names-{model.key}"
             yield label_command(model.index, model.names.settings, folder)
             report += ["--names", folder]
-    for at, own in enumerate(contrasts):
+    for at, contrast in enumerate(contrasts):
         folder = "contrast" if at == 0 else f"contrast-{at + 1}"
-        yield contrast_command(models, own, folder)
+        yield contrast_command(models, contrast, folder)
         report += ["--contrast", folder]
     for line, folder in probes:
         if line is not None:
@@ -54,23 +57,27 @@ def _all_commands(
     yield command([*report, *family, *options, "--out", "report"])
 
 
-def report_options(visualizations: Sequence[Path | None], maps: bool, images: str) -> list[str]:
-    """What a report was told beside its indices and what is known of them.
+def report_options(visualizations: Sequence[Path | None], settings: ReportSettings) -> list[str]:
+    """The options of `conceptprobe report` for visualizations, maps and images.
 
     Args:
-        visualizations: Where each was saved to, where that is known.
+        visualizations: The folders of visualizations; None for an unknown folder.
+        settings: The settings of the report.
     """
     folders = ["visualizations" if folder is None else folder.resolve().name for folder in visualizations]
     words = [word for folder in folders for word in ("--visualizations", folder)]
-    return [*words, *(["--maps"] if maps else []), *(["--images", images] if images != "thumbs" else [])]
+    words += ["--maps"] if settings.maps else []
+    words += ["--images", settings.images] if settings.images != "thumbs" else []
+    return words
 
 
 def command(words: Sequence[Any]) -> str:
+    """Join words to a command, quoted for a shell."""
     return shlex.join(["conceptprobe", *(str(word) for word in words)])
 
 
 def build_command(index: Index) -> str:
-    """The command that makes this index again."""
+    """The command that builds this index."""
     manifest = index.manifest
     words: list[Any] = ["index", "build", "--model", manifest.model.spec, "--images", manifest.source.spec]
     words += [word for layer in index.layers for word in ("--layers", layer)]
@@ -83,7 +90,7 @@ def build_command(index: Index) -> str:
 
 
 def score_command(index: Index, settings: dict[str, Any], folder: str) -> str:
-    """The command that scores an index so again; concepts of one's own are a file that is called CONCEPTS."""
+    """The command that scores an index with these settings; it calls the user's concepts CONCEPTS."""
     words = [
         "score",
         index.path.name,
@@ -102,17 +109,17 @@ def score_command(index: Index, settings: dict[str, Any], folder: str) -> str:
 
 
 def concept_options(settings: dict[str, Any]) -> list[str]:
-    """What scores were made with beside what is known of the images: a taxonomy, or concepts of one's own."""
+    """The options for the concepts of scores: a taxonomy, or the user's concepts."""
     return [file_name(option) for option in settings["concepts"].get("options", ())]
 
 
 def file_name(text: str) -> str:
-    """A path by its last part; what is no path as it is."""
+    """The name of a path; a list of columns is not a path and stays as it is."""
     return text if text.startswith("columns:") else Path(text).name
 
 
 def label_command(index: Index, settings: dict[str, Any], folder: str) -> str:
-    """The command that names features so again; words of one's own are a file that is called WORDS."""
+    """The command that names features with these settings; it calls the user's list of words WORDS."""
     words = [
         "label",
         index.path.name,
@@ -127,14 +134,12 @@ def label_command(index: Index, settings: dict[str, Any], folder: str) -> str:
 
 
 def contrast_command(models: Sequence[ReportModel], contrast: Contrast, folder: str) -> str:
-    """The command that contrasts the models so again."""
+    """The command that contrasts models with these settings."""
     settings = contrast.settings
-    own = [
-        next((m for m in models if m.scores is not None and m.scores.settings == its), None)
-        for its in settings["scores"]
-    ]  # fmt: skip
-    if all(model is not None for model in own):
-        known = [model for model in own if model is not None]
+    scored = [model for model in models if model.scores is not None]
+    matching = [[m for m in scored if m.scores and m.scores.settings == its][:1] for its in settings["scores"]]
+    known = [model for models_ in matching for model in models_]
+    if len(known) == len(matching):
         words = [model.index.path.name for model in known]
         words += [word for model in known for word in ("--scores", f"scores-{model.key}")]
     else:
@@ -145,11 +150,12 @@ def contrast_command(models: Sequence[ReportModel], contrast: Contrast, folder: 
 
 
 def layer_options(index: Index, layers: Sequence[str]) -> list[str]:
+    """The options that choose layers; none if they are all layers of the index."""
     return [] if list(layers) == list(index.layers) else [word for layer in layers for word in ("--layer", layer)]
 
 
 def feature_python(model: ReportModel) -> list[str]:
-    """Lines of Python that give what a feature's page shows; `{feature}` stands for its id."""
+    """Lines of Python that reproduce the page of a feature; `{feature}` stands for its id."""
     name, index = model.index.path.name, model.index
     lines = ["import conceptprobe as cp", "", f"index = cp.open_index({name!r})", 'feature = "{feature}"']
     lines += [f"index.top(feature, k={min(32, index.manifest.k)}, pooling={model.pooling!r})"]
@@ -159,18 +165,18 @@ def feature_python(model: ReportModel) -> list[str]:
     if index.keeps_activations():
         lines.append("index.neighbours(feature, k=10)")
     if model.scores is not None:
-        its = model.scores.settings
-        lines += ["", *python_concepts(its)]
+        settings = model.scores.settings
+        lines += ["", *python_concepts(settings)]
         lines += [
-            f"scores = cp.score_features(index, concepts, k={its['k']}, pooling={its['pooling']!r}, q={its['q']}, "
-            f"seed={its['seed']})",
+            f"scores = cp.score_features(index, concepts, k={settings['k']}, pooling={settings['pooling']!r}, "
+            f"q={settings['q']}, seed={settings['seed']})",
             "scores.frame.query(\"layer == '{layer}' and feature == {index}\").T",
         ]
     return lines
 
 
 def python_concepts(settings: dict[str, Any]) -> list[str]:
-    """Lines that make the concepts that scores are by."""
+    """Lines of Python that make the concepts of scores."""
     option, *value = concept_options(settings) or [""]
     if option == "--concepts":
         return [
@@ -181,10 +187,10 @@ def python_concepts(settings: dict[str, Any]) -> list[str]:
 
 
 def feature_cli(model: ReportModel) -> list[str]:
-    """Commands that give what a feature's page shows; `{feature}` stands for its id."""
+    """Commands that reproduce the page of a feature; `{feature}` stands for its id."""
     name = model.index.path.name
-    ask = ["search", name, "--pooling", model.pooling, "-k", min(32, model.index.manifest.k)]
-    lines = [f"{command(ask)} --feature '{{feature}}'"]
+    search = ["search", name, "--pooling", model.pooling, "-k", min(32, model.index.manifest.k)]
+    lines = [f"{command(search)} --feature '{{feature}}'"]
     if model.index.keeps_activations():
         lines.append(f"{command(['search', name])} --neighbours '{{feature}}'")
     if model.scores is not None:

@@ -1,4 +1,4 @@
-"""The data of the features of a layer, in chunks: everything that a feature's page shows."""
+"""The data of the features of a layer, in chunks: all that the page of a feature shows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ Rows = list[list[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Extras:
-    """What other results say of the features of a layer.
+    """The concepts, matches and visualizations of the features of a layer.
 
     Attributes:
-        table: Their concepts; None where nothing is known of the images.
-        matches: For each feature that has some its counterparts in other models, as rows.
-        visualizations: For each feature that has some its visualizations.
+        table: The concept table; None if the images have no concepts.
+        matches: The counterparts in other models, as rows, of each feature that has some; None without a contrast.
+        visualizations: The visualizations of each feature that has some; None without any.
     """
 
     table: ConceptTable | None
@@ -46,7 +46,7 @@ class Extras:
 
 
 def feature_chunks(model: ReportModel, layer: str, gallery: Gallery, extras: Extras) -> Iterator[tuple[str, Json]]:
-    """The data of the features of a layer, 64 a chunk."""
+    """The data of the features of a layer, 64 features a chunk."""
     index = model.index
     stats = index.stats(layer, model.pooling)
     poolings = [model.pooling, *(pooling for pooling in index.manifest.pooling if pooling != model.pooling)]
@@ -56,68 +56,72 @@ def feature_chunks(model: ReportModel, layer: str, gallery: Gallery, extras: Ext
     random_fn = index.activations(layer, gallery.random[model.number]).T if has_vectors else None
     neighbours = neighbour_rows(index, layer) if index.keeps_activations() else None
     scores, curve, names = score_rows(model, layer), curve_rows(model, layer), name_rows(model, layer)
-    for key, part in model.chunks(layer):
+    for key, chunk in model.chunks(layer):
         data = {
             "model": model.number,
             "layer": index.layers.index(layer),
-            "first": part.start,
-            "count": part.stop - part.start,
-            "lists": [cut_lists(own, part) for own in lists["top"]],
-            "bottom": [cut_lists(own, part) for own in lists.get("bottom", [])],
-            "strip": [cut_lists(own, part) for own in lists["strips"]],
-            "random": None if random_fn is None else floats(random_fn[part]),
-            "stats": stats_data(stats.iloc[part]),
-            "histogram": None if histograms is None else histogram_data(histograms, part),
-            "scores": cut_rows(scores, part),
-            "curve": cut_rows(curve, part),
-            "table": None if extras.table is None else table_rows(extras.table, part),
+            "first": chunk.start,
+            "count": chunk.stop - chunk.start,
+            "lists": [list_data(arrays, chunk) for arrays in lists["top"]],
+            "bottom": [list_data(arrays, chunk) for arrays in lists.get("bottom", [])],
+            "strip": [list_data(arrays, chunk) for arrays in lists["strips"]],
+            "random": None if random_fn is None else floats(random_fn[chunk]),
+            "stats": stats_data(stats.iloc[chunk]),
+            "histogram": None if histograms is None else histogram_data(histograms, chunk),
+            "scores": cut_rows(scores, chunk),
+            "curve": cut_rows(curve, chunk),
+            "table": None if extras.table is None else table_rows(extras.table, chunk),
             "table_k": model.table_k,
-            "names": of_features(names, part),
-            "neighbours": cut_rows(neighbours, part),
-            "matches": of_features(extras.matches, part),
-            "visualizations": of_features(extras.visualizations, part),
+            "names": entries_of_chunk(names, chunk),
+            "neighbours": cut_rows(neighbours, chunk),
+            "matches": entries_of_chunk(extras.matches, chunk),
+            "visualizations": entries_of_chunk(extras.visualizations, chunk),
         }
         yield f"features/{key}", data
 
 
 def kinds_of(index: Index) -> tuple[Kind, ...]:
+    """The kinds of lists that an index has."""
     return ("top", "strips", "bottom") if index.manifest.bottom else ("top", "strips")
 
 
 def list_arrays(
     model: ReportModel, layer: str, kind: Kind, poolings: Sequence[str], gallery: Gallery
 ) -> list[dict[str, Any]]:
-    """The lists of a kind by each pooling, with the images by their numbers in the gallery."""
-    found = []
+    """The lists of a kind for each pooling, with the numbers of the images in the gallery."""
+    arrays = []
     for pooling in poolings:
-        own = model.index.lists(layer, kind, pooling)
+        lists = model.index.lists(layer, kind, pooling)
         cut = slice(None) if kind == "strips" else np.s_[:, :TOP_IMAGES]
-        images = gallery.of_rows(model.number, own.rows[cut])
-        positions = None if own.positions is None else np.where(images >= 0, own.positions[cut], -1)
-        found.append({"pooling": pooling, "images": images, "values": own.values[cut], "positions": positions})
-    return found
+        images = gallery.of_rows(model.number, lists.rows[cut])
+        positions = None if lists.positions is None else np.where(images >= 0, lists.positions[cut], -1)
+        arrays.append({"pooling": pooling, "images": images, "values": lists.values[cut], "positions": positions})
+    return arrays
 
 
-def cut_lists(lists: Mapping[str, Any], part: slice) -> Json:
-    positions = lists["positions"]
+def list_data(arrays: Mapping[str, Any], chunk: slice) -> Json:
+    """The lists of the features of a chunk, of what `list_arrays` returns."""
+    positions = arrays["positions"]
     return {
-        "pooling": lists["pooling"],
-        "images": integers(lists["images"][part]),
-        "values": floats(lists["values"][part]),
-        "positions": None if positions is None else integers(positions[part]),
+        "pooling": arrays["pooling"],
+        "images": integers(arrays["images"][chunk]),
+        "values": floats(arrays["values"][chunk]),
+        "positions": None if positions is None else integers(positions[chunk]),
     }
 
 
-def cut_rows(rows: Sequence[Any] | None, part: slice) -> list[Any] | None:
-    return None if rows is None else list(rows[part])
+def cut_rows(rows: Sequence[Any] | None, chunk: slice) -> list[Any] | None:
+    """The rows of the features of a chunk; None if the layer has no rows."""
+    return None if rows is None else list(rows[chunk])
 
 
-def of_features(found: Mapping[int, list[Any]] | None, part: slice) -> list[list[Any]] | None:
-    """What there is of each of some features; an empty list where there is nothing of one."""
-    return None if found is None else [found.get(feature, []) for feature in range(part.start, part.stop)]
+def entries_of_chunk(entries: Mapping[int, list[Any]] | None, chunk: slice) -> list[list[Any]] | None:
+    """The entries of each feature in a chunk, an empty list for a feature without any; None if the layer has none."""
+    return None if entries is None else [entries.get(feature, []) for feature in range(chunk.start, chunk.stop)]
 
 
 def stats_data(stats: pd.DataFrame) -> Json:
+    """The data of the statistics of some features."""
     quantiles = [f"q{round(level * 100):02d}" for level in QUANTILES]
     return {
         **{name: packed(stats[name], "i4") for name in COUNTS},
@@ -127,12 +131,13 @@ def stats_data(stats: pd.DataFrame) -> Json:
     }
 
 
-def histogram_data(histograms: Histograms, part: slice) -> Json:
-    return {"images": histograms.images, "counts": integers(histograms.counts_fb[part])}
+def histogram_data(histograms: Histograms, chunk: slice) -> Json:
+    """The data of the histograms of the features of a chunk."""
+    return {"images": histograms.images, "counts": integers(histograms.counts_fb[chunk])}
 
 
 def score_rows(model: ReportModel, layer: str) -> list[Json] | None:
-    """What the scores say of every feature of a layer; None where they say nothing."""
+    """The scores of every feature of a layer; None if the layer was not scored."""
     if model.scores is None or layer not in model.scores.settings["layers"]:
         return None
     frame = model.scores.frame[model.scores.frame["layer"] == layer].sort_values("feature")
@@ -141,16 +146,16 @@ def score_rows(model: ReportModel, layer: str) -> list[Json] | None:
 
 
 def curve_rows(model: ReportModel, layer: str) -> list[Rows] | None:
-    """The scores by other lengths of the lists."""
+    """The scores of every feature of a layer at other list lengths; None if the layer was not scored."""
     if model.scores is None or layer not in model.scores.settings["layers"]:
         return None
     frame = model.scores.curve[model.scores.curve["layer"] == layer].sort_values(["feature", "k"])
-    own = by_feature(frame, CURVE_COLUMNS)
-    return [own.get(feature, []) for feature in range(model.widths[layer])]
+    rows = by_feature(frame, CURVE_COLUMNS)
+    return [rows.get(feature, []) for feature in range(model.widths[layer])]
 
 
 def name_rows(model: ReportModel, layer: str) -> dict[int, Rows] | None:
-    """The names of the features of a layer."""
+    """The names of the features of a layer; None if the layer was not named."""
     if model.names is None or layer not in model.names.settings["layers"]:
         return None
     frame = model.names.frame
@@ -159,30 +164,33 @@ def name_rows(model: ReportModel, layer: str) -> dict[int, Rows] | None:
 
 def by_feature(frame: pd.DataFrame, columns: Sequence[str]) -> dict[int, Rows]:
     """The rows of each feature, of a table sorted by feature."""
-    parts = [[plain(value) for value in frame[name].tolist()] for name in columns]
-    found: dict[int, Rows] = {}
-    for feature, row in zip(frame["feature"].tolist(), zip(*parts, strict=True), strict=True):
-        found.setdefault(feature, []).append(list(row))
-    return found
+    cells = [[plain(value) for value in frame[name].tolist()] for name in columns]
+    rows: dict[int, Rows] = {}
+    for feature, row in zip(frame["feature"].tolist(), zip(*cells, strict=True), strict=True):
+        rows.setdefault(feature, []).append(list(row))
+    return rows
 
 
-def table_rows(table: ConceptTable, part: slice) -> list[Rows]:
+def table_rows(table: ConceptTable, chunk: slice) -> list[Rows]:
+    """The concepts of each feature of a chunk: concept, hits, LLR, p, q, enrichment."""
     columns = [
-        own[part].tolist()
-        for own in (table.concept_ft, table.hits_ft, table.llr_ft, table.p_ft, table.q_ft, table.enrichment_ft)
+        values[chunk].tolist()
+        for values in (table.concept_ft, table.hits_ft, table.llr_ft, table.p_ft, table.q_ft, table.enrichment_ft)
     ]
     return [
         [
             [concept, hits, number(llr), number(p), number(q), number(enrichment)]
-            for concept, hits, llr, p, q, enrichment in zip(*own, strict=True)
+            for concept, hits, llr, p, q, enrichment in zip(*cells, strict=True)
             if concept >= 0
         ]
-        for own in zip(*columns, strict=True)
+        for cells in zip(*columns, strict=True)
     ]
 
 
 def neighbour_rows(index: Index, layer: str) -> list[Rows]:
+    """The neighbours of every feature of a layer: feature, r."""
     features, r = (array.tolist() for array in index.neighbour_lists(layer))
     return [
-        [[f, number(value)] for f, value in zip(*own, strict=True) if f >= 0] for own in zip(features, r, strict=True)
+        [[feature, number(value)] for feature, value in zip(*lists, strict=True) if feature >= 0]
+        for lists in zip(features, r, strict=True)
     ]

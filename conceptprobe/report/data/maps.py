@@ -1,4 +1,4 @@
-"""Activation maps: where in its top images each feature is active, from one more forward pass."""
+"""Activation maps: where in its top images a feature is active. They need one more forward pass."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,11 +29,11 @@ BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """What was mapped.
+    """Which layers have activation maps.
 
     Attributes:
-        layers: The layers of each model, by its number, that have maps.
-        notes: Why others have none, in words for the overview.
+        layers: The layers with maps of each model, by its number.
+        notes: Why other models have none, in words for the overview.
     """
 
     layers: Mapping[int, Sequence[str]]
@@ -41,14 +41,16 @@ class Maps:
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
-    """Where the maps of a layer belong.
+class LayerMaps:
+    """The activation maps of a layer.
 
     Attributes:
+        layer: The layer.
+        grid: Rows and columns of a map.
         rows_fk: Rows of the top images of each feature, int64 [f,k]; -1 past the end.
-        order: Positions in `rows_fk`, flat, by their rows, int64 [m].
-        rows: The rows in that order, int64 [m].
-        maps_fkp: The maps, float32 [f,k,p], mapped from a file.
+        order: Flat positions in `rows_fk`, sorted by row, int64 [m].
+        rows: The sorted rows, int64 [m].
+        maps_fkp: The maps, float32 [f,k,p], in a memory-mapped file.
     """
 
     layer: Layer
@@ -70,33 +72,33 @@ def write_maps(models: Sequence[ReportModel], folder: Path, progress: bool = Fal
             notes.append(f"{model.label} has no activation maps: {error}")
             continue
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            places = plan_maps(model, vision, Path(scratch))
-            fill_maps(places, vision, source, progress)
-            for own in places:
-                for key, data in map_chunks(model, own):
+            layer_maps = allocate_maps(model, vision, Path(scratch))
+            fill_maps(layer_maps, vision, source, progress)
+            for maps in layer_maps:
+                for key, data in map_chunks(model, maps):
                     write_data(folder, key, data)
-        layers[model.number] = [own.layer.name for own in places]
+        layers[model.number] = [maps.layer.name for maps in layer_maps]
         if left_out := [layer for layer in model.index.layers if layer not in layers[model.number]]:
             notes.append(f"{model.label} has no activation maps of {', '.join(left_out)}: they have no grid of patches")
     return Maps(layers, notes)
 
 
 def open_model(index: Index) -> tuple[VisionModel, ImageSource]:
-    """The model and the images of an index.
+    """Open the model and the images of an index.
 
     Raises:
-        ConceptProbeError: One of them is gone or another one.
+        ConceptProbeError: The model or the images are gone or have changed.
     """
     if not index.manifest.model.is_reproducible:
-        raise ConceptProbeError("the model alone does not give these activations")
+        raise ConceptProbeError("the model alone does not reproduce these activations")
     vision = model_of(index)
     vision.resolve(list(index.layers))
     return vision, source_of(index)
 
 
-def plan_maps(model: ReportModel, vision: VisionModel, scratch: Path) -> list[Places]:
-    """The layers that have a grid, with room for their maps."""
-    places = []
+def allocate_maps(model: ReportModel, vision: VisionModel, scratch: Path) -> list[LayerMaps]:
+    """Allocate the maps of all layers with a grid, as files in `scratch`."""
+    layer_maps = []
     for at, layer in enumerate(vision.resolve(list(model.index.layers))):
         if layer.grid is None or layer.kind not in ("tokens", "map"):
             continue
@@ -107,16 +109,16 @@ def plan_maps(model: ReportModel, vision: VisionModel, scratch: Path) -> list[Pl
         order = order[flat[order] >= 0]
         shape = (*rows_fk.shape, grid[0] * grid[1])
         maps_fkp = np.lib.format.open_memmap(scratch / f"{at}.npy", "w+", np.float32, shape)
-        places.append(Places(layer, grid, rows_fk, order, flat[order], maps_fkp))
-    return places
+        layer_maps.append(LayerMaps(layer, grid, rows_fk, order, flat[order], maps_fkp))
+    return layer_maps
 
 
-def fill_maps(places: Sequence[Places], vision: VisionModel, source: ImageSource, progress: bool) -> None:
-    """Run the images of all lists through the model, each once."""
-    if not places:
+def fill_maps(layer_maps: Sequence[LayerMaps], vision: VisionModel, source: ImageSource, progress: bool) -> None:
+    """Run the images of all lists through the model, each once, and fill the maps."""
+    if not layer_maps:
         return
-    rows = np.unique(np.concatenate([own.rows for own in places]))
-    names = [own.layer.name for own in places]
+    rows = np.unique(np.concatenate([maps.rows for maps in layer_maps]))
+    names = [maps.layer.name for maps in layer_maps]
     batches = load_batches(
         source.subset(rows), vision.preprocess, size=BATCH, shape=vision.image_size, workers=default_workers(),
         pin=vision.device.type == "cuda", device=vision.device,
@@ -130,15 +132,15 @@ def fill_maps(places: Sequence[Places], vision: VisionModel, source: ImageSource
             for at, row in zip(range(len(batch.rows)), batch.rows.tolist(), strict=True):
                 if row in bad:
                     continue
-                for own in places:
-                    start, end = np.searchsorted(own.rows, [rows[row], rows[row] + 1])
+                for maps in layer_maps:
+                    start, end = np.searchsorted(maps.rows, [rows[row], rows[row] + 1])
                     if start == end:
                         continue
-                    feature, rank = np.divmod(own.order[start:end], own.rows_fk.shape[1])
-                    patches_fhw = as_grid(acts[own.layer.name][at], own.layer)[torch.from_numpy(feature)]
-                    if own.grid != own.layer.grid:
-                        patches_fhw = F.adaptive_avg_pool2d(patches_fhw, own.grid)
-                    own.maps_fkp[feature, rank] = patches_fhw.flatten(1).cpu().numpy()
+                    feature, rank = np.divmod(maps.order[start:end], maps.rows_fk.shape[1])
+                    patches_fhw = as_grid(acts[maps.layer.name][at], maps.layer)[torch.from_numpy(feature)]
+                    if maps.grid != maps.layer.grid:
+                        patches_fhw = F.adaptive_avg_pool2d(patches_fhw, maps.grid)
+                    maps.maps_fkp[feature, rank] = patches_fhw.flatten(1).cpu().numpy()
 
 
 def as_grid(acts: Tensor, layer: Layer) -> Tensor:
@@ -149,20 +151,20 @@ def as_grid(acts: Tensor, layer: Layer) -> Tensor:
     return acts[layer.prefix :].T.reshape(-1, *layer.grid).float()
 
 
-def map_chunks(model: ReportModel, places: Places) -> Iterator[tuple[str, Json]]:
-    """The maps in 256 steps from the least to the largest value that a feature has on them."""
-    listed_fk = places.rows_fk >= 0
-    for key, part in model.chunks(places.layer.name):
-        maps, known = np.nan_to_num(places.maps_fkp[part]), listed_fk[part][..., None]
-        low = maps.min((1, 2), where=known, initial=np.inf)
-        high = maps.max((1, 2), where=known, initial=-np.inf)
+def map_chunks(model: ReportModel, maps: LayerMaps) -> Iterator[tuple[str, Json]]:
+    """The maps of a layer in 256 steps from the least to the largest value of each feature, 64 features a chunk."""
+    listed_fk = maps.rows_fk >= 0
+    for key, chunk in model.chunks(maps.layer.name):
+        maps_fkp, known = np.nan_to_num(maps.maps_fkp[chunk]), listed_fk[chunk][..., None]
+        low = maps_fkp.min((1, 2), where=known, initial=np.inf)
+        high = maps_fkp.max((1, 2), where=known, initial=-np.inf)
         low, high = np.where(np.isfinite(low), low, 0), np.where(np.isfinite(high), high, 0)
         span = np.where(high > low, high - low, 1)
-        steps = np.rint((maps - low[:, None, None]) / span[:, None, None] * 255)
+        steps = np.rint((maps_fkp - low[:, None, None]) / span[:, None, None] * 255)
         data = {
-            "first": part.start,
-            "count": part.stop - part.start,
-            "grid": list(places.grid),
+            "first": chunk.start,
+            "count": chunk.stop - chunk.start,
+            "grid": list(maps.grid),
             "of": model.pooling,
             "low": floats(low),
             "high": floats(high),

@@ -1,4 +1,4 @@
-"""What a report says of itself: what was run, what there is, and what to keep in mind."""
+"""The data that every page reads first: what was run, what the report holds, and its caveats."""
 
 import importlib.metadata
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +21,14 @@ from conceptprobe.concepts.scoring.verdicts import (
 from conceptprobe.indexing import Index
 from conceptprobe.report.collect.concepts import CONCEPT_CHUNK, ReportConcepts
 from conceptprobe.report.collect.models import CHUNK, ReportModel
+from conceptprobe.report.collect.probes import ReportProbe
 from conceptprobe.report.data.catalogue import Catalogue
 from conceptprobe.report.data.commands import build_command, feature_cli, feature_python
-from conceptprobe.report.data.probes import ReportProbe
+from conceptprobe.report.data.maps import Maps
 from conceptprobe.report.pictures.gallery import IMAGE_CHUNK, Gallery
 from conceptprobe.report.pictures.thumbnails import GRID
 from conceptprobe.report.scripts import Json, number
+from conceptprobe.report.settings import ReportSettings
 
 EXAMPLES = 12
 SCORE_SETTINGS = ("k", "q", "draws", "seed", "pooling", "scorer")
@@ -35,40 +37,38 @@ NAME_SETTINGS = ("scorer", "words", "k", "q", "templates", "test_images", "choos
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What a report holds.
+    """What was written into a report beside its features.
 
     Attributes:
-        commands: What makes its results again.
+        commands: The commands that reproduce the report.
         missing: Why images have no tile, in words.
-        visualizations, other_visualizations: How many there are, and how many of them are of no feature of the report.
-        contrasts: How many there are.
-        mapped: The layers of each model with activation maps.
-        whole_images: copy or link, where the whole images are there too.
-        probes: What every page knows of each.
-        date: When the last of it was finished, where that is known.
+        visualizations: The number of visualizations.
+        other_visualizations: The number of those that target no feature of the report.
+        contrasts: The number of contrasts.
+        maps: The layers of each model with activation maps, and why others have none.
+        probes: The summary of each probe.
+        date: When the last index or probe was finished, if that is known.
     """
 
-    title: str
     commands: Sequence[str]
     missing: Sequence[str]
     visualizations: int
     other_visualizations: int
     contrasts: int
-    mapped: Mapping[int, Sequence[str]]
-    notes: Sequence[str]
-    whole_images: str | None
+    maps: Maps
     probes: Sequence[Json]
     date: str | None
 
 
 def report_data(
+    settings: ReportSettings,
     contents: Contents,
     models: Sequence[ReportModel],
     gallery: Gallery,
     concepts: ReportConcepts,
     catalogue: Catalogue,
 ) -> Json:
-    """What every page reads first."""
+    """The data that every page reads first."""
     frame = gallery.frame
     has = {
         "scores": any(model.scores is not None for model in models),
@@ -77,15 +77,15 @@ def report_data(
         "contrast": contents.contrasts,
         "visualizations": contents.visualizations,
         "other_visualizations": contents.other_visualizations,
-        "maps": any(contents.mapped.values()),
+        "maps": any(contents.maps.layers.values()),
         "labels": bool(frame["label"].notna().any()),
         "tags": bool((frame["tags"].str.len() > 0).any()),
-        "full_images": contents.whole_images,
+        "full_images": None if settings.images == "thumbs" else settings.images,
         "probes": len(contents.probes),
     }
     return {
         "schema": 2,
-        "title": contents.title,
+        "title": settings.title,
         "date": contents.date,
         "conceptprobe": importlib.metadata.version("conceptprobe"),
         "commands": list(contents.commands),
@@ -99,7 +99,9 @@ def report_data(
             {"spec": key.spec, "fingerprint": key.fingerprint, "background": str(key.background)}
             for key in gallery.sources
         ],
-        "models": [model_data(model, gallery, catalogue, contents.mapped.get(model.number, ())) for model in models],
+        "models": [
+            model_data(model, gallery, catalogue, contents.maps.layers.get(model.number, ())) for model in models
+        ],
         "probes": list(contents.probes),
         "verdicts": verdict_data(),
         "concepts_note": concepts.note,
@@ -110,6 +112,7 @@ def report_data(
 
 
 def model_data(model: ReportModel, gallery: Gallery, catalogue: Catalogue, mapped: Sequence[str]) -> Json:
+    """The data of a model; `mapped` has its layers with activation maps."""
     manifest = model.index.manifest
     scores = None if model.scores is None else model.scores.settings
     names = None if model.names is None else model.names.settings
@@ -145,11 +148,13 @@ def model_data(model: ReportModel, gallery: Gallery, catalogue: Catalogue, mappe
 
 
 def pick(settings: Mapping[str, Any], names: Sequence[str]) -> Json:
+    """Some of the settings, by name."""
     return {name: settings[name] for name in names}
 
 
 def layer_data(model: ReportModel, layer: str, catalogue: Catalogue, mapped: bool) -> Json:
-    place, about = model.index.layers.index(layer), model.index.manifest.layers[layer]
+    """The data of a layer; `mapped` says whether it has activation maps."""
+    position, about = model.index.layers.index(layer), model.index.manifest.layers[layer]
     start, width = model.starts[layer], model.widths[layer]
     stats = model.index.stats(layer, model.pooling)
     scored = None
@@ -157,8 +162,8 @@ def layer_data(model: ReportModel, layer: str, catalogue: Catalogue, mapped: boo
         scored = model.scores.frame[model.scores.frame["layer"] == layer]
     return {
         "name": layer,
-        "number": place,
-        "depth": place / max(1, len(model.index.layers) - 1),
+        "number": position,
+        "depth": position / max(1, len(model.index.layers) - 1),
         "width": width,
         "kind": about.kind,
         "grid": about.grid,
@@ -174,13 +179,13 @@ def layer_data(model: ReportModel, layer: str, catalogue: Catalogue, mapped: boo
 
 
 def count_verdicts(scores: pd.DataFrame) -> dict[str, int]:
-    """Features of each verdict, as in `FeatureScores.summary`."""
+    """The number of features of each verdict, as in `FeatureScores.summary`."""
     counts = counted_verdicts(scores).value_counts()
     return {verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS}
 
 
 def verdict_data() -> list[Json]:
-    """The verdicts, in their order, and which groups each is in."""
+    """The verdicts in their order, and the groups that each belongs to."""
     return [
         {
             "name": verdict, "glyph": verdict.glyph, "marker": verdict.marker, "explanation": verdict.explanation,
@@ -191,42 +196,44 @@ def verdict_data() -> list[Json]:
 
 
 def examples(frame: pd.DataFrame, verdict: Verdict) -> list[int]:
-    """The features of a verdict with the largest log-likelihood ratios, no concept twice a model."""
-    own = frame[frame["verdict"] == VERDICTS.index(verdict)].sort_values("llr", ascending=False, kind="stable")
-    own = own.drop_duplicates(["model", "concept_0"])
+    """The features of a verdict with the largest log-likelihood ratios, one for each concept and model."""
+    rows = frame[frame["verdict"] == VERDICTS.index(verdict)].sort_values("llr", ascending=False, kind="stable")
+    rows = rows.drop_duplicates(["model", "concept_0"])
     share = max(1, EXAMPLES // max(1, frame["model"].nunique()))
-    chosen = own.groupby("model", sort=False).head(share)
+    chosen = rows.groupby("model", sort=False).head(share)
     return [int(row) for row in chosen.index[:EXAMPLES]]
 
 
 def written_at(index: Index) -> str:
-    """When the index was finished; its files hold no date, so that the same build gives the same bytes."""
+    """When the index was finished; from its file's time, as equal builds have equal bytes and so no date."""
     return in_words(finished(index))
 
 
 def written_last(models: Sequence[ReportModel], probes: Sequence[ReportProbe]) -> str | None:
-    """When the last index or probe was finished; None where no time is known."""
+    """When the last index or probe was finished; None if no time is known."""
     times = [finished(model.index) for model in models]
     times += [probe.written for probe in probes if probe.written is not None]
     return in_words(max(times)) if times else None
 
 
 def finished(index: Index) -> float:
+    """When the index was finished, in seconds since 1970."""
     return (index.path / "manifest.json").stat().st_mtime
 
 
 def in_words(seconds: float) -> str:
+    """Seconds since 1970 as a date and time in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def caveats(models: Sequence[ReportModel], concepts: ReportConcepts, contents: Contents) -> Iterator[str]:
-    """What to keep in mind of this report, in plain words; what holds of every report is in the overview's template."""
+    """The caveats of this report; those of every report are in the template of the overview."""
     if concepts.family is not None:
         yield (
-            "The concept table of a feature holds each concept against random images, one feature at a time. Only the "
-            "verdict is also held against images that many features list and against images that look alike"
+            "The concept table of a feature tests each concept against random images, one feature at a time. Only the "
+            "verdict is also tested against images that many features list and against images that look alike"
         )
-    own: dict[str, list[str]] = {}
+    labels_of: dict[str, list[str]] = {}
     for model in models:
         if model.scores is not None:
             settings = model.scores.settings
@@ -235,12 +242,12 @@ def caveats(models: Sequence[ReportModel], concepts: ReportConcepts, contents: C
                 f"{settings['q']:.0%} are expected to be false discoveries"
             )
             for text in (q, f"whether images only look alike: {describe_looks(settings['looks'])}"):
-                own.setdefault(text, []).append(model.label)
-    for text, labels in own.items():
+                labels_of.setdefault(text, []).append(model.label)
+    for text, labels in labels_of.items():
         yield f"{', '.join(labels)}: {text}"
     if any(model.names is not None for model in models):
         yield (
             "A name is chosen on one half of the images and tested on the other: its AUC is the probability that an "
             "image of the name activates the feature more than another image, 0.5 by chance"
         )
-    yield from contents.notes
+    yield from contents.maps.notes

@@ -1,4 +1,4 @@
-"""The tables of a probe's result: for its page, and as CSV files beside it."""
+"""The tables of a probe's result, as data of its page and as CSV files."""
 
 import gzip
 from collections.abc import Iterator, Sequence
@@ -21,49 +21,51 @@ FEATURE_KEYS = ("model", "layer", "series", "x")
 
 
 class Texts:
-    """The texts of a result's tables, each once: what a page has instead is their positions."""
+    """The distinct texts of a result's tables; the data of a page refers to them by position."""
 
     def __init__(self, **known: Sequence[str]) -> None:
         names = ("model", "metric", "series", "layer", "verdict", "measure")
         self._of = {name: Interner(known.get(name, ())) for name in names}
 
     def position(self, column: str, value: object) -> int:
-        """Where a text of a column stands; -1 for what is missing."""
+        """The position of a text of a column; -1 for a missing value."""
         missing = value is None or (isinstance(value, float) and np.isnan(value))
         return self._of[KINDS.get(column, column)].position(None if missing else str(value))
 
     def holds(self, column: str) -> bool:
+        """Whether a column is stored by position."""
         return KINDS.get(column, column) in self._of
 
     def values(self, column: str) -> list[str]:
+        """The distinct texts of a column, in order."""
         return self._of[column].values
 
     def find(self, column: str, value: str) -> int:
-        """The position of a text; -1 where there is no such text."""
+        """The position of a text; -1 if the column does not have it."""
         return self.values(column).index(value) if value in self.values(column) else -1
 
     def shown(self) -> Json:
-        """By column its texts, as they are shown."""
-        return {name: [shorten(text) for text in own.values] for name, own in self._of.items() if name != "model"}
+        """The texts of each column, as pages show them."""
+        return {name: [shorten(text) for text in texts.values] for name, texts in self._of.items() if name != "model"}
 
 
 def tabulate(frame: pd.DataFrame, columns: Sequence[str], texts: Texts) -> list[list[Any]]:
-    """The rows of a table, cell by cell in the order of `columns`; a column that is not there is empty."""
-    own = frame.reindex(columns=list(columns))
+    """The rows of a table, with the cells in the order of `columns`; a column that the table lacks is empty."""
+    table = frame.reindex(columns=list(columns))
     cells = [
-        [texts.position(name, value) for value in own[name]]
+        [texts.position(name, value) for value in table[name]]
         if texts.holds(name)
-        else [plain(value) for value in own[name].tolist()]
+        else [plain(value) for value in table[name].tolist()]
         for name in columns
     ]
     return [list(row) for row in zip(*cells, strict=True)]
 
 
 def find_extremes(features: pd.DataFrame, texts: Texts) -> list[Json]:
-    """For each condition and measure the features that survive most and least.
+    """Find the features that survive most and least under each condition, by each measure.
 
-    Of equal ones those that are also further by the other measures come first, then those of lower number. Features
-    without a value, which never varied, are not counted.
+    Ties are broken by the other measures, then by the lower number. Features without a value, whose activations never
+    varied, are not counted.
     """
     return list(_extremes(features, texts))
 
@@ -78,20 +80,20 @@ def _extremes(features: pd.DataFrame, texts: Texts) -> Iterator[Json]:
         if name not in (*FEATURE_KEYS, "feature") and name != "verdict"
     ]
     for key, group in features.groupby(keys, sort=False):
-        place = dict(zip(keys, key, strict=True))
+        condition = dict(zip(keys, key, strict=True))
         for measure in measures:
-            own = group[group[measure].notna()]
+            known = group[group[measure].notna()]
             order = [measure, *(name for name in measures if name != measure), "feature"]
-            about = {name: texts.position(name, place.get(name)) for name in ("model", "layer", "series")}
+            about = {name: texts.position(name, condition.get(name)) for name in ("model", "layer", "series")}
             yield {
                 **about,
-                "x": plain(place.get("x")),
+                "x": plain(condition.get("x")),
                 "measure": texts.position("measure", measure),
-                "features": len(own),
+                "features": len(known),
                 **{
                     name: [
                         [int(row.feature), plain(row.value), texts.position("verdict", row.verdict)]
-                        for row in _ranked(own, order, lowest).head(EXTREMES).itertuples()
+                        for row in _ranked(known, order, lowest).head(EXTREMES).itertuples()
                     ]
                     for name, lowest in (("most", False), ("least", True))
                 },
@@ -107,11 +109,12 @@ def _ranked(rows: pd.DataFrame, order: Sequence[str], lowest: bool) -> pd.DataFr
 
 
 def write_csv(result: ProbeResult, folder: Path) -> list[Json]:
-    """Write each table that is not empty, exact to the last bit; packed where it is large, and not the rows of the
-    images where they are too many.
+    """Write each table that is not empty, exact to the last bit.
+
+    Large tables are packed by gzip. The rows of images are left out if they are too large even so.
 
     Returns:
-        For each its name, file, number of rows and bytes; no file for rows that were left out.
+        The name, file, number of rows and bytes of each table; the file is None for rows that were left out.
     """
     written: list[Json] = []
     for name in sorted(TABLES, key=lambda table: table == "rows"):
@@ -137,17 +140,17 @@ def write_csv(result: ProbeResult, folder: Path) -> list[Json]:
 
 
 def csv_text(frame: pd.DataFrame) -> str:
-    """RFC 4180; a text that a spreadsheet would take for a formula gets an apostrophe."""
+    """A table as CSV (RFC 4180); a text that a spreadsheet would take for a formula gets an apostrophe."""
     texts = frame.select_dtypes(exclude="number").columns
-    return frame.assign(**{name: frame[name].map(harmless) for name in texts}).to_csv(
-        index=False, lineterminator="\r\n"
-    )
+    escaped = frame.assign(**{name: frame[name].map(escape_formula) for name in texts})
+    return str(escaped.to_csv(index=False, lineterminator="\r\n"))
 
 
-def harmless(value: Any) -> Any:
+def escape_formula(value: Any) -> Any:
+    """Put an apostrophe before a text that a spreadsheet would take for a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def packed_bytes(data: bytes) -> bytes:
-    """Gzip without a date, so that equal tables have equal bytes."""
+    """Compress by gzip without a date, so that equal tables have equal bytes."""
     return gzip.compress(data, mtime=0)

@@ -1,4 +1,4 @@
-"""The visualizations of a report: pictures that activate a feature, with their numbers."""
+"""The visualizations of a report: images that were optimised to activate a feature, and their records."""
 
 import os
 import shutil
@@ -20,19 +20,20 @@ from conceptprobe.visualization.results.record import VisualizationRecord
 from conceptprobe.visualization.results.visualizations import Visualizations, load_visualizations
 
 CURVE_POINTS = 64
-Given = Visualizations | str | os.PathLike[str]
+VisualizationsLike = Visualizations | str | os.PathLike[str]
+"""Visualizations, or the folder that they were saved to."""
 Loaded = tuple[Visualizations, Path | None]
-"""With the folder that they were saved to, where it is known."""
+"""Visualizations, and their folder if it is known."""
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """The visualizations of a report.
+class WrittenVisualizations:
+    """The visualizations that were written into a report.
 
     Attributes:
-        of_feature: By the number of a feature its visualizations, in their order.
-        other: Those that are of no feature of the report.
-        count: All of them.
+        of_feature: The visualizations of each feature that has some, by the feature's number.
+        other: The visualizations that target no feature of the report.
+        count: The number of all visualizations.
     """
 
     of_feature: Mapping[int, list[Json]]
@@ -40,43 +41,46 @@ class Shown:
     count: int
 
     def of_layer(self, start: int, width: int) -> dict[int, list[Json]]:
-        """By the index of a feature of a layer its visualizations."""
-        return {g - start: own for g, own in self.of_feature.items() if start <= g < start + width}
+        """The visualizations of the features of a layer, by the feature's index in the layer."""
+        return {g - start: records for g, records in self.of_feature.items() if start <= g < start + width}
 
     @property
     def first(self) -> dict[int, int]:
         """The number of the first visualization of each feature that has one."""
-        return {feature: own[0]["n"] for feature, own in self.of_feature.items()}
+        return {feature: records[0]["n"] for feature, records in self.of_feature.items()}
 
 
-def load_given(given: Sequence[Given], models: Sequence[ReportModel]) -> list[Loaded]:
-    """Read visualizations that are given by their folder, and check that all are of models of the report.
+def read_visualizations(visualizations: Sequence[VisualizationsLike], models: Sequence[ReportModel]) -> list[Loaded]:
+    """Load visualizations from their folders, and check that their models are in the report.
 
     Raises:
-        ReportError: They are of a model that is not in the report.
-        VisualizeError: A folder holds none, or damaged ones.
+        ReportError: The model of a visualization is not in the report.
+        VisualizeError: A folder holds no visualizations, or damaged ones.
     """
     loaded: list[Loaded] = [
-        (own, None) if isinstance(own, Visualizations) else (load_visualizations(own), Path(own)) for own in given
+        (made, None) if isinstance(made, Visualizations) else (load_visualizations(made), Path(made))
+        for made in visualizations
     ]
-    for own, _ in loaded:
-        check_model(own, models)
+    for made, _ in loaded:
+        check_model(made, models)
     return loaded
 
 
-def write_visualizations(loaded: Sequence[Loaded], models: Sequence[ReportModel], folder: Path) -> Shown:
-    """Write the pictures as WebP, each by itself and all on sheets of small tiles."""
+def write_visualizations(
+    loaded: Sequence[Loaded], models: Sequence[ReportModel], folder: Path
+) -> WrittenVisualizations:
+    """Write the images as WebP, each as a file and all on sheets of small tiles."""
     of_feature: dict[int, list[Json]] = {}
     other: list[Json] = []
     tiles: dict[int, Image.Image] = {}
     count = 0
     if loaded:
         (folder / "vis").mkdir()
-    for own, origin in loaded:
-        for row, record in enumerate(own.records):
-            picture = Image.fromarray(own.images_nhwc[row])
+    for made, origin in loaded:
+        for row, record in enumerate(made.records):
+            picture = Image.fromarray(made.images_nhwc[row])
             picture.save(folder / f"vis/{count}.webp", "WEBP", quality=90)
-            frames = None if own.frames_nthwc is None else own.frames_nthwc[row]
+            frames = None if made.frames_nthwc is None else made.frames_nthwc[row]
             animated = write_animation(record, frames, origin, folder / f"vis/{count}-animation.webp")
             tiles[count % GRID**2] = shrink(picture, SMALL_TILE)
             if len(tiles) == GRID**2:
@@ -88,22 +92,27 @@ def write_visualizations(loaded: Sequence[Loaded], models: Sequence[ReportModel]
             count += 1
     if tiles:
         write_sheet(tiles, folder / f"vis/sheet-{(count - 1) // GRID**2}.webp")
-    return Shown(of_feature, other, count)
+    return WrittenVisualizations(of_feature, other, count)
 
 
 def check_model(visualizations: Visualizations, models: Sequence[ReportModel]) -> None:
+    """Check that the models of visualizations are in the report.
+
+    Raises:
+        ReportError: A model is not in the report.
+    """
     known = {model.index.manifest.model.fingerprint for model in models}
     for record in visualizations.records:
         if record.model.get("fingerprint") not in known:
             specs = ", ".join(model.label for model in models)
             raise ReportError(
-                f"the visualization of {record.target} is of {record.model.get('spec')}, which is none of the models "
-                f"of this report with the same weights ({specs}): leave it out, or add an index of that model"
+                f"the visualization of {record.target} is of {record.model.get('spec')}, but this report has no model "
+                f"with the same weights ({specs}): leave the visualization out, or add an index of its model"
             )
 
 
 def feature_of(record: VisualizationRecord, models: Sequence[ReportModel]) -> int | None:
-    """The number of the feature that a visualization is of; None where it is of none of the report."""
+    """The number of the feature that a visualization targets; None if the feature is not in the report."""
     for model in models:
         if model.index.manifest.model.fingerprint == record.model.get("fingerprint"):
             start = model.starts.get(record.layer or "")
@@ -115,7 +124,7 @@ def feature_of(record: VisualizationRecord, models: Sequence[ReportModel]) -> in
 def write_animation(
     record: VisualizationRecord, frames_thwc: np.ndarray | None, origin: Path | None, path: Path
 ) -> bool:
-    """Write the animation of a visualization, where it has one."""
+    """Write the animation of a visualization; False if it has none."""
     if frames_thwc is not None:
         path.write_bytes(encode_animation(frames_thwc, "webp"))
         return True
@@ -132,6 +141,7 @@ def write_animation(
 
 
 def record_data(record: VisualizationRecord, at: int, animated: bool) -> Json:
+    """The data of a visualization, with its number `at`."""
     curve = record.curve
     if len(curve) > CURVE_POINTS:
         curve = tuple(curve[i] for i in np.linspace(0, len(curve) - 1, CURVE_POINTS).round().astype(int).tolist())

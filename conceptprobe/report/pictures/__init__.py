@@ -1,1 +1,1 @@
-"""The images of a report: which, as thumbnails, and whole."""
+"""The images of a report: which occur, their thumbnails, and the whole images."""

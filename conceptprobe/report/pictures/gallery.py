@@ -1,4 +1,4 @@
-"""The images that occur in a report, numbered once, so that every page shares one thumbnail of each."""
+"""The images of a report. Each has one number and one thumbnail, which all pages share."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from conceptprobe.report.collect.models import ReportModel
 from conceptprobe.report.scripts import Interner, Json, integers, packed, shorten_id
 
 TOP_IMAGES = 32
-"""Images of a list that a report looks at; a longer list in the index stays in the index."""
+"""How many images of each list a report shows; the rest of a longer list is left out."""
 RANDOM_IMAGES = 16
 IMAGE_CHUNK = 512
 COLUMNS = ("source", "id", "label", "caption", "style", "tags", "content", "top")
@@ -31,11 +31,11 @@ class Gallery:
 
     Attributes:
         frame: One row an image; the position is its number. Columns `source` (position in `sources`), `id`, `label`,
-            `caption`, `style` (each None where not known), `tags` (tuple of str), `content` (hash, or None) and `top`
-            (whether it is on a list of top images).
-        sources: The sources the images come from.
-        numbers: For every index, the number of each row of `index.images`; -1 where the image does not occur.
-        random: For every index, rows of the images that all its features are shown on, as controls.
+            `caption`, `style` (each None if unknown), `tags` (tuple of str), `content` (hash, or None) and `top`
+            (whether the image is on a list of top images).
+        sources: The sources of the images.
+        numbers: For every index, the number of each row of `index.images`; -1 if the image does not occur.
+        random: For every index, the rows of random images that all its features share as controls.
     """
 
     frame: pd.DataFrame
@@ -55,8 +55,8 @@ class Gallery:
 def collect_gallery(models: Sequence[ReportModel], concepts: ReportConcepts | None = None) -> Gallery:
     """Find the images that the pages show, and number them by source, label and id.
 
-    They are those of every list (top, bottom, strip; the first `TOP_IMAGES` of each), the random controls of each
-    index, and the sample of each concept.
+    The images are those of every list (top, bottom, strip; the first `TOP_IMAGES` of each), the random controls of
+    each index, and the sample of each concept.
     """
     if not models:
         return Gallery(pd.DataFrame(columns=COLUMNS), (), (), ())
@@ -83,43 +83,43 @@ def collect_gallery(models: Sequence[ReportModel], concepts: ReportConcepts | No
     frame["top"] = frame.groupby(["source", "id"])["top"].transform("any")
     frame = frame.drop_duplicates(["source", "id"])
     frame = frame.sort_values(["source", "label", "id"], kind="stable", ignore_index=True, na_position="last")
-    places = pd.Series(np.arange(len(frame)), index=pd.MultiIndex.from_frame(frame[["source", "id"]]))
+    numbered = pd.Series(np.arange(len(frame)), index=pd.MultiIndex.from_frame(frame[["source", "id"]]))
     numbers = []
-    for model, rows, part in zip(models, used_rows, frames, strict=True):
+    for model, rows, described in zip(models, used_rows, frames, strict=True):
         number = np.full(len(model.index.images), -1, dtype=np.int64)
-        number[rows] = places.loc[pd.MultiIndex.from_frame(part[["source", "id"]])].to_numpy()
+        number[rows] = numbered.loc[pd.MultiIndex.from_frame(described[["source", "id"]])].to_numpy()
         numbers.append(number)
     return Gallery(frame, sources, tuple(numbers), tuple(random))
 
 
 def lists_of(index: Index, kind: Kind) -> Iterator[tuple[str, Kind, str]]:
-    """What `Index.lists` is asked for to have all lists of a kind."""
+    """The arguments of `Index.lists` for all lists of a kind."""
     for layer in index.layers:
         for pooling in index.manifest.pooling:
             yield layer, kind, pooling
 
 
-def unique_rows(parts: Iterable[np.ndarray]) -> np.ndarray:
-    """All rows of some lists but -1, each once, ascending."""
-    rows = np.unique(np.concatenate([np.unique(part) for part in parts]))
+def unique_rows(lists: Iterable[np.ndarray]) -> np.ndarray:
+    """The distinct rows of some lists, ascending, without -1."""
+    rows = np.unique(np.concatenate([np.unique(rows) for rows in lists]))
     return rows[rows >= 0]
 
 
 def random_rows(index: Index) -> np.ndarray:
-    """Rows of images that neither a feature nor a label chose, ascending; equal for indices of the same images."""
+    """Rows of random images, ascending; equal for indices of the same images."""
     ids = pa.chunked_array([pa.array(index.images["id"], pa.string())])
     return sampled_rows(ids, RANDOM_IMAGES)
 
 
 def describe_images(images: pd.DataFrame) -> pd.DataFrame:
-    """Bring a source's table to `id`, `label`, `caption`, `style`, `tags`, `content`, whatever of these is known."""
+    """Reduce the table of a source to `id`, `label`, `caption`, `style`, `tags` and `content`."""
     columns = {column: text_column(images, column) for column in ("label", "caption", "style")}
     content = text_column(images, "content_hash")
     return pd.DataFrame({"id": images["id"].astype(str), **columns, "tags": tag_column(images), "content": content})
 
 
 def text_column(images: pd.DataFrame, column: str) -> pd.Series:
-    """A column as strings, None where it is missing or empty."""
+    """A column as strings; None for a missing or empty value."""
     if column not in images:
         return pd.Series([None] * len(images), index=images.index, dtype=object)
     values = [None if pd.isna(value) or not str(value).strip() else str(value) for value in images[column]]
@@ -127,7 +127,7 @@ def text_column(images: pd.DataFrame, column: str) -> pd.Series:
 
 
 def tag_column(images: pd.DataFrame) -> pd.Series:
-    """The tags of every image, each once, in the source's order; empty where there are none."""
+    """The distinct tags of every image, in the source's order."""
     if "tags" not in images:
         return pd.Series([()] * len(images), index=images.index, dtype=object)
     values = [
@@ -138,15 +138,16 @@ def tag_column(images: pd.DataFrame) -> pd.Series:
 
 
 def images_data(gallery: Gallery, shown_nd: np.ndarray, files: Sequence[str | None] | None) -> Json:
-    """Column by column; labels, styles and tag lists are stored once and referred to by position.
+    """The data of all images, in columns that refer to labels, styles and tag lists by position.
 
     Args:
-        shown_nd: Width and height that each image takes of its tile, 0 to 255 [n,2]; 0 where it is missing.
-        files: Addresses of the whole images; None where the report has tiles only.
+        gallery: The images.
+        shown_nd: The width and height that each image takes of its tile, 0 to 255 [n,2]; 0 for a missing image.
+        files: The addresses of the whole images; None if the report has tiles only.
     """
     labels, styles, tags, tag_lists = Interner(), Interner(), Interner(), Interner()
     frame = gallery.frame
-    short = [tuple(tags.position(shorten(tag)) for tag in own) for own in frame["tags"]]
+    short = [tuple(tags.position(shorten(tag)) for tag in names) for names in frame["tags"]]
     data = {
         "count": len(frame),
         "label": integers(labels.positions([shorten_known(text) for text in frame["label"]])),
@@ -164,30 +165,31 @@ def images_data(gallery: Gallery, shown_nd: np.ndarray, files: Sequence[str | No
 
 
 def image_chunks(gallery: Gallery, files: Sequence[str | None] | None) -> Iterable[tuple[str, Json]]:
-    """What is only needed of images that are looked at: ids, captions, addresses of the whole images."""
+    """The data of single images, 512 images a chunk: ids, captions, addresses of the whole images."""
     ids, captions = gallery.frame["id"].tolist(), gallery.frame["caption"].tolist()
     for at, first in enumerate(range(0, len(ids), IMAGE_CHUNK)):
         chunk = slice(first, first + IMAGE_CHUNK)
-        own = [shorten_known(text) for text in captions[chunk]]
+        shortened = [shorten_known(text) for text in captions[chunk]]
         data = {
             "first": first,
             "id": [shorten_id(text) for text in ids[chunk]],
-            "caption": own if any(own) else None,
+            "caption": shortened if any(shortened) else None,
             "file": None if files is None else list(files[chunk]),
         }
         yield f"images/{at}", data
 
 
 def shorten_known(text: str | None) -> str | None:
+    """Shorten a text, unless it is None."""
     return None if text is None else shorten(text)
 
 
 def first_of_equals(frame: pd.DataFrame) -> np.ndarray:
-    """For each image the number of the first one of the same content, int64 [n]; -1 where that is itself."""
-    places = np.arange(len(frame))
+    """The number of the first image with the content of each image, int64 [n]; -1 if it is the image itself."""
+    numbers = np.arange(len(frame))
     known = frame["content"].notna().to_numpy()
-    first = places.copy()
+    first = numbers.copy()
     if known.any():
-        own = pd.Series(places[known]).groupby(frame.loc[known, ["source", "content"]].apply(tuple, axis=1).to_numpy())
-        first[known] = own.transform("min").to_numpy()
-    return np.where(first == places, -1, first)
+        contents = frame.loc[known, ["source", "content"]].apply(tuple, axis=1).to_numpy()
+        first[known] = pd.Series(numbers[known]).groupby(contents).transform("min").to_numpy()
+    return np.where(first == numbers, -1, first)

@@ -1,8 +1,8 @@
-"""The images of a report as small sheets of tiles, shared by all its cards.
+"""The thumbnails of a report, as small sheets of tiles that all pages share.
 
-Sheets rather than files of their own, because ten thousand tiny files are slow to copy, serve and delete. Small sheets
-in the order of the labels, because a page of top lists draws images from all over the source: of a large sheet the
-browser would decode hundreds of tiles to show one, while here its neighbours are the images of the same stack.
+Ten thousand tiny files are slow to copy, serve and delete, so tiles share sheets. The sheets are small and in the order
+of the labels, because a top list draws images from the whole source: a browser would decode hundreds of tiles of a
+large sheet to show one, while the neighbours in a small sheet are images of the same stack.
 """
 
 import os
@@ -26,7 +26,7 @@ from conceptprobe.indexing.pictures import open_source
 from conceptprobe.report.pictures.gallery import Gallery
 
 GRID = 4
-"""Tiles in a row and rows in a sheet."""
+"""The number of tiles in a row, and of rows in a sheet."""
 LARGE_TILE, SMALL_TILE = 160, 96
 MOST_LARGE = 20_000
 WHOLE_SIDE = 255
@@ -35,11 +35,11 @@ MOST_THREADS = 8
 
 @dataclass(frozen=True, eq=False)
 class OpenSources:
-    """The sources of a gallery, where they can still be opened.
+    """The opened sources of a gallery.
 
     Attributes:
-        sources: One for each of the gallery's; None where it cannot be opened.
-        rows: The row of each image of the gallery in its source, int64 [n]; -1 where it has none.
+        sources: The sources, in the order of the gallery; None for a source that cannot be opened.
+        rows: The row of each image of the gallery in its source, int64 [n]; -1 if the source lacks it.
         reasons: What went wrong, in words for the overview.
     """
 
@@ -50,11 +50,11 @@ class OpenSources:
 
 @dataclass(frozen=True, eq=False)
 class Thumbnails:
-    """What became of the images.
+    """The thumbnails that were written.
 
     Attributes:
-        shown_nd: Width and height that each takes of its tile, int64 0 to 255 [n,2]; 0 where it has no tile: the
-            placeholder stands for it.
+        shown_nd: The width and height that each image takes of its tile, int64 0 to 255 [n,2]; 0 for an image without
+            a tile, for which pages show a placeholder.
         reasons: What went wrong in each source, in words for the overview.
     """
 
@@ -63,12 +63,12 @@ class Thumbnails:
 
 
 def sheet_path(sheet: int) -> str:
-    """Where the report keeps gallery numbers from `sheet * GRID**2` on, relative to its root."""
+    """The file of a sheet, relative to the report: it holds the images from number `sheet * GRID**2` on."""
     return f"thumbs/{sheet}.webp"
 
 
 def open_sources(gallery: Gallery) -> OpenSources:
-    """Open the sources of all images; one that is gone or has changed is reported, not raised."""
+    """Open the sources of all images; a source that is gone or has changed is noted in `reasons`."""
     sources, reasons = [], []
     for key in gallery.sources:
         source, reason = open_source(key)
@@ -76,15 +76,15 @@ def open_sources(gallery: Gallery) -> OpenSources:
         reasons += [reason] if reason else []
     rows = np.full(len(gallery.frame), -1)
     for number, source in enumerate(sources):
-        own = np.flatnonzero(gallery.frame["source"].to_numpy() == number)
-        if source is not None and len(own):
-            ids = pa.array(gallery.frame["id"].to_numpy()[own], source.table["id"].type)
-            rows[own] = pc.fill_null(pc.index_in(ids, source.table["id"].combine_chunks()), -1).to_numpy()
+        members = np.flatnonzero(gallery.frame["source"].to_numpy() == number)
+        if source is not None and len(members):
+            ids = pa.array(gallery.frame["id"].to_numpy()[members], source.table["id"].type)
+            rows[members] = pc.fill_null(pc.index_in(ids, source.table["id"].combine_chunks()), -1).to_numpy()
     return OpenSources(tuple(sources), rows, tuple(reasons))
 
 
 def write_thumbnails(gallery: Gallery, opened: OpenSources, out: Path, progress: bool = False) -> Thumbnails:
-    """Write the sheets of all images of the gallery; an image that cannot be had is reported, not raised."""
+    """Write the sheets of all images of the gallery; an image that cannot be read is noted in `reasons`."""
     count = len(gallery.frame)
     largest = LARGE_TILE if count <= MOST_LARGE else SMALL_TILE
     shown_nd = np.zeros((count, 2), np.int64)
@@ -106,8 +106,8 @@ def write_thumbnails(gallery: Gallery, opened: OpenSources, out: Path, progress:
                 with lock:
                     bad.setdefault(position, f"{ids[number]} ({error})")
         side = write_sheet(tiles, out / sheet_path(first // GRID**2))
-        for place, tile in tiles.items():
-            shown_nd[first + place] = [max(1, round(WHOLE_SIDE * own / side)) for own in tile.size]
+        for at, tile in tiles.items():
+            shown_nd[first + at] = [max(1, round(WHOLE_SIDE * length / side)) for length in tile.size]
 
     firsts = range(0, count, GRID**2)
     with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
@@ -115,27 +115,31 @@ def write_thumbnails(gallery: Gallery, opened: OpenSources, out: Path, progress:
         for _ in track(pool.map(make_sheet, firsts), "thumbnails", len(firsts), console=console, disable=not progress):
             pass
     reasons = [
-        f"{gallery.sources[position].spec}: some images cannot be read any more, for example {example}"
+        f"{gallery.sources[position].spec}: some images can no longer be read, for example {example}"
         for position, example in sorted(bad.items())
     ]
     return Thumbnails(shown_nd, (*opened.reasons, *reasons))
 
 
 def load(source: ImageSource, row: int, id_: str, least: int) -> Image.Image:
-    """An image by its row, which is -1 where the source has none of the id."""
-    row = source.row_of(id_) if row < 0 else row  # raises, and says what is near
+    """Load an image by its row; a row of -1 raises the error that names ids like it."""
+    row = source.row_of(id_) if row < 0 else row
     return source.load(row, least=least).image
 
 
 def shrink(image: Image.Image, largest: int) -> Image.Image:
-    """The image in RGB, no side of it longer than `largest`."""
+    """Convert an image to RGB and shrink it until no side is longer than `largest`."""
     tile = image.convert("RGB")
     tile.thumbnail((largest, largest), Image.Resampling.LANCZOS)
     return tile
 
 
 def write_sheet(tiles: Mapping[int, Image.Image], path: Path) -> int:
-    """Write images, centred in square tiles as large as the largest of them; unfilled places are clear.
+    """Write images, centred in square tiles as large as the largest of them, on a transparent sheet.
+
+    Args:
+        tiles: The images by their position in the sheet.
+        path: The file to write.
 
     Returns:
         The side of a tile, in pixels.
@@ -148,7 +152,7 @@ def write_sheet(tiles: Mapping[int, Image.Image], path: Path) -> int:
 def numbered_rows(
     gallery: Gallery, opened: OpenSources, chosen_n: np.ndarray
 ) -> Iterator[tuple[int, ImageSource, int]]:
-    """The chosen images that their sources still have: number, source, row."""
+    """The chosen images that their sources still have, as number, source and row."""
     positions = gallery.frame["source"].to_numpy()
     for number in np.flatnonzero(chosen_n & (opened.rows >= 0)).tolist():
         source = opened.sources[int(positions[number])]

@@ -19,6 +19,7 @@ from conceptprobe.report.data.commands import (
     run_commands,
     score_command,
 )
+from conceptprobe.report.settings import ReportSettings
 
 RANDOM = np.random.default_rng(2).normal(size=(18, 8))
 
@@ -44,10 +45,10 @@ def test_scores_find_their_index_in_any_order(indices, scores):
 def test_scores_of_another_index_are_refused_by_name(indices, scores):
     name = indices[0].path.name
     with pytest.raises(
-        ReportError, match=f"the scores of two:a on .* are of none of the indices \\({name}: of another model"
+        ReportError, match=f"the scores of two:a on .* match none of the indices \\({name}: of another model"
     ):
         make_models(indices[:1], scores)
-    with pytest.raises(ReportError, match=f"several scores of {name} \\(one:a\\)"):
+    with pytest.raises(ReportError, match=f"several scores match the index {name} \\(one:a\\)"):
         make_models(indices, [scores[0], scores[0]])
     for change, words in (
         ({"layers": ["blocks.9.resid"]}, "it has no layer blocks.9.resid"),
@@ -97,8 +98,8 @@ def test_the_commands_of_a_run_pass_results_on(indices, scores):
 
 def test_the_command_of_a_report_says_what_else_it_shows(make_index):
     models = make_models([make_index(RANDOM)])
-    assert report_options([], False, "thumbs") == []
-    options = report_options([Path("/made/here/twins"), None], True, "link")
+    assert report_options([], ReportSettings()) == []
+    options = report_options([Path("/made/here/twins"), None], ReportSettings(maps=True, images="link"))
     assert run_commands(models, [], [("conceptprobe probe shuffle", "shuffle")], options)[-1].endswith(
         "--probes shuffle --visualizations twins --visualizations visualizations --maps --images link --out report"
     )

@@ -303,7 +303,7 @@ def test_given_concepts_must_be_those_of_the_scores(index, scores, tmp_path):
     family = concepts_of(index, "columns:style")
     (model,) = make_models([index], [scores])
     with pytest.raises(
-        Exception, match=f"are by {len(concepts_of(index))} concepts that are not the {len(family)} given"
+        Exception, match=f"are based on {len(concepts_of(index))} concepts that are not the {len(family)} of the report"
     ):
         write_report(tmp_path / "report", [index], scores=[scores], concepts=family)
     own = score_features(index, family, k=4, draws=200, visual=None)
