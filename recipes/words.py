@@ -6,8 +6,8 @@ It needs both (Debian: `apt install wordnet-base scowl`). A word is a single low
 
 english.txt: 20,000 words, ordered by SCOWL's size class and within a class by frequency in WordNet's tagged texts. It
 excludes inflected forms, words that are mostly adverbs, function words, and words whose meanings are all slurs,
-disparaging or obscene by WordNet's marks. nouns.txt: words that are mostly nouns, or mostly verbs whose first meaning as a noun is
-visible (`bear`, `dress`); then irregular plurals with their singular.
+disparaging or obscene by WordNet's marks. nouns.txt: words that are mostly nouns, or mostly verbs whose first meaning
+as a noun is visible (`bear`, `dress`); then irregular plurals with their singular.
 """
 
 import argparse
