@@ -104,12 +104,12 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path, name:
 
 
 @contextmanager
-def downloading(spec: str, name: str, cache: str = HUB_CACHE) -> Iterator[None]:
+def downloading(spec: str, prefix: str, cache: str = HUB_CACHE) -> Iterator[None]:
     """Within the context any failure to get pretrained weights becomes one clear error.
 
     Args:
         spec: The model's spec.
-        name: The family and architecture, for which the user can name other weights.
+        prefix: The start of a spec after which the user can name other weights.
         cache: Which environment variable sets the cache of downloaded files.
 
     Raises:
@@ -121,7 +121,7 @@ def downloading(spec: str, name: str, cache: str = HUB_CACHE) -> Iterator[None]:
     except Exception as error:
         raise WeightsError(
             f"{spec}: cannot get the pretrained weights ({reason(error)}).\n"
-            f"Ways out: {name}@FILE with a local checkpoint; {name}@random for random weights; "
+            f"Ways out: {prefix}FILE with a local checkpoint; {prefix}random for random weights; "
             f"or the cache of a machine with a network ({cache})."
         ) from error
 

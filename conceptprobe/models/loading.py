@@ -24,6 +24,8 @@ def load_model(spec: str, device: str | torch.device = "auto", dtype: str | torc
     Args:
         spec: `family:architecture[@weights][#pixels]`; weights are a pretrained tag, a local file or directory, or
             `random` (always the same weights, from a fixed seed). Families: mini, open_clip, timm, torchvision.
+            A weight file of open_clip may need a tag that has its activation function and preprocessing, as in
+            `open_clip:ViT-B-32@openai:clip.pt`.
             `#pixels` is another, square input size: positional embeddings are resampled as the family resamples them.
         device: "auto" is the first GPU if there is one, else the CPU.
         dtype: float32 if it is None; "bfloat16" and "float16" halve the memory of weights and activations.

@@ -34,30 +34,36 @@ from conceptprobe.models.errors import ModelError, SpecError
 from conceptprobe.models.hook_points import AS_IS, MAP_AS_TOKENS, TIME_FIRST, HookedLayer, HookPoint
 from conceptprobe.models.input_size import check_divides, fits, no_other_size
 from conceptprobe.models.layers import Layer, Tokens, suggest
+from conceptprobe.models.open_clip_tags import tag_settings, tags_of, weight_settings
 from conceptprobe.models.preprocessing import Preprocessing
 from conceptprobe.models.spec import ModelSpec
 from conceptprobe.models.vision_model import VisionModel
 
 HUB = "hf-hub:"
+FOLDER = "local-dir:"
+CONFIG = "open_clip_config.json"
 VISUAL = "visual."
 
 
 def load(spec: ModelSpec) -> VisionModel:
-    """Load `open_clip:architecture@tag`, `@file`, `@folder`, `@random`, or `open_clip:hf-hub:org/name`; `#pixels`."""
-    name = spec.architecture
+    """Load `open_clip:architecture@tag`, `@file`, `@folder` or `@random`, or `open_clip:hf-hub:org/name`; `#pixels`.
+
+    A file and random weights have the settings (activation function, preprocessing) that all tags of the architecture
+    share, or those of a named tag: `@tag:file`. A folder with `open_clip_config.json` and a hub model have those of
+    their config. Weights from a file may also replace those of a hub model.
+    """
     with seeded(), _quiet():
-        if name.startswith(HUB):
-            with downloading(spec.text, "open_clip:ARCHITECTURE"):
-                module = open_clip.create_model(name, require_pretrained=True)
-                width = open_clip.get_model_config(name)["embed_dim"]
-        else:
-            module = _build(spec)
-            width = open_clip.get_model_config(name)["embed_dim"]
+        source = _source(spec)
+        module = _build(spec, source)
+        with downloading(spec.text, "open_clip:ARCHITECTURE@"):
+            config = open_clip.get_model_config(source)
         preprocessing = _preprocessing(module)
         if spec.pixels:
             preprocessing = preprocessing.at(spec.pixels)
             resize_input(spec, module)
-    return vision_model(spec, module, width, preprocessing, _Tokenizer(name))
+    differs = source.startswith(FOLDER) and config != open_clip.get_model_config(spec.architecture)
+    variant = json.dumps(config, sort_keys=True) if differs else ""
+    return vision_model(spec, module, config["embed_dim"], preprocessing, _Tokenizer(source), variant)
 
 
 def resize_input(spec: ModelSpec, module: Any) -> None:
@@ -92,8 +98,9 @@ def vision_model(
     embedding_width: int,
     preprocessing: Preprocessing,
     tokenizer: Callable[[list[str]], Tensor],
+    variant: str = "",
 ) -> VisionModel:
-    """Make a `VisionModel` of any open_clip model."""
+    """Make a `VisionModel` of any open_clip model; `variant` tells apart models whose spec has one architecture."""
 
     def encode_text(texts: list[str]) -> Tensor:
         with torch.device("cpu"):  # tokenizers make their tensors on the default device
@@ -107,7 +114,7 @@ def vision_model(
         anatomy(module, embedding_width),
         preprocessing,
         # The same weights with another activation function are another model.
-        architecture=f"{spec.name} quickgelu" if _has_quick_gelu(module) else spec.name,
+        architecture=" ".join([spec.name, *["quickgelu"] * _has_quick_gelu(module), *filter(None, [variant])]),
         forward=module.visual,
         encode_text=encode_text,
     )
@@ -178,47 +185,93 @@ def _vit_anatomy(visual: VisionTransformer) -> Anatomy:
     return Anatomy({hooked.layer.name: hooked for hooked in layers}, tokens=tokens_of, fixed_size=True)
 
 
-def _build(spec: ModelSpec) -> Any:
+def _source(spec: ModelSpec) -> str:
+    """The model as open_clip names it: an architecture, a hub repository, or the folder of the weights with its config.
+
+    Raises:
+        SpecError: open_clip has no such architecture, a hub model has a tag, or a tag contradicts the folder's config.
+    """
     name = spec.architecture
-    if name not in open_clip.list_models():
+    if name.startswith(HUB):
+        if spec.settings or (spec.weights and not spec.is_random and not spec.path):
+            raise SpecError(f"{spec.text!r}: a hub model has no tags; write {spec.name}, or add @FILE or @random")
+    elif name not in open_clip.list_models():
         raise SpecError(f"{spec.text!r}: open_clip has no model {name!r}.{suggest(name, open_clip.list_models())}")
-    if spec.is_random:
-        return _create(spec)
-    if spec.path:
-        return _from_path(spec, spec.path)
-    tags = open_clip.list_pretrained_tags_by_model(name)
+    if spec.path and "model_cfg" in _folder_config(spec.path):
+        if spec.settings:
+            raise SpecError(f"{spec.text!r}: {spec.path / CONFIG} has the settings; leave out {spec.settings}:")
+        return FOLDER + str(spec.path)
+    return name
+
+
+def _build(spec: ModelSpec, source: str) -> Any:
+    name = spec.architecture
+    if name.startswith(HUB) and not spec.weights:
+        with downloading(spec.text, "open_clip:ARCHITECTURE@"):
+            return open_clip.create_model(name, require_pretrained=True)
+    if spec.is_random or spec.path:
+        checkpoint = find_checkpoint(spec.path) if spec.path else None
+        if source.startswith(FOLDER):
+            module = _create(spec, source)
+        elif source.startswith(HUB):
+            with downloading(spec.text, "open_clip:ARCHITECTURE@"):
+                config = open_clip.factory.download_pretrained_from_hf(source.removeprefix(HUB), filename=CONFIG)
+            module = _create(spec, FOLDER + str(Path(config).parent))
+        else:
+            module = _create(spec, source, **_settings(spec))
+        if checkpoint:
+            _load_file(spec, module, checkpoint)
+        return module
+    tags = tags_of(name)
     if spec.weights not in tags:
         known = f"the pretrained tags of {name} are {', '.join(tags)}" if tags else f"{name} has no pretrained tags"
         problem = f"no tag {spec.weights!r}" if spec.weights else "no weights named"
         raise SpecError(f"{spec.text!r}: {problem}; {known}; or write @FILE or @random")
     # The tag declares whether its weights were trained with QuickGELU; open_clip would only warn of a difference.
-    quick = open_clip.get_pretrained_cfg(name, spec.weights).get("quick_gelu", False)
-    with downloading(spec.text, spec.name):
-        return open_clip.create_model(name, spec.weights, force_quick_gelu=quick)
+    quick_gelu = tag_settings(name, spec.weights)["force_quick_gelu"]
+    with downloading(spec.text, f"{spec.name}@{spec.weights}:"):
+        return open_clip.create_model(name, spec.weights, force_quick_gelu=quick_gelu)
 
 
-def _from_path(spec: ModelSpec, path: Path) -> Any:
-    checkpoint = find_checkpoint(path)
-    state = read_state(checkpoint)
-    preprocess: dict[str, Any] = {}
-    config = path / "open_clip_config.json"
-    if path.is_dir() and config.is_file():
-        preprocess = json.loads(config.read_text()).get("preprocess_cfg", {})
-    module = _create(spec, force_preprocess_cfg=preprocess)
-    state = convert_state_dict(module, state)
+def _folder_config(path: Path) -> dict[str, Any]:
+    """The `open_clip_config.json` of a folder; empty if it has none.
+
+    Raises:
+        ModelError: The file is not a JSON object.
+    """
+    file = path / CONFIG
+    if not file.is_file():
+        return {}
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise ModelError(f"{file} is not JSON ({error}): download it again or remove it") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{file} must hold a JSON object, not {type(config).__name__}")
+    return config
+
+
+def _settings(spec: ModelSpec) -> dict[str, Any]:
+    """The settings of a file or of random weights; a folder's config may hold the preprocessing alone."""
+    settings = weight_settings(spec)
+    preprocess = _folder_config(spec.path).get("preprocess_cfg") if spec.path else None
+    return {**settings, "force_preprocess_cfg": preprocess} if preprocess else settings
+
+
+def _load_file(spec: ModelSpec, module: Any, checkpoint: Path) -> None:
+    state = convert_state_dict(module, read_state(checkpoint))
     if "positional_embedding" in state and not hasattr(module, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
     if spec.pixels and not fits(module, state):
         resize_input(spec, module)  # the file may hold weights for that size
     load_state(module, state, checkpoint, spec.name)
-    return module
 
 
-def _create(spec: ModelSpec, **options: Any) -> Any:
-    """The architecture with random weights; some text towers need another package or a file from a hub."""
+def _create(spec: ModelSpec, source: str, **settings: Any) -> Any:
+    """The model with random weights; some text towers need another package or a file from a hub."""
     try:
         with soon_without_network():
-            return open_clip.create_model(spec.architecture, pretrained_text=False, **options)
+            return open_clip.create_model(source, load_weights=False, pretrained_text=False, **settings)
     except Exception as error:
         raise ModelError(f"{spec.text}: open_clip cannot build it ({reason(error)})") from error
 

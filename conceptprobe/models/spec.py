@@ -22,6 +22,8 @@ class ModelSpec:
         family: One of FAMILIES.
         architecture: The family's name of the architecture.
         weights: A pretrained tag, a path, `random`, or None if the spec names no weights.
+        settings: The pretrained tag of open_clip whose settings a weight file or random weights have, as in
+            `@openai:clip.pt`; None if the spec names no such tag.
         pixels: Rows and columns of the input if the spec names another size than the model's default.
     """
 
@@ -30,10 +32,13 @@ class ModelSpec:
     architecture: str
     weights: str | None
     pixels: int | None = None
+    settings: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> "ModelSpec":
         """Parse `family:architecture[@weights][#pixels]`; only digits after the last `#` are a size.
+
+        For open_clip weights may be `TAG:FILE` or `TAG:random`, with the settings of a pretrained tag.
 
         Raises:
             SpecError: The text has another form or names an unknown family.
@@ -49,7 +54,10 @@ class ModelSpec:
             raise SpecError(f"{text!r} is not a model spec: write {_GRAMMAR}, such as {_EXAMPLES}")
         if family not in FAMILIES:
             raise SpecError(f"{text!r}: no family {family!r}; there are {', '.join(FAMILIES)} (such as {_EXAMPLES})")
-        return cls(text, family, architecture, weights or None, pixels)
+        settings, colon, file = weights.partition(":")
+        if family != "open_clip" or len(settings) < 2 or not file or Path(settings).name != settings:
+            return cls(text, family, architecture, weights or None, pixels)
+        return cls(text, family, architecture, file, pixels, settings)
 
     @property
     def name(self) -> str:

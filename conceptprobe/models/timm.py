@@ -125,7 +125,7 @@ def anatomy(trunk: Any, prefix: str = "", embedding: bool = True) -> Anatomy:
 def _build(spec: ModelSpec, name: str, pretrained: bool, **kwargs: Any) -> Any:
     if not pretrained:
         return timm.create_model(name, **kwargs)
-    with downloading(spec.text, f"timm:{name}"):
+    with downloading(spec.text, f"timm:{name}@"):
         return timm.create_model(name, pretrained=True, **kwargs)
 
 

@@ -75,7 +75,7 @@ def _architectures() -> list[str]:
 def _build(spec: ModelSpec, weights: Any, pretrained: bool) -> Any:
     name = spec.architecture
     if pretrained:
-        with downloading(spec.text, spec.name, TORCH_CACHE):
+        with downloading(spec.text, f"{spec.name}@", TORCH_CACHE):
             return torchvision.models.get_model(name, weights=weights)
     module = torchvision.models.get_model(name, weights=None)
     if spec.path:

@@ -138,7 +138,7 @@ def test_files_that_vanish_or_may_not_be_read(family, tmp_path, images, least, m
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr("builtins.open", refuse)
+        patched.setattr("io.open", refuse)
         assert outcomes(source, least) == ["Permission denied"] * len(files)
     for place in places:
         place.unlink()

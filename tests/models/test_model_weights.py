@@ -163,7 +163,7 @@ def no_network(tmp_path, monkeypatch):
     ("spec", "way_out"),
     [
         ("timm:vit_tiny_patch16_224.augreg_in21k", "timm:vit_tiny_patch16_224.augreg_in21k@FILE"),
-        ("open_clip:ViT-B-32@laion2b_s34b_b79k", "open_clip:ViT-B-32@FILE"),
+        ("open_clip:ViT-B-32@laion2b_s34b_b79k", "open_clip:ViT-B-32@laion2b_s34b_b79k:FILE"),
         ("open_clip:hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "open_clip:ARCHITECTURE@FILE"),
         ("torchvision:resnet18@IMAGENET1K_V1", "torchvision:resnet18@FILE"),
     ],
@@ -189,7 +189,7 @@ def test_a_tag_decides_which_gelu(tag, activation, tmp_path, monkeypatch):
     monkeypatch.setattr("open_clip.factory.download_pretrained", lambda *args, **kwargs: str(path))
     model = load_model(f"open_clip:ViT-B-32@{tag}", "cpu")
     assert type(model.module.visual.transformer.resblocks[0].mlp.gelu) is activation
-    plain = load_model(f"open_clip:ViT-B-32@{path}", "cpu")
+    plain = load_model(f"open_clip:ViT-B-32@laion2b_s34b_b79k:{path}", "cpu")
     same = activation is nn.GELU
     assert (model.fingerprint == plain.fingerprint) is same
 
