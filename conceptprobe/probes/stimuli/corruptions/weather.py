@@ -67,7 +67,7 @@ def brightness(image_hwc: np.ndarray, severity: int, rng: np.random.Generator) -
     """Lighter: the value of HSV is raised, hue and saturation stay."""
     value = image_hwc.max(-1, keepdims=True)
     raised = np.minimum(value + BRIGHTNESS[severity - 1], 1)
-    return np.where(value > 0, image_hwc * raised / np.where(value > 0, value, 1), raised)
+    return np.asarray(np.where(value > 0, image_hwc * raised / np.where(value > 0, value, 1), raised))
 
 
 def shrink(field: np.ndarray, height: int, width: int) -> np.ndarray:
