@@ -118,7 +118,7 @@ def load_contrast(folder: str | os.PathLike[str]) -> Contrast:
     Raises:
         OutputError: The folder holds no contrast, or a damaged one, or of another version.
     """
-    tables, about = load_tables(folder, NAME, TABLES, command="conceptprobe contrast INDEX_A INDEX_B")
+    tables, about = load_tables(folder, NAME, TABLES, command="conceptprobe contrast INDEX_A INDEX_B --out {folder}")
     return Contrast(**tables, settings=about["settings"], caveats=tuple(about["caveats"]))
 
 

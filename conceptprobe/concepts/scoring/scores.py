@@ -123,7 +123,9 @@ def load_scores(folder: str | os.PathLike[str]) -> FeatureScores:
     Raises:
         OutputError: The folder holds no scores, or damaged ones, or of another version.
     """
-    tables, settings = load_tables(folder, NAME, ("features", "curve"), command="conceptprobe score INDEX")
+    tables, settings = load_tables(
+        folder, NAME, ("features", "curve"), command="conceptprobe score INDEX --out {folder}"
+    )
     return FeatureScores(tables["features"], tables["curve"], settings)
 
 
