@@ -4,8 +4,8 @@ from .concepts.comparison.matching import Matches, load_matches, match_features
 from .concepts.errors import ConceptError, ContrastError
 from .concepts.naming.names import FeatureNames, label_features, load_names
 from .concepts.naming.vocabulary import word_list
-from .concepts.scoring.label_free import score_without_labels
-from .concepts.scoring.localisation import Localisation, localise
+from .concepts.scoring.label_free import LabelFreeScores, load_label_free, score_without_labels
+from .concepts.scoring.localisation import Localisation, load_localisation, localise
 from .concepts.scoring.scores import FeatureScores, load_scores, score_features
 from .concepts.sets.concept_set import ConceptSet
 from .concepts.sets.from_index import concepts_of
@@ -66,6 +66,7 @@ __all__ = [
     "ImageSource",
     "Index",
     "IndexingError",
+    "LabelFreeScores",
     "Layer",
     "Localisation",
     "Matches",
@@ -95,6 +96,8 @@ __all__ = [
     "load_contrast",
     "load_evaluation",
     "load_images",
+    "load_label_free",
+    "load_localisation",
     "load_matches",
     "load_model",
     "load_names",

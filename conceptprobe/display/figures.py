@@ -156,6 +156,31 @@ def curves_figure(curves: pd.DataFrame, metric: str, x_names: Mapping[str, str],
     return figure
 
 
+def localisation_figure(summary: pd.DataFrame) -> "Figure":
+    """The median AUC of probes by their number of features, a line for each layer, with its quartiles shaded.
+
+    Args:
+        summary: layer, features, median_auc, lower_quartile, upper_quartile.
+
+    Raises:
+        DisplayError: matplotlib is not installed.
+    """
+    figure = new_figure(4.2, 3.2)
+    axes = figure.subplots()
+    for at, (layer, rows) in enumerate(summary.groupby("layer", sort=False)):
+        colour = COLOURS[at % len(COLOURS)]
+        axes.plot(rows["features"], rows["median_auc"], marker="o", color=colour, label=_cut(str(layer)))
+        axes.fill_between(rows["features"], rows["lower_quartile"], rows["upper_quartile"], color=colour, alpha=0.15)
+    axes.set_xscale("log", base=2)
+    ticks = sorted(summary["features"].unique())
+    axes.set_xticks(ticks, labels=[str(count) for count in ticks])
+    axes.set_xlabel("features of a probe")
+    axes.set_ylabel("median AUC over the concepts")
+    _tidy(axes, "y")
+    _legend(figure, axes, columns=2)
+    return figure
+
+
 def intervals_figure(panels: Mapping[str, pd.DataFrame]) -> "Figure":
     """Values with their 95 % intervals, each in a row of its own.
 
@@ -227,9 +252,9 @@ def _tidy(axes: "Axes", values: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: "Figure", axes: "Axes") -> None:
+def _legend(figure: "Figure", axes: "Axes", columns: int | None = None) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    legend = figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns or len(labels), frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
