@@ -1,11 +1,12 @@
 """`conceptprobe probe`."""
 
-import ast
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from conceptprobe.cli.options import Json, ScoreFolders, Seed
 
 if TYPE_CHECKING:
     from conceptprobe.probes import ProbeResult
@@ -17,33 +18,52 @@ def probe(
     name: Annotated[
         str,
         typer.Argument(
-            help="Name of a probe; one of ImageNet's other test sets: imagenet-v2, -sketch, -r, -a, -c, -real, with "
-            "--images for its folder; `all`; or `list` to see what there is."
+            help="The name of a probe, 'all' for every probe, 'list' to see what there is, or one of ImageNet's other "
+            "test sets (imagenet-v2, -sketch, -r, -a, -c, -real), whose folder --images gives."
         ),
     ],
-    model: Annotated[list[str] | None, typer.Option("--model", help="A model; may be repeated.")] = None,
-    images: Annotated[str | None, typer.Option(help="An image source, as of `index build`.")] = None,
-    n: Annotated[int, typer.Option("-n", "--n", help="How many images, drawn at random; 0 takes all.")] = 512,
+    model: Annotated[list[str] | None, typer.Option("--model", help="Probe this model; may be repeated.")] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Use the images of this source, such as mini:emoji or folder:PATH.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", "--n", help="Use this many images, drawn at random; 0 uses all.")] = 512,
     setting: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=VALUE, a setting of the probe; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the probe; may be repeated."),
     ] = None,
-    scores: Annotated[
-        list[Path] | None, typer.Option(help="What `score --out` wrote, for one of the models; may be repeated.")
+    scores: ScoreFolders = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(help="Follow the features of this layer through the changes; may be repeated."),
     ] = None,
-    layer: Annotated[list[str] | None, typer.Option(help="Layers whose features are followed.")] = None,
-    pooling: Annotated[str, typer.Option(help="How these features are pooled: mean, max or cls.")] = "mean",
-    label: Annotated[str, typer.Option(help="The column with the right answers.")] = "label",
+    pooling: Annotated[str, typer.Option(help="The pooling of these features: mean, max or cls.")] = "mean",
+    label: Annotated[str, typer.Option(help="The column of the image source that holds the right answers.")] = "label",
     classes: Annotated[
-        Path | None, typer.Option(help="The class names to choose from: a text file, a name a line, or a JSON list.")
+        Path | None,
+        typer.Option(help="Choose from the class names in this file: a text with one in each line, or a JSON list."),
     ] = None,
-    class_map: Annotated[Path | None, typer.Option(help="A JSON from labels to class names.")] = None,
-    masks: Annotated[Path | None, typer.Option(help="A folder of masks; by default the alpha channels.")] = None,
-    template: Annotated[list[str] | None, typer.Option(help="A text with {} for zero-shot classes.")] = None,
-    seed: Annotated[int, typer.Option(help="Where random draws come from.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; with `all`, a folder for each probe.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a probe.")] = False,
+    class_map: Annotated[
+        Path | None, typer.Option(help="A JSON file from labels to class names, where they differ.")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="A folder of object masks; by default the alpha channels of the images.")
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(help="Put zero-shot class names into this text, such as 'a photo of a {}'; may be repeated."),
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the result to this folder; with 'all', each probe gets a folder in it.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Test how models behave: what they attend to, what may be hidden or disturbed, which features survive."""
+    """Test how models behave.
+
+    Probes show what models attend to, how they answer when images are hidden or disturbed, and which features survive
+    that. `conceptprobe probe list` names them with their questions.
+    """
+    from conceptprobe.cli.probe_inputs import parse_setting, read_class_map, read_classes
     from conceptprobe.concepts.scoring.scores import load_scores
     from conceptprobe.models import load_model
     from conceptprobe.output.tables import check_output
@@ -55,50 +75,52 @@ def probe(
     from conceptprobe.probes.run import get_probe
 
     if name == "list":
-        for found in PROBES.values():
-            typer.echo(f"{found.name:20} {found.question}")
-        for each in SETS:
-            typer.echo(f"{SET + each:20} How often is the model right on ImageNet's other test set of this name?")
+        for known in PROBES.values():
+            typer.echo(f"{known.name:20} {known.question}")
+        for test_set in SETS:
+            typer.echo(f"{SET + test_set:20} How often is the model right on ImageNet's other test set of this name?")
         return
     if not model or images is None:
         raise typer.BadParameter("give at least one --model, and --images")
     settings = dict(parse_setting(text) for text in setting or [])
     if name.startswith(SET):
-        given = {"--scores": scores, "--layer": layer, "--classes": classes, "--class-map": class_map, "--masks": masks}
-        if unused := [option for option, value in given.items() if value]:
-            raise typer.BadParameter(f"{unused[0]} does not go with {name}, whose classes and images are its own")
+        options = {
+            "--scores": scores, "--layer": layer, "--classes": classes, "--class-map": class_map, "--masks": masks,
+        }  # fmt: skip
+        if unused := [option for option, value in options.items() if value]:
+            raise typer.BadParameter(f"{unused[0]} does not go with {name}, which has its own classes and images")
         check_output(out, NAME)
         finish(probe_set(name, model, images, settings, template, n=n or None, seed=seed), out, as_json)
         return
     chosen = list(PROBES) if name == "all" else [get_probe(name).name]
     if name == "all" and settings:
         raise typer.BadParameter("--set goes with one probe, not with all")
-    for each in chosen:
-        make_settings(PROBES[each], settings)
-        check_output(folder_of(out, name, each), NAME)
+    for probe_name in chosen:
+        make_settings(PROBES[probe_name], settings)
+        check_output(output_folder(out, name, probe_name), NAME)
     loaded = [load_model(spec) for spec in model]
-    verdicts = {found.settings["model"]: found for found in map(load_scores, scores or [])}
-    if unknown := sorted(set(verdicts) - {each.spec for each in loaded}):
-        raise ProbeError(f"scores are given for {unknown[0]}, which is none of the models {', '.join(model)}")
-    options: dict[str, Any] = {
+    scores_by_model = {result.settings["model"]: result for result in map(load_scores, scores or [])}
+    if unknown := sorted(set(scores_by_model) - {each.spec for each in loaded}):
+        raise ProbeError(f"the scores of {unknown[0]} are of none of the models {', '.join(model)}: leave them out")
+    run_options: dict[str, Any] = {
         "n": n or None, "label": label, "masks": masks, "templates": template or ("{}",), "layers": layer, "seed": seed,
-        "pooling": pooling,
-        "class_map": None if class_map is None else read_class_map(class_map), "scores": verdicts,
-        "classes": None if classes is None else read_classes(classes), "memory": Memory(),
+        "pooling": pooling, "scores": scores_by_model, "memory": Memory(),
+        "class_map": None if class_map is None else read_class_map(class_map),
+        "classes": None if classes is None else read_classes(classes),
     }  # fmt: skip
-    for each in chosen:
+    for probe_name in chosen:
         try:
-            result = run_probe(each, loaded, images, **options, **settings)
+            result = run_probe(probe_name, loaded, images, **run_options, **settings)
         except ProbeError as error:
             if name != "all":
                 raise
-            typer.echo(f"{each}: left out: {error}", err=True)
+            typer.echo(f"{probe_name} was left out: {error}", err=True)
             continue
-        finish(result, folder_of(out, name, each), as_json)
+        finish(result, output_folder(out, name, probe_name), as_json)
 
 
-def folder_of(out: Path | None, name: str, probe: str) -> Path | None:
-    """The folder of a probe's result: `all` makes one for each."""
+def output_folder(out: Path | None, name: str, probe: str) -> Path | None:
+    """The folder of a probe's result: `all` makes one for each probe."""
     return out / probe if out is not None and name == "all" else out
 
 
@@ -126,51 +148,8 @@ def probe_set(
     return probe_imagenet_set(name.removeprefix(SET), models, folder, **options, **settings)
 
 
-def read_classes(path: Path) -> list[str]:
-    """Class names from a file with one a line, or from a JSON list."""
-    from conceptprobe.probes import ProbeError
-
-    text = path.read_text(encoding="utf-8")
-    names = read_json(path) if path.suffix == ".json" else [line.strip() for line in text.splitlines() if line.strip()]
-    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
-        raise ProbeError(f"{path} holds no list of two or more class names: a text file has a name a line")
-    return names
-
-
-def read_class_map(path: Path) -> dict[str, str]:
-    """From labels to class names."""
-    from conceptprobe.probes import ProbeError
-
-    found = read_json(path)
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
-        raise ProbeError(f'{path} holds no class map: it takes a JSON object such as {{"n01443537": "goldfish"}}')
-    return found
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds."""
-    from conceptprobe.probes import ProbeError
-
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ProbeError(f"{path} is no JSON: {error}") from error
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, the value in Python's notation; what is none is taken as text."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise typer.BadParameter(f"--set takes NAME=VALUE, got {text!r}")
-    try:
-        parsed = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        parsed = value
-    return name.strip(), tuple(parsed) if isinstance(parsed, list) else parsed
-
-
 def show(result: "ProbeResult", as_json: bool) -> None:
-    """Curves and differences, for people or for a script."""
+    """Print the curves and differences of a result as text or as JSON."""
     if as_json:
         tables = {
             name: json.loads(getattr(result, name).to_json(orient="records")) for name in ("curves", "differences")
