@@ -5,5 +5,6 @@ Letters in tensor names: b batch, t tokens, p patches, c channels, h w pixels, f
 
 import lazy_loader
 
-# The names are in `__init__.pyi`; a part is imported when it is first used, so that `conceptprobe --help` is quick.
+# The names are in `__init__.pyi`. A module is imported when one of its names is first used, so `conceptprobe --help` is
+# quick.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

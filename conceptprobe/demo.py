@@ -1,4 +1,4 @@
-"""The main job on the embedded default: both mini twins over the emoji, scores, contrast, two probes, and a report."""
+"""The whole workflow on the embedded emoji and mini models: index, score, contrast, probe, and report."""
 
 import os
 from pathlib import Path
@@ -21,13 +21,16 @@ TITLE = "Emoji: a CLIP-trained ViT and its supervised twin"
 
 
 def run_demo(out: str | os.PathLike[str], *, device: str = "auto", progress: bool = False) -> Path:
-    """Index the emoji with both twins (last four blocks, `mlp.hidden`), score every feature as object or concept,
-    contrast the twins, run two quick probes, and write the report.
+    """Run the whole workflow on the embedded emoji and both mini models.
+
+    The emoji are indexed with both models (the last four blocks, `mlp.hidden`), every feature is scored as object or
+    concept, the models are contrasted, two quick probes are run, and a report is written.
 
     Args:
-        out: A folder; gets `indices/`, `scores/`, `contrast/`, `probes/` and `report/`; an earlier demo is replaced.
-        device: Where the models run.
-        progress: Show bars on stderr.
+        out: The folder that gets `indices/`, `scores/`, `contrast/`, `probes/` and `report/`; those of an earlier demo
+            are replaced.
+        device: The device that the models run on.
+        progress: Show progress bars on stderr.
 
     Returns:
         The path of the report's `index.html`.
@@ -45,14 +48,14 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", progress: boo
     ]  # fmt: skip
     concepts = concepts_of(indices[0])
     scores = [score_features(index, concepts, images=images, progress=progress) for index in indices]
-    for spec, own in zip(TWINS, scores, strict=True):
-        own.save(out / "scores" / spec.replace(":", "-"))
+    for spec, score in zip(TWINS, scores, strict=True):
+        score.save(out / "scores" / spec.replace(":", "-"))
     difference = contrast(*indices, scores=scores, concepts=concepts, progress=progress)
     difference.save(out / "contrast")
-    verdicts = dict(zip(TWINS, scores, strict=True))
-    probes = [run_probe(name, models, images, n=PROBED, scores=verdicts) for name in PROBES]
-    for found in probes:
-        found.save(out / "probes" / found.probe)
+    scores_by_model = dict(zip(TWINS, scores, strict=True))
+    probes = [run_probe(name, models, images, n=PROBED, scores=scores_by_model) for name in PROBES]
+    for result in probes:
+        result.save(out / "probes" / result.probe)
     return write_report(
         out / "report", indices, scores=scores, contrasts=[difference], probes=probes, concepts=concepts, title=TITLE,
         progress=progress,

@@ -1,4 +1,4 @@
-"""The command line: one thin command a verb."""
+"""The command line: a thin command for each verb."""
 
 from conceptprobe.cli.main import main
 

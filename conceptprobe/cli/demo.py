@@ -6,14 +6,20 @@ from typing import Annotated
 import typer
 
 from conceptprobe.cli.interrupt import resumable
+from conceptprobe.cli.options import Device
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the indices and the report.")] = Path("conceptprobe-demo"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Write the indices, all results and the report to this folder.")] = Path(
+        "conceptprobe-demo"
+    ),
+    device: Device = "auto",
 ) -> None:
-    """Index the embedded emoji with the CLIP-trained and the supervised mini ViT, score every feature as object or
-    concept, contrast the two, and write a report of both."""
+    """Try everything on the embedded emoji and models.
+
+    The emoji are indexed with a CLIP-trained and a supervised mini ViT. Every feature is scored as object or concept,
+    the two models are contrasted, two probes are run, and a report of all is written.
+    """
     from conceptprobe.demo import run_demo
 
     with resumable():

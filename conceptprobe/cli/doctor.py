@@ -11,6 +11,7 @@ FAISS = ("faiss-cpu", "faiss-gpu")
 
 
 def version(package: str) -> str | None:
+    """The installed version of a package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -18,7 +19,11 @@ def version(package: str) -> str | None:
 
 
 def doctor() -> None:
-    """Say what this installation has and what it lacks."""
+    """Check this installation.
+
+    Printed are the versions of the packages, the device, and the embedded images and models. The exit code is 1 if
+    FAISS is missing.
+    """
     import torch
 
     from conceptprobe.device import resolve_device

@@ -1,4 +1,4 @@
-"""How a long command ends when it is interrupted."""
+"""What Ctrl-C does to a long command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +8,9 @@ import typer
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Ctrl-C says how to go on, and ends with 130."""
+    """On Ctrl-C, say how to resume and exit with code 130."""
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("interrupted: the same command goes on from the last checkpoint", err=True)
+        typer.echo("interrupted: the same command resumes from the last checkpoint", err=True)
         raise typer.Exit(130) from None

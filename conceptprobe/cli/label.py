@@ -6,28 +6,47 @@ from typing import Annotated
 
 import typer
 
+from conceptprobe.cli.options import Device, IndexPath, Json, Layers, MovedImages, Rate, Seed, TopK
+
 
 def label(
-    index: Annotated[Path, typer.Argument(help="An index directory, built with vectors.")],
-    scorer: Annotated[str, typer.Option(help="The model that reads the words, such as open_clip:ViT-B-32@openai.")],
+    index: IndexPath,
+    scorer: Annotated[
+        str,
+        typer.Option(
+            help="Compare images and words with this model, which needs a text encoder, such as mini:clip or "
+            "open_clip:ViT-B-32@openai."
+        ),
+    ],
     words: Annotated[
-        str, typer.Option(help="english, mini, imagenet, or a text file with one word a line.")
+        str,
+        typer.Option(
+            help="Name features by the words of this list: english, mini, imagenet, or the path of a text file with "
+            "one word in each line."
+        ),
     ] = "english",
-    out: Annotated[Path | None, typer.Option(help="Folder to write the names to.")] = None,
-    layer: Annotated[
-        list[str] | None, typer.Option(help="A layer of the index; may be repeated. By default all.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the names to this folder.")] = None,
+    layer: Layers = None,
     template: Annotated[
-        list[str] | None, typer.Option(help="Such as 'a photo of a {}'; may be repeated. By default the bare word.")
+        list[str] | None,
+        typer.Option(
+            help="Put the words into this sentence, such as 'a photo of a {}'; may be repeated. By default the bare "
+            "word is used."
+        ),
     ] = None,
-    images: Annotated[str | None, typer.Option(help="Where the images are now, if they have moved.")] = None,
-    k: Annotated[int | None, typer.Option("-k", help="How many top images are looked at, at most 100.")] = None,
-    q: Annotated[float, typer.Option("-q", help="False discovery rate.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Makes other halves of the images.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print all names as JSON.")] = False,
+    images: MovedImages = None,
+    k: TopK = None,
+    q: Rate = 0.05,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
 ) -> None:
-    """Name features by words and concepts, each tested on images that did not choose it."""
+    """Name features by words and by concepts.
+
+    The index must have been built with vectors. Half of the images choose the names of a feature, and the other half
+    tests whether the feature is more active on the images of the name than on others. Names that do no better than
+    chance are left out.
+    """
     from conceptprobe.concepts.naming.names import NAME, label_features
     from conceptprobe.indexing import open_index
     from conceptprobe.indexing.describe import load_source

@@ -1,4 +1,4 @@
-"""`conceptprobe`: the root command, and how errors end it."""
+"""`conceptprobe`: the root command, and how it reports errors."""
 
 import importlib.metadata
 import sys
@@ -26,8 +26,9 @@ from conceptprobe.errors import ConceptProbeError
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # joins the lines of a paragraph
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="What does each feature of a vision model respond to, and is that an object or a concept?",
+    help="Find out what each feature of a vision model responds to, and whether that is an object or a concept.",
 )
 app.command("demo")(demo.demo)
 app.command("models")(models.models)
@@ -43,24 +44,25 @@ app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 
 
-def show_version(asked: bool) -> None:
-    if asked:
+def show_version(wanted: bool) -> None:
+    """Print the version and exit."""
+    if wanted:
         typer.echo(importlib.metadata.version("conceptprobe"))
         raise typer.Exit
 
 
 @app.callback()
 def root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error instead of one line.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Options of every command."""
+    """The options of every command."""
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command line. The exit code is 0 for success, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C."""
     keep_freed_memory()
     try:
         app()

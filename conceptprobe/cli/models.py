@@ -5,14 +5,22 @@ from typing import Annotated
 
 import typer
 
+from conceptprobe.cli.options import Json
+
 
 def models(
-    contains: Annotated[str, typer.Argument(help="Only specs that contain this text.")] = "",
-    family: Annotated[str | None, typer.Option(help="open_clip, timm, torchvision or mini.")] = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Load the one model named and list its layers.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    contains: Annotated[
+        str, typer.Argument(metavar="TEXT", help="List only models whose spec contains this text.")
+    ] = "",
+    family: Annotated[
+        str | None, typer.Option(help="List only models of this family: open_clip, timm, torchvision or mini.")
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Take TEXT as the spec of one model, load it, and list its layers.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """List the models that can be loaded, or the layers of one."""
+    """List the models that can be loaded, or the layers of one model."""
     from conceptprobe.models import list_models, load_model
 
     if layers:

@@ -1,11 +1,12 @@
 """`conceptprobe probe`."""
 
-import ast
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from conceptprobe.cli.options import Json, ScoreFolders, Seed
 
 if TYPE_CHECKING:
     from conceptprobe.probes import ProbeResult
@@ -17,37 +18,52 @@ def probe(
     name: Annotated[
         str,
         typer.Argument(
-            help="The name of a probe; a test set of ImageNet (imagenet-v2, -sketch, -r, -a, -c or -real, with its "
-            "folder as --images); `all` for every probe; or `list` to print the names."
+            help="The name of a probe, 'all' for every probe, 'list' to see what there is, or one of ImageNet's other "
+            "test sets (imagenet-v2, -sketch, -r, -a, -c, -real), whose folder --images gives."
         ),
     ],
-    model: Annotated[list[str] | None, typer.Option("--model", help="A model to probe; may be repeated.")] = None,
-    images: Annotated[str | None, typer.Option(help="An image source, as for `index build`.")] = None,
-    n: Annotated[int, typer.Option("-n", "--n", help="How many images, drawn at random; 0 takes all.")] = 512,
+    model: Annotated[list[str] | None, typer.Option("--model", help="Probe this model; may be repeated.")] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Use the images of this source, such as mini:emoji or folder:PATH.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", "--n", help="Use this many images, drawn at random; 0 uses all.")] = 512,
     setting: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of the probe as NAME=VALUE; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the probe; may be repeated."),
     ] = None,
-    scores: Annotated[
-        list[Path] | None, typer.Option(help="A folder that `score --out` wrote for a model; may be repeated.")
+    scores: ScoreFolders = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(help="Follow the features of this layer through the changes; may be repeated."),
     ] = None,
-    layer: Annotated[list[str] | None, typer.Option(help="A layer to follow the features of; may be repeated.")] = None,
-    pooling: Annotated[str, typer.Option(help="How the features are pooled: mean, max or cls.")] = "mean",
-    label: Annotated[str, typer.Option(help="The column with the right answers.")] = "label",
+    pooling: Annotated[str, typer.Option(help="The pooling of these features: mean, max or cls.")] = "mean",
+    label: Annotated[str, typer.Option(help="The column of the image source that holds the right answers.")] = "label",
     classes: Annotated[
-        Path | None, typer.Option(help="A file of the class names to choose from: one name a line, or a JSON list.")
+        Path | None,
+        typer.Option(help="Choose from the class names in this file: a text with one in each line, or a JSON list."),
     ] = None,
-    class_map: Annotated[Path | None, typer.Option(help="A JSON file that maps labels to class names.")] = None,
-    masks: Annotated[Path | None, typer.Option(help="A folder of masks; by default the alpha channels.")] = None,
+    class_map: Annotated[
+        Path | None, typer.Option(help="A JSON file from labels to class names, where they differ.")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="A folder of object masks; by default the alpha channels of the images.")
+    ] = None,
     template: Annotated[
-        list[str] | None, typer.Option(help="A text with {} for zero-shot classes; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Put zero-shot class names into this text, such as 'a photo of a {}'; may be repeated."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
+    seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(help="The folder to write to; `all` makes a folder for each probe in it.")
+        Path | None, typer.Option(help="Write the result to this folder; with 'all', each probe gets a folder in it.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each probe.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Test how models behave: what they attend to, what may be hidden or disturbed, which features survive."""
+    """Test how models behave.
+
+    Probes show what models attend to, how they answer when images are hidden or disturbed, and which features survive
+    that. `conceptprobe probe list` names them with their questions.
+    """
+    from conceptprobe.cli.probe_inputs import parse_setting, read_class_map, read_classes
     from conceptprobe.concepts.scoring.scores import load_scores
     from conceptprobe.output.tables import check_output
     from conceptprobe.probes import PROBES, ProbeError, run_probe
@@ -79,31 +95,31 @@ def probe(
     chosen = list(PROBES) if name == "all" else [get_probe(name).name]
     if name == "all" and settings:
         raise typer.BadParameter("--set goes with one probe, not with all: name the probe")
-    for each in chosen:
-        make_probe_settings(PROBES[each], settings)
-        check_output(folder_of(out, name, each), NAME)
+    for probe_name in chosen:
+        make_probe_settings(PROBES[probe_name], settings)
+        check_output(output_folder(out, name, probe_name), NAME)
     loaded = load_models(model)
-    by_model = {loaded_scores.settings["model"]: loaded_scores for loaded_scores in map(load_scores, scores or [])}
-    check_scores(by_model, loaded)
-    options: dict[str, Any] = {
+    scores_by_model = {result.settings["model"]: result for result in map(load_scores, scores or [])}
+    check_scores(scores_by_model, loaded)
+    run_options: dict[str, Any] = {
         "n": n or None, "label": label, "masks": masks, "templates": template or ("{}",), "layers": layer, "seed": seed,
-        "pooling": pooling,
-        "class_map": None if class_map is None else read_class_map(class_map), "scores": by_model,
-        "classes": None if classes is None else read_classes(classes), "memory": Memory(),
+        "pooling": pooling, "scores": scores_by_model, "memory": Memory(),
+        "class_map": None if class_map is None else read_class_map(class_map),
+        "classes": None if classes is None else read_classes(classes),
     }  # fmt: skip
-    for each in chosen:
+    for probe_name in chosen:
         try:
-            result = run_probe(each, loaded, images, **options, **settings)
+            result = run_probe(probe_name, loaded, images, **run_options, **settings)
         except ProbeError as error:
             if name != "all":
                 raise
-            typer.echo(f"{each}: left out: {error}", err=True)
+            typer.echo(f"{probe_name} was left out: {error}", err=True)
             continue
-        finish(result, folder_of(out, name, each), as_json)
+        finish(result, output_folder(out, name, probe_name), as_json)
 
 
-def folder_of(out: Path | None, name: str, probe: str) -> Path | None:
-    """The folder of a probe's result; with `all`, each probe has one."""
+def output_folder(out: Path | None, name: str, probe: str) -> Path | None:
+    """The folder of a probe's result: `all` makes one for each probe."""
     return out / probe if out is not None and name == "all" else out
 
 
@@ -131,65 +147,8 @@ def probe_test_set(
     return probe_imagenet_set(name.removeprefix(PREFIX), models, folder, **options, **settings)
 
 
-def read_classes(path: Path) -> list[str]:
-    """Class names from a file with one name a line, or from a JSON list.
-
-    Raises:
-        ProbeError: The file holds no list of two or more names.
-    """
-    from conceptprobe.probes import ProbeError
-
-    text = path.read_text(encoding="utf-8")
-    names = read_json(path) if path.suffix == ".json" else [line.strip() for line in text.splitlines() if line.strip()]
-    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
-        raise ProbeError(
-            f"{path} holds no list of two or more class names: give a text file with one name a line, or a JSON list"
-        )
-    return names
-
-
-def read_class_map(path: Path) -> dict[str, str]:
-    """The class name of each label, from a JSON file.
-
-    Raises:
-        ProbeError: The file holds no JSON object of texts.
-    """
-    from conceptprobe.probes import ProbeError
-
-    names = read_json(path)
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        raise ProbeError(f'{path} holds no class map: give a JSON object such as {{"n01443537": "goldfish"}}')
-    return names
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        ProbeError: The file is no JSON.
-    """
-    from conceptprobe.probes import ProbeError
-
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ProbeError(f"{path} is no JSON: {error}") from error
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """NAME=VALUE as a name and a value in Python's notation; a value in no such notation is text."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise typer.BadParameter(f"--set takes NAME=VALUE, got {text!r}")
-    try:
-        parsed = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        parsed = value
-    return name.strip(), tuple(parsed) if isinstance(parsed, list) else parsed
-
-
 def show(result: "ProbeResult", as_json: bool) -> None:
-    """Print curves and differences, for people or for a script."""
+    """Print the curves and differences of a result as text or as JSON."""
     if as_json:
         tables = {
             name: json.loads(getattr(result, name).to_json(orient="records")) for name in ("curves", "differences")

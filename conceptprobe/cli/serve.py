@@ -7,13 +7,16 @@ import typer
 
 
 def serve(
-    folder: Annotated[Path, typer.Argument(help="A report that `conceptprobe report` wrote.")],
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free port.", min=0, max=65535)] = 8000,
+    folder: Annotated[Path, typer.Argument(metavar="REPORT", help="A folder that `conceptprobe report` wrote.")],
+    port: Annotated[int, typer.Option(help="Listen on this port; 0 chooses any free one.", min=0, max=65535)] = 8000,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. The default answers only this machine.")
+        str, typer.Option(help="Listen on this address; by default only this machine can reach the report.")
     ] = "127.0.0.1",
 ) -> None:
-    """Serve a report to a browser on this machine, or on another one through an SSH tunnel. Ctrl-C ends it."""
+    """Serve a report to a browser, on this machine or at the other end of an SSH tunnel.
+
+    The address and the command of the tunnel are printed. Ctrl-C stops the server.
+    """
     from conceptprobe.report.serve import ReportServer
 
     with ReportServer(folder, port, host) as server:

@@ -2,25 +2,20 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from conceptprobe.cli.feature_lists import TOP, best_features, listed_features
 from conceptprobe.cli.interrupt import resumable
-from conceptprobe.concepts.scoring.verdicts import POSITIVE
+from conceptprobe.cli.options import Device, Json, Seed
 
 if TYPE_CHECKING:
-    from conceptprobe.feature import FeatureId
-    from conceptprobe.indexing import Index
-    from conceptprobe.models import VisionModel
     from conceptprobe.visualization.results.visualizations import Visualizations
 
 CONTACT = "contact.png"
-TOP = re.compile(rf"top-({'|'.join(POSITIVE)}):([1-9][0-9]*)")
-RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 
 
 class Animation(StrEnum):
@@ -35,43 +30,65 @@ def visualize(
         str,
         typer.Option(
             "--features",
-            help="0-63, 3,7,12, top-conceptual:32 or top-object:32 (with --scores), or a file with one a line.",
+            help="Visualize these features: 0-63, 3,7,12, blocks.5.mlp.hidden:12, top-conceptual:32 or top-object:32 "
+            "(with --scores), or the path of a file with one in each line.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the images, their records and contact.png.")],
-    model: Annotated[str | None, typer.Option(help="Such as mini:clip; by default that of the index.")] = None,
+    out: Annotated[Path, typer.Option(help="Write the images, their records and contact.png to this folder.")],
+    model: Annotated[
+        str | None, typer.Option(help="Use this model, such as mini:clip; by default the model of --index.")
+    ] = None,
     layer: Annotated[
         list[str] | None,
-        typer.Option(help="Name, glob or slice; may be repeated. By default the last of the index, or those scored."),
+        typer.Option(
+            help="The layers of numbered features: a name, glob or slice; may be repeated. By default the last layer "
+            "of --index; for top-*:N all scored layers."
+        ),
     ] = None,
     index: Annotated[
-        Path | None, typer.Option(help="An index of the model, against whose natural images each is held.")
+        Path | None, typer.Option(help="Compare each image with the natural images of this index of the model.")
     ] = None,
-    scores: Annotated[Path | None, typer.Option(help="What `conceptprobe score --out` wrote, for top-*:N.")] = None,
-    preset: Annotated[str, typer.Option(help="fourier, ghiasi, maco or accentuate.")] = "fourier",
+    scores: Annotated[
+        Path | None, typer.Option(help="The folder that `conceptprobe score --out` wrote, for top-*:N.")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="The method of optimisation: fourier, ghiasi, maco or accentuate.")
+    ] = "fourier",
     pooling: Annotated[
         str | None,
-        typer.Option(help="mean, max, cls or the number of a patch; by default the index's first, else mean."),
+        typer.Option(
+            help="Maximise the activation pooled by mean, max or cls, or that of the patch of this number; by default "
+            "the first pooling of --index, else mean."
+        ),
     ] = None,
     specific: Annotated[
-        bool, typer.Option("--specific", help="Activate each feature and no other of its layer as much; needs --index.")
+        bool,
+        typer.Option("--specific", help="Activate each feature more than all others of its layer; this needs --index."),
     ] = False,
-    steps: Annotated[int | None, typer.Option(help="By default the preset's.", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="The number of steps; by default the preset's.", min=1)] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="N|HxW", help="Of the images; by default the preset's or the model's.")
+        str | None,
+        typer.Option(metavar="N|HxW", help="The size of the images in pixels; by default that of the preset or model."),
     ] = None,
-    views: Annotated[int | None, typer.Option(help="Augmented copies a step; by default the preset's.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Where all randomness comes from.")] = 0,
-    restarts: Annotated[int, typer.Option(help="Images of each feature, from different starts.", min=1)] = 1,
+    views: Annotated[
+        int | None, typer.Option(help="The augmented copies in each step; by default those of the preset.", min=1)
+    ] = None,
+    seed: Seed = 0,
+    restarts: Annotated[
+        int, typer.Option(help="Make this many images of each feature, from different starts.", min=1)
+    ] = 1,
     batch: Annotated[
-        int | None, typer.Option(help="Images optimised at once; by default by the device.", min=1)
+        int | None, typer.Option(help="Optimise this many images at once; by default it depends on the device.", min=1)
     ] = None,
     animate: Annotated[Animation | None, typer.Option(help="Also write the optimisation as an animation.")] = None,
     compile_: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    device: Device = "auto",
+    as_json: Json = False,
 ) -> None:
-    """Make images that activate features, and say how they compare with natural ones."""
+    """Make images that activate features.
+
+    Give --model, or --index to also see how strongly each image activates its feature compared with natural images.
+    """
     top = TOP.fullmatch(features)
     if top is not None and scores is None:
         raise typer.BadParameter(f"--features {features} needs --scores DIR, which `conceptprobe score --out` writes")
@@ -79,7 +96,7 @@ def visualize(
         raise typer.BadParameter("give --model, or an --index of it")
     if specific and index is None:
         raise typer.BadParameter("--specific needs an --index, which says what is usual for every feature")
-    shape = _shape(size)
+    shape = _parse_size(size)
     from conceptprobe.indexing import open_index
     from conceptprobe.indexing.model import model_of
     from conceptprobe.models import load_model
@@ -95,21 +112,20 @@ def visualize(
     else:
         assert opened is not None
         loaded = model_of(opened, device=device)
-    wanted = (
-        _ranked(scores, str(top[1]), int(top[2]), loaded, layer)
-        if top is not None and scores is not None
-        else _listed(features, loaded, layer, opened)
-    )
+    if top is not None and scores is not None:
+        chosen = best_features(scores, str(top[1]), int(top[2]), loaded, layer)
+    else:
+        chosen = listed_features(features, loaded, layer, opened)
     if pooling is None:
         pooling = "mean" if opened is None else opened.pooling
     if opened is not None:
-        for name in {each.layer for each in wanted}:
+        for name in {feature.layer for feature in chosen}:
             check_index(opened, loaded, name, pooling)
     targets = [
-        objectives.specific(each, opened, pooling)
+        objectives.specific(feature, opened, pooling)
         if opened is not None and specific
-        else objectives.feature(each, pooling=int(pooling) if pooling.isdecimal() else pooling)
-        for each in wanted
+        else objectives.feature(feature, pooling=int(pooling) if pooling.isdecimal() else pooling)
+        for feature in chosen
     ]
     with resumable():
         made = make(
@@ -124,95 +140,25 @@ def visualize(
 def _print(made: "Visualizations", out: Path, as_json: bool) -> None:
     if as_json:
         rows = json.loads(made.frame.to_json(orient="records", double_precision=15))
-        said = {"out": str(out.resolve()), "contact": str((out / CONTACT).resolve()), "images": rows}
-        typer.echo(json.dumps(said, ensure_ascii=False))
+        about = {"out": str(out.resolve()), "contact": str((out / CONTACT).resolve()), "images": rows}
+        typer.echo(json.dumps(about, ensure_ascii=False))
         return
     from conceptprobe.visualization.results.contact_sheet import caption
 
     width = max(len(caption(record)[0]) for record in made.records)
     for record in made.records:
         stopped = "" if record.stopped is None else f", stopped at step {record.stopped}: its loss was not finite"
-        known = "" if record.natural is None else f", {caption(record)[1]}"
-        typer.echo(f"{caption(record)[0]:{width}}  activation {record.activation:.4g}{known}{stopped}")
+        natural = "" if record.natural is None else f", {caption(record)[1]}"
+        typer.echo(f"{caption(record)[0]:{width}}  activation {record.activation:.4g}{natural}{stopped}")
     typer.echo(f"{made}")
     typer.echo(f"images: {out.resolve()}")
     typer.echo(f"contact sheet: {(out / CONTACT).resolve()}")
 
 
-def _shape(size: str | None) -> tuple[int, int] | None:
+def _parse_size(size: str | None) -> tuple[int, int] | None:
     if size is None:
         return None
     match = re.fullmatch(r"([1-9][0-9]*)(?:x([1-9][0-9]*))?", size)
     if match is None:
         raise typer.BadParameter(f"--size is {size!r}: write 224, or rows x columns such as 224x320")
     return int(match[1]), int(match[2] or match[1])
-
-
-def _listed(
-    features: str, model: "VisionModel", layers: Sequence[str] | None, index: "Index | None"
-) -> list["FeatureId"]:
-    """The features that a list or a file names, without repeats; numbers are of each layer."""
-    from conceptprobe.feature import FeatureId
-
-    texts = list(_entries(features))
-    names: list[str] = []
-    if any(RANGE.fullmatch(text) for text in texts):
-        chosen = layers or (index and [index.layers[-1]])
-        if not chosen:
-            raise typer.BadParameter("give --layer, or an --index, or features such as blocks.5.mlp.hidden:12")
-        names = [found.name for found in model.resolve(chosen)]
-    wanted: list[FeatureId] = []
-    for text in texts:
-        match = RANGE.fullmatch(text)
-        if match is None:
-            wanted.append(FeatureId.parse(text))
-            continue
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise typer.BadParameter(f"--features has {text}: a range goes upwards")
-        for name in names:
-            (described,) = model.resolve(name)
-            if last >= described.width:
-                raise typer.BadParameter(f"--features has {text}: {name} has features 0 to {described.width - 1}")
-            wanted.extend(FeatureId(name, number) for number in range(first, last + 1))
-    return list(dict.fromkeys(wanted))
-
-
-def _entries(features: str) -> Iterator[str]:
-    path = Path(features)
-    if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        parts = [part for line in lines for part in line.partition("#")[0].replace(",", " ").split()]
-        source = str(path)
-    else:
-        parts, source = [part.strip() for part in features.split(",")], "--features"
-    if not parts:
-        raise typer.BadParameter(f"{source} names no feature")
-    for part in parts:
-        if RANGE.fullmatch(part) is None and re.fullmatch(r".+:[0-9]+", part) is None:
-            raise typer.BadParameter(
-                f"{source} has {part!r}, which is no feature and no file: write 0-63, 3,7,12, "
-                "blocks.5.mlp.hidden:12, top-conceptual:32 or the name of a file with one a line"
-            )
-        yield part
-
-
-def _ranked(
-    folder: Path, verdict: str, count: int, model: "VisionModel", layers: Sequence[str] | None
-) -> list["FeatureId"]:
-    """The features of a verdict that the scores are surest of: by q, then by the log-likelihood ratio."""
-    from conceptprobe.concepts.scoring.scores import load_scores
-    from conceptprobe.feature import FeatureId
-
-    loaded = load_scores(folder)
-    if loaded.settings["fingerprints"]["model"] != model.fingerprint:
-        raise typer.BadParameter(f"{folder} scores {loaded.settings['model']}, which is not the model {model.spec}")
-    frame: Any = loaded.frame[loaded.frame["verdict"] == verdict]
-    if layers:
-        frame = frame[frame["layer"].isin([found.name for found in model.resolve(layers)])]
-    if frame.empty:
-        raise typer.BadParameter(f"{folder} has no {verdict} features{' in these layers' if layers else ''}")
-    if len(frame) < count:
-        typer.echo(f"{folder} has {len(frame)} {verdict} features, fewer than {count}: all of them", err=True)
-    best = frame.sort_values(["q", "llr"], ascending=[True, False], kind="stable").head(count)
-    return [FeatureId(str(row.layer), int(row.feature)) for row in best.itertuples()]

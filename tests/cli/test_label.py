@@ -48,7 +48,7 @@ def test_label(index: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_search_for_features(index: Path) -> None:
+def test_search_for_features(index: Path, tmp_path: Path) -> None:
     asked = ["search", str(index), "--text", "cat", "--scorer", "mini:clip", "-k", "3"]
     lines = CliRunner().invoke(app, asked).stdout.splitlines()
     found = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
@@ -59,8 +59,18 @@ def test_search_for_features(index: Path) -> None:
     first = f"{LAYER}:{found[0]['feature']}"
     like = CliRunner().invoke(app, ["search", str(index), "--like", first, "--scorer", "mini:clip", "--json"])
     assert found[0]["feature"] not in [row["feature"] for row in json.loads(like.stdout)]
+    (tmp_path / "text.png").write_text("no image")
+    unreadable = CliRunner().invoke(app, ["search", str(index), "--like", str(tmp_path / "text.png")])
+    assert unreadable.exit_code == 2
+    assert "cannot be read as an image" in " ".join(unreadable.stderr.replace("│", "").split())
     by_id = CliRunner().invoke(app, ["search", str(index), "--like", "noto/1F0CF", "--scorer", "mini:clip"])
     assert len(by_id.stdout.splitlines()) == 10
+
+
+@pytest.mark.parametrize("option", [["--scorer", "mini:clip"], []])
+def test_a_device_that_does_not_exist_is_refused(index: Path, option: list[str]) -> None:
+    done = CliRunner().invoke(app, ["search", str(index), "--text", "cat", "--device", "toaster", *option])
+    assert "'toaster' is not a device" in str(done.exception)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +79,8 @@ def test_search_for_features(index: Path) -> None:
         (["search", "a", "b", "--feature", "x:1"], "several indices are for --text and --like"),
         (["search", "a", "--text", "x", "--like", "y"], "give one of --text"),
         (["label", "a"], "Missing option '--scorer'"),
+        (["label", "a", "--scorer", "mini:clip", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["probe", "shuffle", "--model", "mini:clip", "--images", "mini:emoji", "--seed", "-1"], "'--seed'"),
     ],
 )
 def test_wrong_usage(args: list[str], message: str) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from conceptprobe.cli.main import app
-from conceptprobe.cli.probe import parse_setting
+from conceptprobe.cli.probe_inputs import parse_setting
 from conceptprobe.concepts.scoring.scores import FeatureScores
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.models import load_model
@@ -96,11 +96,8 @@ def test_settings_are_read_in_pythons_notation(text: str, expected: tuple[str, o
     ("args", "message"),
     [
         (("oclusion", "--model", MODEL, *IMAGES), "Did you mean occlusion"),
-        (
-            ("occlusion", "--model", MODEL, *IMAGES, "--set", "share=1"),
-            "did you mean 'shares'? Settings: kinds",
-        ),
-        (("occlusion", "--model", MODEL, *IMAGES, "--set", "draws"), "--set takes NAME=VALUE"),
+        (("occlusion", "--model", MODEL, *IMAGES, "--set", "share=1"), "no setting 'share'; it has kinds, shares"),
+        (("occlusion", "--model", MODEL, *IMAGES, "--set", "draws"), "--set is 'draws': write NAME=VALUE"),
         (("all", "--model", MODEL, *IMAGES, "--set", "draws=1"), "not with all"),
         (("occlusion", "--model", MODEL), "--images"),
         (("occlusion", *IMAGES), "--model"),
@@ -125,7 +122,7 @@ def test_mistakes_are_named(args: tuple[str, ...], message: str) -> None:
 def test_scores_of_another_model_are_refused(tmp_path: Path, scores: Path) -> None:
     fails(
         probe("occlusion", "--model", "mini:clip", *IMAGES, "--scores", scores),
-        "scores are given for mini:supervised, which is none of the models mini:clip",
+        "the scores of mini:supervised are of none of the models mini:clip",
     )
     settings = {"model": MODEL, "fingerprints": {"model": "of other weights"}}
     frame = pd.DataFrame({"layer": [LAYER], "feature": [0], "verdict": ["object"]})
@@ -138,9 +135,9 @@ def test_scores_of_another_model_are_refused(tmp_path: Path, scores: Path) -> No
     [
         ("--classes", "one.txt", "skull\n", "no list of two or more class names"),
         ("--classes", "classes.json", '{"skull": 1}', "no list of two or more class names"),
-        ("--classes", "classes.json", "[", "is no JSON"),
+        ("--classes", "classes.json", "[", "is not JSON"),
         ("--class-map", "map.json", '["skull"]', "holds no class map"),
-        ("--class-map", "map.json", "skull", "is no JSON"),
+        ("--class-map", "map.json", "skull", "is not JSON"),
         ("--class-map", "map.json", '{"unicorns at sea": "skull"}', "has none of the labels"),
     ],
 )

@@ -77,7 +77,7 @@ def pair_layers(indices: Sequence[Index], pairs: Iterable[Sequence[str]] | None 
         for pair in chosen:
             if len(pair) != len(indices):
                 raise ContrastError(
-                    f"{'='.join(pair)} has {len(pair)} layers for {len(indices)} indices: give one each"
+                    f"the pair {'='.join(pair)!r} has {len(pair)} layers for {len(indices)} indices: give one of each"
                 )
             for index, layer in zip(indices, pair, strict=True):
                 if layer not in index.layers:

@@ -79,7 +79,7 @@ class Comparison:
         Raises:
             ContrastError: The indices cannot be compared, or the scores are of other indices or concepts.
         """
-        pooling = check_comparable(indices, settings.pooling)
+        names, pooling = model_names(indices), check_comparable(indices, settings.pooling)
         layers = pair_layers(indices, pairs)
         concepts = concepts_of(indices[0]) if concepts is None else concepts
         if scores is None:
@@ -92,7 +92,7 @@ class Comparison:
             ]  # fmt: skip
         check_scores(indices, layers, pooling, concepts, scores)
         plan = Plan.of(len(indices[0].images), scores[0].settings["k"], settings.seed)
-        return cls(indices, model_names(indices), layers, pooling, concepts, tuple(scores), plan, settings)
+        return cls(indices, names, layers, pooling, concepts, tuple(scores), plan, settings)
 
     @property
     def k(self) -> int:
@@ -125,9 +125,16 @@ class Comparison:
 
 
 def model_names(indices: Sequence[Index]) -> tuple[str, ...]:
-    """Names of the models: their specs, or the paths of the indices where two specs are alike."""
+    """Names of the models: their specs, or the paths of the indices where two specs are alike.
+
+    Raises:
+        ContrastError: An index is given twice.
+    """
+    paths = [str(index.path) for index in indices]
+    if twice := [path for path in paths if paths.count(path) > 1]:
+        raise ContrastError(f"{twice[0]} is given twice: give indices of different models")
     specs = tuple(index.manifest.model.spec for index in indices)
-    return specs if len(set(specs)) == len(specs) else tuple(str(index.path) for index in indices)
+    return specs if len(set(specs)) == len(specs) else tuple(paths)
 
 
 def check_scores(

@@ -56,8 +56,10 @@ class Side:
         return np.flatnonzero((self.scores["layer"] == name) | (name == ALL))
 
     def measure(self, name: str, scale: float) -> Measure:
-        """What a measure averages: whether a tested feature has a verdict, or the abstraction of those with one
-        meaning (object or conceptual).
+        """What a measure averages over the features.
+
+        A verdict rate averages whether a tested feature has the verdict, and abstraction is averaged over the object
+        and conceptual features.
 
         Args:
             name: One of MEASURES.

@@ -1,1 +1,1 @@
-"""Names of features, by words and by concepts."""
+"""Names of features, from words and from concepts."""

@@ -410,5 +410,7 @@ def test_scores_that_do_not_belong_are_refused(twins: list[Index], scores: list[
         contrast(*twins, scores=scores[:1])
     with pytest.raises(ContrastError, match="1 index was given"):
         check_comparable(twins[:1])
+    with pytest.raises(ContrastError, match="is given twice: give indices of different models"):
+        contrast(twins[0], twins[0].path, scores=[scores[0]] * 2)
     with pytest.raises(ContrastError, match="resamples is 1"):
         contrast(*twins, scores=scores, resamples=1)

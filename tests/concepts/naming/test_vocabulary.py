@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from conceptprobe.concepts.errors import ConceptError
-from conceptprobe.concepts.naming.vocabulary import cleaned, word_list
+from conceptprobe.concepts.naming.vocabulary import clean_words, word_list
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_lists_that_come_with_the_package(name: str, count: int, some: set[str])
     words = word_list(name)
     assert len(words) == count
     assert some <= set(words)
-    assert cleaned(words) == words
+    assert clean_words(words) == words
 
 
 def test_english_is_commonest_first_and_without_forms_and_function_words() -> None:
@@ -39,7 +39,7 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
         (None, r"there is no word list .*words\.txt: give mini, imagenet, english"),
         (b"", "has no words"),
         (b"\n - \n", "has no words"),
-        (b"caf\xe9\n", r"no text in UTF-8"),
+        (b"caf\xe9\n", r"is not a text in UTF-8"),
     ],
 )
 def test_bad_lists_are_refused(tmp_path: Path, data: bytes | None, message: str) -> None:
