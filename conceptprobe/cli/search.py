@@ -10,6 +10,7 @@ from conceptprobe.cli.options import Device, Json, Pooling
 
 if TYPE_CHECKING:
     from conceptprobe.indexing import Index
+    from conceptprobe.models import VisionModel
 
 RESULTS = 10  # by default
 EXAMPLES = 3  # top images that are shown of a feature
@@ -102,6 +103,7 @@ def _print_features(
     from conceptprobe.search.features import find_features
 
     query: dict[str, Any] = {"text": text} if like is None else _query_like(like, indices[0])
+    model: VisionModel | None
     if scorer is not None:
         model = load_model(scorer, device=device)
     else:
