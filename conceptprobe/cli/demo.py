@@ -26,4 +26,4 @@ def demo(
         path = run_demo(out, device=device, progress=True)
     typer.echo((out / "contrast" / "summary.txt").read_text(encoding="utf-8"))
     typer.echo(f"report: {path.resolve()}")
-    typer.echo("open it in a browser; beside it lie the indices (see `conceptprobe search`), scores and contrast")
+    typer.echo("open it in a browser; beside it are the indices (see `conceptprobe search`), scores, contrast, probes")

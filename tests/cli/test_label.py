@@ -34,31 +34,31 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("own_cache")
 def test_label(index: Path, tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("cat\nflag\nheart\nmoon\nmusic\nfood\nclock\n")
-    asked = ["label", str(index), "--words", str(tmp_path / "words.txt"), "--scorer", "mini:clip"]
-    done = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "names"), "--json"])
+    command = ["label", str(index), "--words", str(tmp_path / "words.txt"), "--scorer", "mini:clip"]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "names"), "--json"])
     assert done.exit_code == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert {row["source"] for row in found["names"]} == {"words", "concepts"}
+    printed = json.loads(done.stdout)
+    assert {row["source"] for row in printed["names"]} == {"words", "concepts"}
     frame = pd.read_parquet(tmp_path / "names" / "names.parquet")
-    assert len(frame) == len(found["names"])
+    assert len(frame) == len(printed["names"])
     assert frame["feature"].nunique() == 192
-    assert load_names(tmp_path / "names").settings == found["settings"]
-    plain = CliRunner().invoke(app, asked)
+    assert load_names(tmp_path / "names").settings == printed["settings"]
+    plain = CliRunner().invoke(app, command)
     assert re.search(rf"{LAYER}, by words: \d+ of \d+ tested features are named, median AUC 0\.", plain.stdout)
 
 
 @pytest.mark.usefixtures("own_cache")
 def test_search_for_features(index: Path, tmp_path: Path) -> None:
-    asked = ["search", str(index), "--text", "cat", "--scorer", "mini:clip", "-k", "3"]
-    lines = CliRunner().invoke(app, asked).stdout.splitlines()
-    found = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
-    assert [f"{row['layer']}:{row['feature']}" for row in found] == [line.split()[1] for line in lines]
+    command = ["search", str(index), "--text", "cat", "--scorer", "mini:clip", "-k", "3"]
+    lines = CliRunner().invoke(app, command).stdout.splitlines()
+    printed = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert [f"{row['layer']}:{row['feature']}" for row in printed] == [line.split()[1] for line in lines]
     assert all(2 <= line.count(", ") < 9 for line in lines)  # three images of each, and names with commas
-    both = CliRunner().invoke(app, ["search", str(index), str(index), *asked[2:]])
+    both = CliRunner().invoke(app, ["search", str(index), str(index), *command[2:]])
     assert len(both.stdout.splitlines()) == 3
-    first = f"{LAYER}:{found[0]['feature']}"
+    first = f"{LAYER}:{printed[0]['feature']}"
     like = CliRunner().invoke(app, ["search", str(index), "--like", first, "--scorer", "mini:clip", "--json"])
-    assert found[0]["feature"] not in [row["feature"] for row in json.loads(like.stdout)]
+    assert printed[0]["feature"] not in [row["feature"] for row in json.loads(like.stdout)]
     (tmp_path / "text.png").write_text("no image")
     unreadable = CliRunner().invoke(app, ["search", str(index), "--like", str(tmp_path / "text.png")])
     assert unreadable.exit_code == 2

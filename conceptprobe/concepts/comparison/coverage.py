@@ -50,24 +50,24 @@ def concept_states(model: str, lists: Sequence[Lists], concepts: ConceptSet) -> 
     images = concepts.members_nc.shape[0]
     enrichment = Enrichment(concepts, k)
     names = {name: at for at, name in enumerate(concepts.names)}
-    tested = sum(int(part.scores["tested"].sum()) for part in lists)
+    tested = sum(int(layer.scores["tested"].sum()) for layer in lists)
     held_c = np.zeros(count, np.int64)
-    best = pd.DataFrame({"llr": np.full(count, -1.0), "holds": False, "part": -1, "row": -1, "hits": 0})
-    for number, part in enumerate(lists):
-        scores = part.scores.reset_index(drop=True)
+    best = pd.DataFrame({"llr": np.full(count, -1.0), "holds": False, "list": -1, "row": -1, "hits": 0})
+    for number, layer in enumerate(lists):
+        scores = layer.scores.reset_index(drop=True)
         testable = np.flatnonzero(scores["tested"])
-        hits = enrichment.hits(part.rows_fk[testable]).tocoo()
+        hits = enrichment.hits(layer.rows_fk[testable]).tocoo()
         row, concept = testable[hits.coords[0]], hits.coords[1]
-        own_f = scores["concept"].map(names).fillna(-1).astype(np.int64).where(scores["verdict"].isin(POSITIVE), -1)
-        held_c += np.bincount(own_f[own_f >= 0], minlength=count)
-        found = pd.DataFrame(
+        concept_f = scores["concept"].map(names).fillna(-1).astype(np.int64).where(scores["verdict"].isin(POSITIVE), -1)
+        held_c += np.bincount(concept_f[concept_f >= 0], minlength=count)
+        candidates = pd.DataFrame(
             {
-                "concept": concept, "hits": hits.data.astype(np.int64), "part": number, "row": row,
+                "concept": concept, "hits": hits.data.astype(np.int64), "list": number, "row": row,
                 "llr": log_likelihood_ratio(hits.data, k, concepts.sizes[concept], images),
-                "holds": own_f.to_numpy()[row] == concept,
+                "holds": concept_f.to_numpy()[row] == concept,
             }
         )  # fmt: skip
-        top = found.sort_values(["concept", "holds", "llr", "row"], ascending=[True, False, False, True])
+        top = candidates.sort_values(["concept", "holds", "llr", "row"], ascending=[True, False, False, True])
         top = top.drop_duplicates("concept").set_index("concept").reindex(range(count))
         better = (top["holds"].eq(True) > best["holds"]) | (
             (top["holds"].eq(True) == best["holds"]) & (top["llr"] > best["llr"])
@@ -81,12 +81,12 @@ def concept_states(model: str, lists: Sequence[Lists], concepts: ConceptSet) -> 
             "at_leaf_level": concepts.at_leaf_level, "state": state, "held": held_c,
         }
     )  # fmt: skip
-    shown = pd.concat([part.scores[["layer", "feature", "q", "verdict"]] for part in lists], keys=range(len(lists)))
+    shown = pd.concat([layer.scores[["layer", "feature", "q", "verdict"]] for layer in lists], keys=range(len(lists)))
     shown.index = pd.MultiIndex.from_arrays(
-        [np.repeat(range(len(lists)), [len(part.scores) for part in lists]),
-         np.concatenate([np.arange(len(part.scores)) for part in lists])]
+        [np.repeat(range(len(lists)), [len(layer.scores) for layer in lists]),
+         np.concatenate([np.arange(len(layer.scores)) for layer in lists])]
     )  # fmt: skip
-    at = shown.reindex(pd.MultiIndex.from_arrays([best["part"], best["row"]])).reset_index(drop=True)
+    at = shown.reindex(pd.MultiIndex.from_arrays([best["list"], best["row"]])).reset_index(drop=True)
     return table.assign(
         layer=at["layer"], feature=at["feature"].astype("Int64"), hits=best["hits"], k=k, llr=best["llr"].clip(lower=0),
         q=at["q"], verdict=at["verdict"],

@@ -85,7 +85,7 @@ class FeatureNames:
             ]  # fmt: skip
             body += html.heading("Names that separate best") + html.table(EXAMPLE_HEADS, examples)
         settings = self.settings
-        note = f"Shares are of the features whose names could be tested; a name is given where q ≤ {settings['q']:g}."
+        note = f"Shares are of the features whose names could be tested; names have q ≤ {settings['q']:g}."
         return html.block(f"{settings['model']}: names by {settings['scorer']}", body, [note])
 
     def figure(self) -> "Figure":

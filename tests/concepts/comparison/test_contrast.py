@@ -57,7 +57,7 @@ def scores(twins: list[Index]) -> list[FeatureScores]:
 
 
 @pytest.fixture(scope="module")
-def found(twins: list[Index], scores: list[FeatureScores]) -> Contrast:
+def result(twins: list[Index], scores: list[FeatureScores]) -> Contrast:
     return contrast(*twins, scores=scores, resamples=8)
 
 
@@ -80,10 +80,10 @@ def test_the_variance_between_clusters_is_that_of_a_cluster_bootstrap() -> None:
         weight_f = np.bincount(rng.integers(150, size=150), minlength=150)[cluster_f]
         means = [np.average(value_f[sign_f == sign], weights=weight_f[sign_f == sign]) for sign in (1, -1)]
         drawn.append(means[0] - means[1])
-    found = estimate(measure(value_f), sign_f, cluster_f)
-    assert found.value == pytest.approx(value_f[sign_f == 1].mean() - value_f[sign_f == -1].mean())
-    assert found.se == pytest.approx(np.std(drawn), rel=0.05)
-    assert found.se_images == 0
+    result = estimate(measure(value_f), sign_f, cluster_f)
+    assert result.value == pytest.approx(value_f[sign_f == 1].mean() - value_f[sign_f == -1].mean())
+    assert result.se == pytest.approx(np.std(drawn), rel=0.05)
+    assert result.se_images == 0
 
 
 def test_of_the_variance_between_images_only_what_clusters_share_is_added() -> None:
@@ -98,16 +98,16 @@ def test_of_the_variance_between_images_only_what_clusters_share_is_added() -> N
         (value_bf[:, cluster_f == g] * np.where(sign_f == 1, 1, -1)[cluster_f == g]).sum(1).var(ddof=1) / 40**2
         for g in range(40)
     )
-    found = estimate(measure(np.zeros(80), value_bf, scale=3.0), sign_f, cluster_f)
-    assert found.se_images**2 == pytest.approx(3 * (means_b.var(ddof=1) - per_cluster))
+    result = estimate(measure(np.zeros(80), value_bf, scale=3.0), sign_f, cluster_f)
+    assert result.se_images**2 == pytest.approx(3 * (means_b.var(ddof=1) - per_cluster))
     pairs = 1 - 1 / 20  # of the 20 clusters that lean, those of a cluster with itself are left out
-    assert found.se_images == pytest.approx(np.sqrt(3 * 0.5**2 * pairs), rel=0.05)
+    assert result.se_images == pytest.approx(np.sqrt(3 * 0.5**2 * pairs), rel=0.05)
 
 
 def test_the_same_features_in_both_models_do_not_differ_at_all() -> None:
     value_f = np.tile(np.random.default_rng(2).random(30), 2)
-    found = estimate(measure(value_f), np.repeat([1, -1], 30), np.tile(np.arange(30), 2))
-    assert (found.value, found.se) == (pytest.approx(0), pytest.approx(0))
+    result = estimate(measure(value_f), np.repeat([1, -1], 30), np.tile(np.arange(30), 2))
+    assert (result.value, result.se) == (pytest.approx(0), pytest.approx(0))
 
 
 def test_no_case_among_few_features_is_not_surely_none() -> None:
@@ -128,8 +128,8 @@ def test_nothing_to_count_gives_nothing() -> None:
 
 def test_intervals_hold_0_when_a_model_is_dealt_out_at_random() -> None:
     rows = simulation.split(400, np.random.default_rng(3), clusters=200, models=2, resamples=30, branches=6)
-    for how, found in rows.items():
-        assert 0.93 <= simulation.coverage(found, 0.0) <= 0.985, how
+    for how, result in rows.items():
+        assert 0.93 <= simulation.coverage(result, 0.0) <= 0.985, how
     naive = np.abs(rows["by clusters"][:, 0]) <= 1.96 * rows["by clusters"][:, 5]
     assert naive.mean() < 0.85  # independent features would be too sure
 
@@ -149,11 +149,11 @@ def test_a_difference_of_10_points_is_found() -> None:
 )  # fmt: skip
 @settings(max_examples=100, deadline=None)
 def test_sublists_are_the_first_kept_images(rows: list[list[int]], kept: set[int], k: int) -> None:
-    rows = [list(dict.fromkeys(row for row in own if row >= 0)) for own in rows]
-    rows_fk = np.array([own + [-1] * (6 - len(own)) for own in rows])
+    rows = [list(dict.fromkeys(row for row in ids if row >= 0)) for ids in rows]
+    rows_fk = np.array([ids + [-1] * (6 - len(ids)) for ids in rows])
     keep_n = np.isin(np.arange(20), list(kept))
-    expected = [[row for row in own if row in kept][:k] for own in rows]
-    np.testing.assert_array_equal(sublists(rows_fk, keep_n, k), [own + [-1] * (k - len(own)) for own in expected])
+    expected = [[row for row in ids if row in kept][:k] for ids in rows]
+    np.testing.assert_array_equal(sublists(rows_fk, keep_n, k), [ids + [-1] * (k - len(ids)) for ids in expected])
 
 
 def test_resamples_keep_a_share_of_the_images_and_scale_to_new_ones() -> None:
@@ -168,9 +168,9 @@ def test_resamples_keep_a_share_of_the_images_and_scale_to_new_ones() -> None:
 
 
 def test_repeated_images_would_look_like_enrichment_and_a_part_of_them_does_not() -> None:
-    repeated, part = simulation.twice(np.random.default_rng(5), features=500)
+    repeated, kept = simulation.twice(np.random.default_rng(5), features=500)
     assert repeated > 0.2
-    assert part <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 500)
+    assert kept <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 500)
 
 
 # Strata.
@@ -185,11 +185,11 @@ def test_permuted_labels_give_the_exact_p_of_a_small_table() -> None:
     value_f, sign_f = np.array([1, 1, 1, 0, 1, 0, 0, 0.0]), np.repeat([1, -1], 4)
     every = all_labellings(value_f, sign_f)
     exact = np.mean(np.abs(every) >= 0.5 - 1e-12)
-    found = matched_difference(
+    result = matched_difference(
         value_f, np.ones(8), sign_f, np.arange(8), np.zeros(8, int), np.random.default_rng(0), 20_000
     )
-    assert found.value == pytest.approx(0.5)
-    assert found.p == pytest.approx(exact, abs=0.012)
+    assert result.value == pytest.approx(0.5)
+    assert result.p == pytest.approx(exact, abs=0.012)
 
 
 def test_a_difference_that_firing_rates_explain_goes_away_within_strata() -> None:
@@ -199,10 +199,10 @@ def test_a_difference_that_firing_rates_explain_goes_away_within_strata() -> Non
     stratum_f = strata_of(np.zeros(3000), rate_f)
     value_f = (rng.random(3000) < 0.2 + 0.15 * (stratum_f % 5)).astype(float)
     crude = value_f[sign_f == 1].mean() - value_f[sign_f == -1].mean()
-    found = matched_difference(value_f, np.ones(3000), sign_f, np.arange(3000), stratum_f, rng)
+    result = matched_difference(value_f, np.ones(3000), sign_f, np.arange(3000), stratum_f, rng)
     assert crude > 0.08
-    assert abs(found.value) < 0.05
-    assert found.p > 0.05
+    assert abs(result.value) < 0.05
+    assert result.p > 0.05
 
 
 def test_redundant_features_count_as_one_for_p() -> None:
@@ -217,11 +217,11 @@ def test_redundant_features_count_as_one_for_p() -> None:
 
 def test_a_cluster_of_both_models_has_its_sides_exchanged() -> None:
     value_f, sign_f = np.tile([1.0, 0.0], 10), np.tile([1, -1], 10)
-    found = matched_difference(
+    result = matched_difference(
         value_f, np.ones(20), sign_f, np.repeat(np.arange(10), 2), np.zeros(20, int), np.random.default_rng(3), 50_000
     )
-    assert found.value == pytest.approx(1)
-    assert found.p == pytest.approx(2 / 2**10, abs=0.0007)
+    assert result.value == pytest.approx(1)
+    assert result.p == pytest.approx(2 / 2**10, abs=0.0007)
 
 
 # Concepts.
@@ -264,10 +264,10 @@ def test_a_model_whose_features_cannot_be_tested_holds_nothing() -> None:
 def test_power_is_the_chance_that_a_feature_as_strong_is_found() -> None:
     table = pd.DataFrame({"k": [8, 8, 8], "size": [6, 6, 600]})
     least = float(log_likelihood_ratio(4, 8, 6, 6000))
-    found = power_to_find(table, np.array([6.0, np.nan, 6.0]), least, 6000)
-    assert found[0] == pytest.approx(binom.sf(3, 8, 6 / 8))
-    assert np.isnan(found[1])
-    assert found[2] < found[0]  # a broad concept needs more hits
+    result = power_to_find(table, np.array([6.0, np.nan, 6.0]), least, 6000)
+    assert result[0] == pytest.approx(binom.sf(3, 8, 6 / 8))
+    assert np.isnan(result[1])
+    assert result[2] < result[0]  # a broad concept needs more hits
     assert np.isnan(power_to_find(table, np.full(3, 6.0), np.nan, 6000)).all()
 
 
@@ -283,35 +283,35 @@ def more_points(summary: pd.DataFrame) -> pd.Series:
     return (summary["measure"] != "abstraction") & (summary["difference"] > 0)
 
 
-def test_contrast_of_the_twins(twins: list[Index], found: Contrast, tmp_path: Path) -> None:
-    assert set(found.frame["layer"]) == {*twins[0].layers, "all"}
-    row = found.frame.iloc[0]
-    value = found.models.set_index(["model", "layer", "measure"])["value"]
+def test_contrast_of_the_twins(twins: list[Index], result: Contrast, tmp_path: Path) -> None:
+    assert set(result.frame["layer"]) == {*twins[0].layers, "all"}
+    row = result.frame.iloc[0]
+    value = result.models.set_index(["model", "layer", "measure"])["value"]
     assert row["a"] == value["mini:clip", row["layer"], row["measure"]]
-    np.testing.assert_allclose(found.frame["difference"], found.frame["a"] - found.frame["b"])
-    assert ((found.frame["low"] <= found.frame["difference"]) | found.frame["low"].isna()).all()
-    rates = found.models[found.models["measure"] != "abstraction"].groupby(["model", "layer"])["value"].sum()
+    np.testing.assert_allclose(result.frame["difference"], result.frame["a"] - result.frame["b"])
+    assert ((result.frame["low"] <= result.frame["difference"]) | result.frame["low"].isna()).all()
+    rates = result.models[result.models["measure"] != "abstraction"].groupby(["model", "layer"])["value"].sum()
     np.testing.assert_allclose(rates, 1)
-    assert (found.models["features"] == found.models[["tested", "dead", "untested"]].sum(axis=1)).all()
-    assert set(found.matches["side"]) == {"a", "b"}
-    text = found.text()
+    assert (result.models["features"] == result.models[["tested", "dead", "untested"]].sum(axis=1)).all()
+    assert set(result.matches["side"]) == {"a", "b"}
+    text = result.text()
     assert "mini:clip against mini:supervised" in text
     assert "that mini:supervised was trained to tell apart" in text
-    summary = found.summary()
+    summary = result.summary()
     assert text.count("no difference is shown") == int((~summary["shown"] & told_in_text(summary)).sum())
     assert text.count(" points more") == int((summary["shown"] & told_in_text(summary) & more_points(summary)).sum())
-    folder = found.save(tmp_path / "contrast")
+    folder = result.save(tmp_path / "contrast")
     assert json.loads((folder / "contrast.json").read_text())["settings"]["models"] == ["mini:clip", "mini:supervised"]
     again = load_contrast(folder)
     for name in ("frame", "models", "concepts", "matches"):
-        pd.testing.assert_frame_equal(getattr(again, name), getattr(found, name))
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(result, name))
     assert again.text() == text
 
 
-def test_contrast_is_the_same_again(twins: list[Index], scores: list[FeatureScores], found: Contrast) -> None:
+def test_contrast_is_the_same_again(twins: list[Index], scores: list[FeatureScores], result: Contrast) -> None:
     again = contrast(*twins, scores=scores, resamples=8)
     for name in ("frame", "models", "concepts", "matches"):
-        pd.testing.assert_frame_equal(getattr(again, name), getattr(found, name))
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(result, name))
 
 
 def test_a_model_does_not_differ_from_itself_among_three(
@@ -336,18 +336,18 @@ def test_vectors_of_features_correlate_as_their_activations(twins: list[Index]) 
 
 def test_command_line(twins: list[Index], scores: list[FeatureScores], tmp_path: Path) -> None:
     paths = [str(index.path) for index in twins]
-    given = []
+    score_options = []
     for number, score in enumerate(scores):
-        given += ["--scores", str(score.save(tmp_path / str(number)))]
+        score_options += ["--scores", str(score.save(tmp_path / str(number)))]
     options = ["--out", str(tmp_path / "out"), "--resamples", "3", "--no-match"]
-    result = CliRunner().invoke(app, ["contrast", *paths, *given, *options])
+    result = CliRunner().invoke(app, ["contrast", *paths, *score_options, *options])
     assert result.exit_code == 0, result.output
     assert "conceptual features" in result.output
     assert (tmp_path / "out" / "summary.txt").read_text().strip() in result.output
-    result = CliRunner().invoke(app, ["contrast", *paths, *given, "--resamples", "3", "--no-match", "--json"])
+    result = CliRunner().invoke(app, ["contrast", *paths, *score_options, "--resamples", "3", "--no-match", "--json"])
     assert len(json.loads(result.stdout)["differences"]) == 15
     assert CliRunner().invoke(app, ["contrast", paths[0]]).exit_code == 2
-    assert CliRunner().invoke(app, ["contrast", *paths, *given, "-k", "8"]).exit_code == 2
+    assert CliRunner().invoke(app, ["contrast", *paths, *score_options, "-k", "8"]).exit_code == 2
 
 
 @pytest.mark.slow  # makes the scores itself, and holds features against looks

@@ -28,9 +28,9 @@ def rng() -> Generator:
 
 
 def test_a_permuted_copy_with_noise_is_matched(rng: Generator) -> None:
-    own, order = heavy(300, rng), rng.permutation(300)
-    noisy = own[order] + own.std() * rng.standard_normal(own.shape)  # correlation 0.7
-    frame = match_vectors(features(own), features(noisy), rng)
+    first, order = heavy(300, rng), rng.permutation(300)
+    noisy = first[order] + first.std() * rng.standard_normal(first.shape)  # correlation 0.7
+    frame = match_vectors(features(first), features(noisy), rng)
     side = frame[frame["side"] == "a"]
     right = side["matched"] & (order[side["other_feature"]] == side["feature"])
     assert right.mean() >= 0.95
@@ -48,16 +48,16 @@ def test_unrelated_features_are_not_matched(common: int, rng: Generator) -> None
 
 
 def test_of_matched_features_few_are_wrong_where_half_have_no_counterpart(rng: Generator) -> None:
-    false, found = 0, 0
+    false, total = 0, 0
     for _ in range(5):
-        own, other = heavy(200, rng), heavy(200, rng)
-        other[:100] = own[:100] + 0.7 * own.std() * rng.standard_normal((100, IMAGES))
-        frame = match_vectors(features(own), features(other), rng, draws=30)
+        first, other = heavy(200, rng), heavy(200, rng)
+        other[:100] = first[:100] + 0.7 * first.std() * rng.standard_normal((100, IMAGES))
+        frame = match_vectors(features(first), features(other), rng, draws=30)
         matched = frame[frame["matched"] & (frame["side"] == "a")]
         right = (matched["feature"] == matched["other_feature"]) & (matched["feature"] < 100)
-        false, found = false + int((~right).sum()), found + len(matched)
-    assert found >= 0.95 * 500
-    assert false / found <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / found)
+        false, total = false + int((~right).sum()), total + len(matched)
+    assert total >= 0.95 * 500
+    assert false / total <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / total)
 
 
 def test_best_pairs_are_those_of_the_whole_matrix(rng: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,19 +72,19 @@ def test_best_pairs_are_those_of_the_whole_matrix(rng: Generator, monkeypatch: p
 
 
 def test_p_values_of_null_correlations_are_uniform(rng: Generator) -> None:
-    own, other = features(heavy(300, rng)), features(heavy(300, rng))
-    null = np.stack([best_pairs(own, other[:, rng.permutation(IMAGES)])[0] for _ in range(30)])
+    first, other = features(heavy(300, rng)), features(heavy(300, rng))
+    null = np.stack([best_pairs(first, other[:, rng.permutation(IMAGES)])[0] for _ in range(30)])
     p = np.concatenate([
-        pooled_p(best_pairs(own, other[:, rng.permutation(IMAGES)])[0], null) for _ in range(5)
+        pooled_p(best_pairs(first, other[:, rng.permutation(IMAGES)])[0], null) for _ in range(5)
     ])  # fmt: skip
     for level in (0.01, 0.05, 0.2):
         assert np.mean(p <= level) == pytest.approx(level, abs=3 * np.sqrt(level * (1 - level) / len(p)) + 0.005)
 
 
 def test_features_that_do_not_vary_have_no_row(rng: Generator) -> None:
-    own, other = features(heavy(20, rng)), features(heavy(20, rng))
-    own[3] = 0
-    frame = match_vectors(own, other, rng, draws=5)
+    first, other = features(heavy(20, rng)), features(heavy(20, rng))
+    first[3] = 0
+    frame = match_vectors(first, other, rng, draws=5)
     assert set(frame.loc[frame["side"] == "a", "feature"]) == set(range(20)) - {3}
     assert 3 not in set(frame.loc[frame["side"] == "b", "other_feature"])
 
@@ -99,10 +99,10 @@ def test_clusters_of_planted_copies(rng: Generator) -> None:
     truth = rng.permutation(np.repeat(np.arange(60), rng.integers(1, 6, 60)))
     copies = heavy(60, rng)[truth]
     vectors = features(copies + 0.3 * copies.std() * rng.standard_normal(copies.shape))
-    found = redundancy_clusters(vectors)
-    np.testing.assert_array_equal(found[:, None] == found, truth[:, None] == truth)
+    clusters = redundancy_clusters(vectors)
+    np.testing.assert_array_equal(clusters[:, None] == clusters, truth[:, None] == truth)
     np.testing.assert_array_equal(
-        np.unique(found, return_index=True)[1], np.sort(np.unique(found, return_index=True)[1])
+        np.unique(clusters, return_index=True)[1], np.sort(np.unique(clusters, return_index=True)[1])
     )
 
 
@@ -111,15 +111,15 @@ def test_dead_features_are_clusters_of_their_own() -> None:
 
 
 def test_matches_are_counted_shown_and_saved(rng: Generator, tmp_path: Path) -> None:
-    own, order = heavy(40, rng), rng.permutation(40)
-    noisy = own[order] + own.std() * rng.standard_normal(own.shape)
-    frame = match_vectors(features(own), features(noisy), rng, draws=10).assign(layer="first", other_layer="<b>")
+    first, order = heavy(40, rng), rng.permutation(40)
+    noisy = first[order] + first.std() * rng.standard_normal(first.shape)
+    frame = match_vectors(features(first), features(noisy), rng, draws=10).assign(layer="deep", other_layer="<b>")
     matches = Matches(frame, {"models": ["mini:clip", "<i>other</i>"], "images": IMAGES, "draws": 10, "q": 0.05})
     summary = matches.summary().set_index("side")
     matched = frame[frame["matched"] & (frame["side"] == "a")]
     assert summary["count"].tolist() == [len(matched)] * 2
     assert summary.loc["a", "median_r"] == matched["r"].median()
-    assert repr(matches) == f"Matches(first: {len(matched)} of 40)"
+    assert repr(matches) == f"Matches(deep: {len(matched)} of 40)"
     page = matches._repr_html_()
     assert f"<td>{len(matched)} of 40</td>" in page
     assert "<i>" not in page

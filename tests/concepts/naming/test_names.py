@@ -46,10 +46,10 @@ def test_soft_wpmi_is_the_formula(cells: int, monkeypatch: pytest.MonkeyPatch) -
     rng = np.random.default_rng(0)
     images, words = embeddings(rng, 140), embeddings(rng, 37)
     lists = [rng.permutation(140)[:length].tolist() for length in (100, 100, 50, 3, 1)]
-    padded = torch.tensor([own + [-1] * (100 - len(own)) for own in lists])
+    padded = torch.tensor([chosen + [-1] * (100 - len(chosen)) for chosen in lists])
     parts = list(soft_wpmi(images, words, padded))
     scores = torch.cat([scores for _, scores in parts], 1)
-    assert [at for part, _ in parts for at in range(part.start, part.stop)] == list(range(37))
+    assert [at for batch, _ in parts for at in range(batch.start, batch.stop)] == list(range(37))
     expected = slow_soft_wpmi(images.numpy(), words.numpy(), lists)
     np.testing.assert_allclose(scores.numpy(), expected, rtol=0, atol=1e-6)
     best, which = best_words(images, words, padded, 5)
@@ -92,21 +92,21 @@ def test_restrict_keeps_the_order() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=4, max_size=30), st.data())
 def test_separation_is_the_mann_whitney_test(values: list[int], data: st.DataObject) -> None:
-    places = data.draw(
+    chosen = data.draw(
         st.lists(st.integers(0, len(values) - 1), min_size=1, max_size=len(values) - 1, unique=True).map(np.array)
     )
-    own = np.array(values, np.float32)
-    found = Ranks(np.stack([np.zeros_like(own), own], 1)).separate(1, places)
-    others = np.delete(own, places)
-    wins = (own[places][:, None] > others).sum() + 0.5 * (own[places][:, None] == others).sum()
-    assert found.auc == pytest.approx(wins / (len(places) * len(others)), abs=1e-12)
+    acts = np.array(values, np.float32)
+    result = Ranks(np.stack([np.zeros_like(acts), acts], 1)).separate(1, chosen)
+    others = np.delete(acts, chosen)
+    wins = (acts[chosen][:, None] > others).sum() + 0.5 * (acts[chosen][:, None] == others).sum()
+    assert result.auc == pytest.approx(wins / (len(chosen) * len(others)), abs=1e-12)
     if len(set(values)) > 1:
         theirs = mannwhitneyu(
-            own[places].astype(float), others.astype(float), alternative="greater", method="asymptotic"
+            acts[chosen].astype(float), others.astype(float), alternative="greater", method="asymptotic"
         )
-        assert found.p == pytest.approx(theirs.pvalue, abs=1e-12)
+        assert result.p == pytest.approx(theirs.pvalue, abs=1e-12)
     else:
-        assert found.p == 0.5
+        assert result.p == 0.5
 
 
 # names of an index: a world of 10 words, 150 images of each, in a scorer's space where each word has an axis
@@ -179,11 +179,11 @@ def test_planted_words_are_named_and_noise_is_not(planted: Index, known: Sequenc
     ]  # a word without images of its own is tested on those that the scorer finds
     assert (words.loc[range(len(known), 10), "images"] == 20).all()
     assert concepts.loc[range(len(known)), "word"].tolist() == list(known)
-    for found in (words.loc[range(10)], concepts.loc[range(len(known))]):
-        assert not found["abstained"].any()
-        labelled = found["tested_on"] == "labels"
-        assert (found.loc[labelled, "auc"] > 0.99).all()
-        assert (found.loc[~labelled, "auc"] > 0.94).all()  # other images of the word are among the rest
+    for result in (words.loc[range(10)], concepts.loc[range(len(known))]):
+        assert not result["abstained"].any()
+        labelled = result["tested_on"] == "labels"
+        assert (result.loc[labelled, "auc"] > 0.99).all()
+        assert (result.loc[~labelled, "auc"] > 0.94).all()  # other images of the word are among the rest
     assert words.loc[range(10, 50), "abstained"].mean() >= 0.95
     assert words.loc[50, "reason"] == "dead"
     assert words.loc[50, "abstained"]
@@ -199,11 +199,11 @@ def test_a_name_is_tested_as_it_says(planted: Index) -> None:
     names = label(planted, concepts=meanings())
     tests = split_images(np.array(IDS, object), 0, 2**15).tests
     row = best_of(names).loc[12]
-    own = MEANING[tests] == WORDS.index(row["word"])
+    named = MEANING[tests] == WORDS.index(row["word"])
     acts = activations()[tests, 12].astype(np.float64)
-    theirs = mannwhitneyu(acts[own], acts[~own], alternative="greater", method="asymptotic")
-    assert row["images"] == own.sum()
-    assert row["auc"] == pytest.approx(theirs.statistic / (own.sum() * (~own).sum()))
+    theirs = mannwhitneyu(acts[named], acts[~named], alternative="greater", method="asymptotic")
+    assert row["images"] == named.sum()
+    assert row["auc"] == pytest.approx(theirs.statistic / (named.sum() * (~named).sum()))
     assert row["p"] == pytest.approx(theirs.pvalue)
     ranks = best_of(names).loc[range(50)]
     np.testing.assert_allclose(ranks["q"], false_discovery_control(ranks["p"]))
@@ -257,19 +257,19 @@ def test_saved_names_come_back_and_bytes_repeat(names: FeatureNames, tmp_path: P
 
 
 def test_words_that_the_scorer_cannot_read_are_set_apart(clip: VisionModel) -> None:
-    found = read_words(clip, ["cat", "zyzzyva", "flag", "Cat"])
-    assert (found.words, found.unread) == (("cat", "flag"), ("zyzzyva",))
+    result = read_words(clip, ["cat", "zyzzyva", "flag", "Cat"])
+    assert (result.words, result.unread) == (("cat", "flag"), ("zyzzyva",))
     with torch.inference_mode():
-        torch.testing.assert_close(found.vectors_md, clip.encode_text(["cat", "flag"]).float())
+        torch.testing.assert_close(result.vectors_md, clip.encode_text(["cat", "flag"]).float())
     with pytest.raises(ConceptError, match="can read 0 of 2 words"):
         read_words(clip, ["zyzzyva", "xylyl"])
 
 
 def test_templates_are_averaged(clip: VisionModel) -> None:
-    found = read_words(clip, ["cat", "flag"], ["{}", "red {}"])
+    result = read_words(clip, ["cat", "flag"], ["{}", "red {}"])
     with torch.inference_mode():
         mean = clip.encode_text(["cat", "flag"]) + clip.encode_text(["red cat", "red flag"])
-    torch.testing.assert_close(found.vectors_md, torch.nn.functional.normalize(mean, dim=1))
+    torch.testing.assert_close(result.vectors_md, torch.nn.functional.normalize(mean, dim=1))
 
 
 @pytest.mark.parametrize(
