@@ -831,7 +831,7 @@ interface App {
   charts: Charts;
   measures: Measures;
   fillRuns(): void;
-  // lines.js, taxonomy.js, pairs.js, holders.js
+  // lines.js, taxonomy.js, pairs.js, held_concepts.js
   featureLink(catalogue: Catalogue, g: number, short?: boolean): HTMLElement;
   imageStrip(catalogue: Catalogue, g: number, count?: number): HTMLElement;
   imageRow(images: Images, numbers: number[], what: string): HTMLElement;
@@ -842,8 +842,8 @@ interface App {
   ): HTMLElement;
   loadTaxonomy(): Promise<Taxonomy>;
   pairs: Pairs;
-  holders(contrast: ContrastData, a: number, b: number): HeldConcept[][];
-  makeHolders(
+  heldConcepts(contrast: ContrastData, a: number, b: number): HeldConcept[][];
+  makeHeldConcepts(
     catalogue: Catalogue,
     contrast: ContrastData,
     models: [number, number],

@@ -17,24 +17,24 @@
    * @param {Artifact} artifact
    */
   function makeArtifact(probe, { name, scale, models }) {
-    const parts = models.map((own) => {
-      const count = own.files.flat().length;
-      const rows = own.files.map((files, row) =>
-        element("div", { class: `pictures${scale ? " maps" : ""}` }, files.map((file, column) => makePicture(file, own, `${name}, ${place(own, row, column)}`))),
+    const parts = models.map((entry) => {
+      const count = entry.files.flat().length;
+      const rows = entry.files.map((files, row) =>
+        element("div", { class: `pictures${scale ? " maps" : ""}` }, files.map((file, column) => makePicture(file, entry, `${name}, ${position(entry, row, column)}`))),
       );
-      const words = own.files.length
-        ? `${own.shape.join(" × ")}${count < own.pictures ? `; ${format.count(count)} of ${format.count(own.pictures)} pictures` : ""}`
-        : `an array of ${own.shape.join(" × ") || "one number"} (${own.type}), which has the shape of no picture`;
-      return element("div", { class: "by-model" }, element("p", { class: "whose" }, own.model >= 0 && app.probedLabel(probe.models[own.model]), element("span", { class: "of", text: words })), rows);
+      const words = entry.files.length
+        ? `${entry.shape.join(" × ")}${count < entry.pictures ? `; ${format.count(count)} of ${format.count(entry.pictures)} pictures` : ""}`
+        : `an array of ${entry.shape.join(" × ") || "one number"} (${entry.type}), which has the shape of no picture`;
+      return element("div", { class: "by-model" }, element("p", { class: "whose" }, entry.model >= 0 && app.probedLabel(probe.models[entry.model]), element("span", { class: "of", text: words })), rows);
     });
     return element("figure", { class: "artifact panel" }, element("figcaption", {}, element("h3", {}, isolate(name)), scale && makeScale(scale, models.length)), element("div", { class: "artifact-models" }, parts));
   }
 
-  const place = (own, row, column) => (own.files.length > 1 ? `row ${row + 1}, picture ${column + 1}` : `picture ${column + 1} of ${own.files[0].length}`);
+  const position = (entry, row, column) => (entry.files.length > 1 ? `row ${row + 1}, picture ${column + 1}` : `picture ${column + 1} of ${entry.files[0].length}`);
 
   /**
    * @param {string} file
-   * @param {ArtifactOfModel} own
+   * @param {ArtifactOfModel} entry
    * @param {string} words
    */
   function makePicture(file, { size }, words) {

@@ -78,11 +78,11 @@
   charts.shorten = function (names) {
     const parts = names.map((name) => name.split("."));
     const [first] = parts;
-    const alike = parts.every((own) => own.length === first.length);
-    const varies = first ? first.map((_, i) => parts.some((own) => own[i] !== first[i])) : [];
+    const alike = parts.every((words) => words.length === first.length);
+    const varies = first ? first.map((_, i) => parts.some((words) => words[i] !== first[i])) : [];
     if (!alike || names.length < 2 || varies.filter(Boolean).length !== 1) return { names, of: "layer" };
     const at = varies.indexOf(true);
-    return { names: parts.map((own) => own[at]), of: first.map((part, i) => (i === at ? "·" : part)).join(".") };
+    return { names: parts.map((words) => words[at]), of: first.map((part, i) => (i === at ? "·" : part)).join(".") };
   };
 
   // Which names an axis has room for, in slots of some pixels: all, every second, …; long ones are turned.

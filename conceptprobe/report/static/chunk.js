@@ -1,5 +1,5 @@
 "use strict";
-// Everything that is known of one feature: its row of a chunk, unpacked.
+// All data of one feature: its row of a chunk, unpacked.
 (function () {
   const app = window.conceptprobe;
 

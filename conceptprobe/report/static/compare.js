@@ -29,11 +29,11 @@
 
   function readState() {
     const { values } = app.readHash();
-    const own = { ...DEFAULTS };
-    for (const [name, value] of Object.entries(DEFAULTS)) own[name] = values.get(name) || value;
-    if (!options[own.with]) own.with = "0";
-    if (![...byId("sort").options].some((option) => option.value === own.sort)) own.sort = DEFAULTS.sort;
-    return own;
+    const chosenState = { ...DEFAULTS };
+    for (const [name, value] of Object.entries(DEFAULTS)) chosenState[name] = values.get(name) || value;
+    if (!options[chosenState.with]) chosenState.with = "0";
+    if (![...byId("sort").options].some((option) => option.value === chosenState.sort)) chosenState.sort = DEFAULTS.sort;
+    return chosenState;
   }
 
   function writeState(push) {
@@ -45,7 +45,7 @@
   function findOptions(contrasts) {
     return contrasts.flatMap((contrast) =>
       contrast.models.slice(1).filter((b) => b >= 0 && contrast.models[0] >= 0).map((b) => ({
-        contrast, a: contrast.models[0], b, file: contrast.matches.find((own) => own.model_b === b && own.model_a === contrast.models[0])?.file || null,
+        contrast, a: contrast.models[0], b, file: contrast.matches.find((match) => match.model_b === b && match.model_a === contrast.models[0])?.file || null,
       })),
     );
   }
@@ -55,7 +55,7 @@
     const { a, b, contrast, file } = current;
     byId("names").replaceChildren(app.modelLabel(a), element("span", { class: "against", text: " against " }), app.modelLabel(b));
     byId("lead").textContent = `The same ${format.plural(contrast.settings.images, "image")}, ${format.plural(contrast.places.length, "pair")} of layers, the first ${contrast.settings.k} images of each feature.`;
-    fillHolders();
+    fillHeldConcepts();
     byId("matched").hidden = file === null;
     byId("unmatched").hidden = file !== null;
     if (file === null) return;
@@ -88,7 +88,7 @@
 
   function growList() {
     const part = shown.slice(count, count + PAGE);
-    byId("pairs").append(...part.map((pair) => pairs.makeRow(catalogue, pair, (own) => choosePair(own, true))));
+    byId("pairs").append(...part.map((pair) => pairs.makeRow(catalogue, pair, (chosenPair) => choosePair(chosenPair, true))));
     count += part.length;
     byId("more").hidden = count >= shown.length;
   }
@@ -169,14 +169,14 @@
     }));
   }
 
-  function fillHolders() {
+  function fillHeldConcepts() {
     const { contrast, a, b } = current;
-    const lists = app.holders(contrast, a, b);
+    const lists = app.heldConcepts(contrast, a, b);
     byId("held").hidden = !lists.some((list) => list.length);
     const show = () => {
       const part = byId("find").value.trim().toLowerCase();
       const matching = (list) => (part ? list.filter((row) => row.name.toLowerCase().includes(part)) : list);
-      byId("holders").replaceChildren(...lists.map((list, at) => app.makeHolders(catalogue, contrast, [a, b], at, matching(list))));
+      byId("held-concepts").replaceChildren(...lists.map((list, at) => app.makeHeldConcepts(catalogue, contrast, [a, b], at, matching(list))));
     };
     byId("find").oninput = show;
     show();
@@ -214,7 +214,7 @@
     catalogue = loaded;
     options = findOptions(contrasts);
     if (!options.length) throw new Error("The models of the contrast are not in this report.");
-    byId("which").append(...options.map((own, i) => element("option", { value: String(i), text: `${report.models[own.a].label} against ${report.models[own.b].label}` })));
+    byId("which").append(...options.map((option, i) => element("option", { value: String(i), text: `${report.models[option.a].label} against ${report.models[option.b].label}` })));
     byId("choice").hidden = options.length < 2;
     const scores = pairs.SCORES.filter((name) => catalogue.has(name));
     byId("score").append(...scores.map((name) => element("option", { value: name, text: app.NUMBERS[name].long })));

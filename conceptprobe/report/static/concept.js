@@ -23,9 +23,9 @@
   // The concept's name may hold "?" only percent-encoded, so the path is the name.
   function readState() {
     const { path, values } = app.readHash();
-    const own = Object.fromEntries(Object.entries(DEFAULTS).map(([name, value]) => [name, values.get(name) || value]));
-    if (![...byId("sort").options].some((option) => option.value === own.sort)) own.sort = "llr";
-    return { name: path, ...own };
+    const chosenState = Object.fromEntries(Object.entries(DEFAULTS).map(([name, value]) => [name, values.get(name) || value]));
+    if (![...byId("sort").options].some((option) => option.value === chosenState.sort)) chosenState.sort = "llr";
+    return { name: path, ...chosenState };
   }
 
   function writeState() {
@@ -59,7 +59,7 @@
   function fillHead() {
     const c = number;
     const path = taxonomy.path(c).slice(0, -1);
-    byId("trail").replaceChildren(...path.flatMap((own) => [app.conceptLink(taxonomy.names[own], "clip"), element("span", { class: "up", "aria-hidden": "true", text: "›" })]));
+    byId("trail").replaceChildren(...path.flatMap((broader) => [app.conceptLink(taxonomy.names[broader], "clip"), element("span", { class: "up", "aria-hidden": "true", text: "›" })]));
     byId("trail").hidden = !path.length;
     byId("name").replaceChildren(isolate(taxonomy.names[c]));
     const alias = taxonomy.alias[c];
@@ -144,13 +144,13 @@
 
   function makeRow(row) {
     const cell = (text) => element("td", { class: "number", text });
-    const own = catalogue.concept(row.g);
+    const best = catalogue.concept(row.g);
     return element("tr", {},
       element("th", { scope: "row" }, app.featureLink(catalogue, row.g, true), element("div", { class: "whose" }, app.modelLabel(row.layer.model))),
       element("td", {}, app.imageStrip(catalogue, row.g, 6)),
       element("td", {}, app.verdictBadge(catalogue.verdict(row.g))),
       cell(`${row.hits}/${kOf(row.layer)}`), cell(format.number(row.llr)), cell(format.p(row.p)), cell(format.p(row.q)),
-      element("td", {}, own === null ? "–" : own === taxonomy.names[number] ? element("span", { class: "none", text: "this one" }) : app.conceptLink(own, "clip")));
+      element("td", {}, best === null ? "–" : best === taxonomy.names[number] ? element("span", { class: "none", text: "this one" }) : app.conceptLink(best, "clip")));
   }
 
   // Where the features are: evidence by layer.

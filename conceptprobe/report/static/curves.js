@@ -62,12 +62,12 @@
     const range = sharedRange(panels, zero);
     return (width) => {
       const columns = Math.max(1, Math.min(panels.length, Math.floor((width + GAP) / (least + GAP))));
-      const own = Math.floor((width - GAP * (columns - 1)) / columns);
+      const each = Math.floor((width - GAP * (columns - 1)) / columns);
       const grid = element("div", { class: "panels" });
       grid.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
       for (const panel of panels) {
         const title = panel.title && element("p", { class: "panel-title", title: panel.title }, app.isolate(panel.title, "clip"));
-        grid.append(element("div", {}, title, drawPanel(panel, own, range, zero, band)));
+        grid.append(element("div", {}, title, drawPanel(panel, each, range, zero, band)));
       }
       return grid;
     };

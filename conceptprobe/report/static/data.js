@@ -28,13 +28,13 @@
         script.remove();
         const value = app.data[key];
         delete app.data[key];
-        if (value === undefined) reject(new Error(`data/${key}.js holds no data: is the report whole?`));
+        if (value === undefined) reject(new Error(`data/${key}.js holds no data: is the report complete?`));
         else resolve(value);
       });
       script.addEventListener("error", () => {
         script.remove();
         loading.delete(key);
-        reject(new Error(`data/${key}.js could not be read: is the report whole?`));
+        reject(new Error(`data/${key}.js could not be read: is the report complete?`));
       });
       document.head.append(script);
     });

@@ -78,7 +78,7 @@
       ["Hub-weighted lists", "images that many features list are likelier", scores.p_hub],
       [
         "Look-alikes",
-        scores.p_visual === null ? "asked only of features that pass the others" : "images that look alike",
+        scores.p_visual === null ? "only features that pass the other tests take this one" : "images that look alike",
         scores.p_visual,
       ],
     ];
@@ -96,7 +96,7 @@
     return element(
       "div",
       {},
-      table("Held against", ["Held against", "", "p"], body),
+      table("Null distributions", ["Null distribution", "", "p"], body),
       note && element("p", { class: "aside", text: `${note} The largest p counts.` }),
     );
   }

@@ -115,7 +115,7 @@
       byId("sort").value = view.sort;
       const up = Boolean(app.NUMBERS[view.sort] && app.NUMBERS[view.sort].up) || view.sort === "number";
       byId("turn").firstElementChild.textContent = up !== state.turned ? "↑" : "↓";
-      byId("turn").title = `${up !== state.turned ? "Smallest" : "Largest"} first: turn round`;
+      byId("turn").title = `${up !== state.turned ? "Smallest" : "Largest"} first: reverse the order`;
       byId("turn").setAttribute("aria-pressed", String(state.turned));
     }
 
@@ -195,7 +195,7 @@
     );
     app.onKeys(
       ["k", "ArrowLeft"],
-      "feature before",
+      "previous feature",
       move(() => -1),
     );
     app.onKeys(
@@ -213,14 +213,14 @@
     );
     app.onKeys(
       ["x"],
-      "select it, or no longer",
+      "select or deselect the feature",
       onCard((g) => selection.set(catalogue.key(g), !selection.has(catalogue.key(g)))),
     );
     app.onKeys(["/"], "search", () => {
       box.focus();
       box.select();
     });
-    app.onKeys(["Escape"], "leave the search; then empty it", (event) => {
+    app.onKeys(["Escape"], "leave the search; then clear it", (event) => {
       if (event.target === box) box.blur();
       else if (state.q) change({ q: "" });
     });

@@ -46,7 +46,7 @@
     shown = g;
     root.setAttribute("aria-busy", "true");
     const feature = await app.loadFeature(catalogue, g);
-    if (shown !== g) return; // the reader has gone on meanwhile
+    if (shown !== g) return; // the reader has chosen another feature meanwhile
     draw(root, feature);
     root.setAttribute("aria-busy", "false");
     window.scrollTo(0, 0);
@@ -181,12 +181,12 @@
   }
 
   app.onKeys(["j", "ArrowRight"], "next feature", () => step("next"));
-  app.onKeys(["k", "ArrowLeft"], "feature before", () => step("previous"));
-  app.onKeys(["x"], "select it, or no longer", () =>
+  app.onKeys(["k", "ArrowLeft"], "previous feature", () => step("previous"));
+  app.onKeys(["x"], "select or deselect the feature", () =>
     shown < 0 ? false : selection.set(catalogue.key(shown), !selection.has(catalogue.key(shown))),
   );
   app.onKeys(["/"], "search all features", () => (location.href = "explorer.html"));
-  app.onKeys(["Escape"], "close the preview; then back to the list", () => {
+  app.onKeys(["Escape"], "close the preview; then go back to the list", () => {
     if (app.hidePreview()) return true;
     const back = byId("back");
     return back ? back.click() : false;

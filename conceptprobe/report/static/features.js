@@ -1,5 +1,5 @@
 "use strict";
-// The catalogue: what is known of every feature without its chunk. A feature's number is its row.
+// The catalogue: the table of all features. The number of a feature is its row.
 (function () {
   const app = window.conceptprobe;
   const models = app.report.models;

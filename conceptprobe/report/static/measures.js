@@ -89,7 +89,7 @@
     return { model: layer.model, place: layer.name, facet: "abstraction", value: mean, low, high, counted: values.length, title: "" };
   }
 
-  // Features that say nothing: dead, and those whose lists cannot be tested; shares of all.
+  // Dead features, and those whose lists cannot be tested, as shares of all features.
   measures.silent = function () {
     const rows = app.layers.flatMap((layer) => {
       return Object.entries(measures.counts(layer))

@@ -183,7 +183,7 @@
     }
     const silent = measures.silent();
     add(false, {
-      title: scored.length ? "How many features say nothing?" : "How many features are dead?",
+      title: scored.length ? "How many features have no verdict?" : "How many features are dead?",
       note: "Share of all features. Dead: the activation hardly varies between images. Untested: the list is too short, or its end was chosen by the order of the images. Lines are Wilson’s 95 % intervals, as if features were independent.",
       label: describe("Shares of dead features and of those that cannot be tested"),
       legend: charts.legend(models),

@@ -25,10 +25,10 @@
     const counts = new Map();
     feature.forEach((g, i) => {
       const layer = catalogue.layer(g);
-      const own = counts.get(layer) || { model: layer.model, place: layer.name, of: 0, count: 0 };
-      own.of += 1;
-      own.count += matched[i];
-      counts.set(layer, own);
+      const entry = counts.get(layer) || { model: layer.model, place: layer.name, of: 0, count: 0 };
+      entry.of += 1;
+      entry.count += matched[i];
+      counts.set(layer, entry);
     });
     return [...counts.values()];
   };

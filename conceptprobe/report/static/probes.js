@@ -188,7 +188,7 @@
   function drawExtremes() {
     const measure = probe.texts.measure[state.measure];
     byId("extremes-note").replaceChildren(
-      `By ${measure}, under one condition; of equal ones those come first that are also further by the other measures, then those of lower number. They are the ends of a list: picked for that, so not typical. Features that never varied are not counted.`,
+      `By ${measure}, under one condition; ties are broken by the other measures, then by the lower number. These features are the extremes, so they are not typical. Features whose activations never varied are not counted.`,
       ...(catalogue ? [] : [" This report has no index of these models, so that features are not linked."]),
     );
     byId("extreme-lists").replaceChildren(...app.makeExtremes(probe, state, catalogue));
@@ -213,7 +213,7 @@
     byId("reproduce").replaceChildren(...blocks.flatMap(([words, text]) => [
       element("div", { class: "title-line" }, element("h3", { text: words }), app.copyButton(text)),
       element("pre", { tabindex: "0", role: "region", "aria-label": words }, element("code", { text })),
-    ]), ...(probe.command ? [] : [element("p", { class: "aside", text: "How it was asked was not kept with this result." })]));
+    ]), ...(probe.command ? [] : [element("p", { class: "aside", text: "This result does not record the call that made it." })]));
   }
 
   const print = (fingerprint) => element("code", { class: "print", title: fingerprint, text: String(fingerprint).slice(0, 12) });
@@ -224,7 +224,7 @@
       show().then(() => scrollTo(0, 0), app.fail);
     });
     app.onKeys(["j", "ArrowRight"], "next probe", () => (byId("one").hidden || byId("after").hidden ? false : byId("after").click()));
-    app.onKeys(["k", "ArrowLeft"], "probe before", () => (byId("one").hidden || byId("before").hidden ? false : byId("before").click()));
+    app.onKeys(["k", "ArrowLeft"], "previous probe", () => (byId("one").hidden || byId("before").hidden ? false : byId("before").click()));
     await show();
   } catch (error) {
     app.fail(error);

@@ -39,9 +39,9 @@
     );
     const commands = app.report.commands.join("\n");
     app.byId("commands").append(
-      element("div", { class: "title-line" }, element("h3", { text: "To make this report again" }), app.copyButton(commands, "Copy the commands")),
+      element("div", { class: "title-line" }, element("h3", { text: "Reproduce this report" }), app.copyButton(commands, "Copy the commands")),
       element("pre", { tabindex: "0", role: "region", "aria-label": "Commands" }, element("code", { text: commands })),
-      element("p", { class: "aside", text: `${app.report.date ? `The last of it was made ${app.report.date}. ` : ""}Written by conceptprobe ${app.report.conceptprobe}.` }),
+      element("p", { class: "aside", text: `${app.report.date ? `The last result was made ${app.report.date}. ` : ""}Written by conceptprobe ${app.report.conceptprobe}.` }),
     );
   };
 })();

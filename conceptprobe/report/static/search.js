@@ -37,10 +37,10 @@
 
     // For every text 0, 1 where it has the word with an error, EXACT where one of its words begins with it.
     match(word) {
-      const own = matchWords(this.words, word);
+      const matched = matchWords(this.words, word);
       const found = new Uint8Array(this.ends.length);
       for (let i = 0, at = 0; i < found.length; i++)
-        for (; at < this.ends[i]; at++) if (own[this.numbers[at]] > found[i]) found[i] = own[this.numbers[at]];
+        for (; at < this.ends[i]; at++) if (matched[this.numbers[at]] > found[i]) found[i] = matched[this.numbers[at]];
       return found;
     }
   }

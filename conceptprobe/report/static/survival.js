@@ -50,16 +50,16 @@
    */
   function makeGroups(probe, rows, groups, what) {
     const { verdict: verdicts } = probe.texts;
-    const own = rows.filter((row) => groups.includes(verdicts[row.verdict]));
-    const models = [...new Set(own.map((row) => row.model))];
-    const split = app.splitSeries(own, [...new Set(own.map((row) => row.series))]);
+    const kept = rows.filter((row) => groups.includes(verdicts[row.verdict]));
+    const models = [...new Set(kept.map((row) => row.model))];
+    const split = app.splitSeries(kept, [...new Set(kept.map((row) => row.series))]);
     const byVerdict = groups.length > 1;
     const parts = byVerdict ? models.map((model) => [model]) : [models];
     const colour = (row) => (byVerdict ? hue(verdicts[row.verdict]) : probe.hue(row.model));
     const symbol = (row) => (byVerdict ? symbolOf(verdicts[row.verdict]) : "circle");
     const point = (row) => ({ ...row, colour: colour(row), fill: colour(row), symbol: symbol(row), title: titleOf(probe, row, verdicts[row.verdict], what) });
     const keys = byVerdict ? groups.map((name) => (row) => verdicts[row.verdict] === name) : models.map((model) => (row) => row.model === model);
-    const cells = (list) => list.flatMap((series) => parts.map((part) => ({ series, part, rows: own.filter((row) => row.series === series && part.includes(row.model)) })));
+    const cells = (list) => list.flatMap((series) => parts.map((part) => ({ series, part, rows: kept.filter((row) => row.series === series && part.includes(row.model)) })));
     const name = ({ series, part }) => [probe.seriesName(series), ...(byVerdict && models.length > 1 ? [probe.name(part[0])] : [])].join(" · ");
     const panels = cells(split.curves).map((cell) => ({
       title: name(cell),
@@ -83,7 +83,7 @@
       label: `Survival of features, ${what}, by condition${byVerdict ? " and verdict" : ""}. The numbers are in the table below.`,
       legend: element("p", { class: "legend" }, legend),
       draw: charts.stack(draws),
-      table: makeTable(probe, own, what),
+      table: makeTable(probe, kept, what),
     });
     figure.classList.toggle("wide", byVerdict && panels.length > 1);
     return figure;
@@ -97,27 +97,27 @@
    * @param {string} what
    */
   function makeDifference(probe, rows, name, what) {
-    const own = rows.filter((row) => probe.texts.verdict[row.verdict] === name);
-    const models = [...new Set(own.map((row) => row.model))];
-    const split = app.splitSeries(own, [...new Set(own.map((row) => row.series))]);
+    const kept = rows.filter((row) => probe.texts.verdict[row.verdict] === name);
+    const models = [...new Set(kept.map((row) => row.model))];
+    const split = app.splitSeries(kept, [...new Set(kept.map((row) => row.series))]);
     const clear = (row) => row.low > 0 || row.high < 0;
     const point = (row) => ({ ...row, colour: probe.hue(row.model), fill: clear(row) ? probe.hue(row.model) : "var(--surface)", symbol: "circle", title: titleOf(probe, row, name, what) });
     const panels = split.curves.map((series) => ({
       title: split.curves.length > 1 ? probe.seriesName(series) : "",
       x: probe.axis(-1, series),
       rules: [],
-      lines: models.map((model) => ({ points: own.filter((row) => row.series === series && row.model === model).map(point), colour: probe.hue(model), dash: "", symbol: "circle" })),
+      lines: models.map((model) => ({ points: kept.filter((row) => row.series === series && row.model === model).map(point), colour: probe.hue(model), dash: "", symbol: "circle" })),
     }));
-    const lines = split.points.map((series) => ({ name: probe.seriesName(series), points: own.filter((row) => row.series === series).map((row) => ({ ...point(row), slot: models.indexOf(row.model) })) }));
+    const lines = split.points.map((series) => ({ name: probe.seriesName(series), points: kept.filter((row) => row.series === series).map((row) => ({ ...point(row), slot: models.indexOf(row.model) })) }));
     const draws = [...(panels.length ? [charts.panels(panels, { zero: true, band: false })] : []), ...(lines.length ? [charts.rows(lines, { zero: true })] : [])];
     const [more, less] = name.split(" - ");
     return charts.make({
       title: `${what}: ${name.replace(" - ", " − ")}`,
       note: `Above zero: ${more} features keep more than ${less} ones. Lines are 95 % intervals; filled where they leave out zero.`,
-      label: `Difference in ${what}, ${name}, by condition. ${own.filter(clear).length} of ${own.length} intervals leave out zero. The numbers are in the table below.`,
+      label: `Difference in ${what}, ${name}, by condition. ${kept.filter(clear).length} of ${kept.length} intervals leave out zero. The numbers are in the table below.`,
       legend: element("p", { class: "legend" }, models.map((model) => app.probedLabel(probe.models[model]))),
       draw: charts.stack(draws),
-      table: makeTable(probe, own, what),
+      table: makeTable(probe, kept, what),
     });
   }
 
@@ -128,14 +128,14 @@
    * @param {number} feature
    */
   function findFeature(model, layer, feature) {
-    const found = app.layers.find((own) => model.numbers.includes(own.model) && own.name === layer && feature < own.count);
+    const found = app.layers.find((candidate) => model.numbers.includes(candidate.model) && candidate.name === layer && feature < candidate.count);
     return found ? found.start + feature : -1;
   }
 
   // The features that keep most and least under one condition, by model. catalogue: null without an index.
   app.makeExtremes = function (probe, { at, layer, measure }, catalogue) {
-    const own = probe.extremes.filter((row) => row.layer === layer && row.measure === measure && `${row.series}:${row.x}` === at);
-    return own.map((row) => {
+    const entries = probe.extremes.filter((row) => row.layer === layer && row.measure === measure && `${row.series}:${row.x}` === at);
+    return entries.map((row) => {
       const model = probe.models[row.model];
       const lists = [["most", "Survive most"], ["least", "Survive least"]].map(([end, words]) =>
         element("section", {},

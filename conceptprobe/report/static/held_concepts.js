@@ -7,22 +7,22 @@
   const values = (packed) => (Array.isArray(packed) ? packed : app.decode(packed));
 
   // Rows of a contrast for two models: only in the first, only in the second, in both; strongest first.
-  app.holders = function (contrast, a, b) {
+  app.heldConcepts = function (contrast, a, b) {
     const { concepts } = contrast;
-    const side = (m) => {
-      const own = concepts.models.find((table) => table.model === m) ?? concepts.models[0];
-      return Object.fromEntries(["state", "held", "feature", "hits", "k", "llr", "power", "sure"].map((name) => [name, typeof own[name] === "number" ? own[name] : values(own[name])]));
+    const columnsOf = (m) => {
+      const table = concepts.models.find((side) => side.model === m) ?? concepts.models[0];
+      return Object.fromEntries(["state", "held", "feature", "hits", "k", "llr", "power", "sure"].map((name) => [name, typeof table[name] === "number" ? table[name] : values(table[name])]));
     };
-    const sides = [side(a), side(b)];
+    const sides = [columnsOf(a), columnsOf(b)];
     const held = contrast.states.indexOf("held");
     /** @type {HeldConcept[][]} */
     const lists = [[], [], []];
     concepts.name.forEach((name, i) => {
-      const who = sides.map((own) => own.state[i] === held);
+      const who = sides.map((side) => side.state[i] === held);
       if (!who[0] && !who[1]) return;
       const at = who[0] && who[1] ? 2 : who[0] ? 0 : 1;
-      const of = sides.map((own) => Object.fromEntries(Object.entries(own).map(([key, array]) => [key, typeof array === "number" ? array : array[i]])));
-      lists[at].push({ name, kind: concepts.kind[i], of, llr: Math.max(...of.filter((_, m) => who[m]).map((own) => own.llr)) });
+      const of = sides.map((side) => Object.fromEntries(Object.entries(side).map(([key, array]) => [key, typeof array === "number" ? array : array[i]])));
+      lists[at].push({ name, kind: concepts.kind[i], of, llr: Math.max(...of.filter((_, m) => who[m]).map((side) => side.llr)) });
     });
     for (const list of lists) list.sort((one, two) => two.llr - one.llr || (one.name < two.name ? -1 : 1));
     return lists;
@@ -31,13 +31,13 @@
   /**
    * What the model that does not hold a concept has of it.
    * @param {ContrastData} contrast
-   * @param {HeldConcept["of"][number]} own
+   * @param {HeldConcept["of"][number]} side
    * @param {string} label
    */
-  function absence(contrast, own, label) {
-    if (own.sure) return ["sure", `surely none in ${label}`];
-    if (contrast.states[own.state] === "enriched") return ["", `a feature of ${label} has some of it`];
-    return ["", Number.isNaN(own.power) || own.power === null ? `not found in ${label}` : `not found in ${label}, where it would be with ${format.number(own.power, 2)}`];
+  function absence(contrast, side, label) {
+    if (side.sure) return ["sure", `surely none in ${label}`];
+    if (contrast.states[side.state] === "enriched") return ["", `a feature of ${label} is enriched for it`];
+    return ["", Number.isNaN(side.power) || side.power === null ? `not found in ${label}` : `not found in ${label}, although with power ${format.number(side.power, 2)}`];
   }
 
   /**
@@ -49,12 +49,12 @@
    */
   function makeRow(catalogue, contrast, row, models, at) {
     const holding = at === 2 ? [0, 1] : [at];
-    const item = element("li", { class: "holder" }, element("h4", {}, app.conceptLink(row.name, "clip")), element("span", { class: "kind", text: row.kind }));
+    const item = element("li", { class: "held-concept" }, element("h4", {}, app.conceptLink(row.name, "clip")), element("span", { class: "kind", text: row.kind }));
     for (const m of holding) {
-      const own = row.of[m];
-      const facts = `${own.hits}/${own.k} images, LLR ${format.number(own.llr, 3)}${own.held > 1 ? `, ${format.plural(own.held, "feature")}` : ""}`;
-      const line = element("div", { class: "holding" }, own.feature >= 0 && app.featureLink(catalogue, own.feature, true), element("span", { class: "facts", text: facts }));
-      if (own.feature >= 0) line.append(app.imageStrip(catalogue, own.feature, 6));
+      const side = row.of[m];
+      const facts = `${side.hits}/${side.k} images, LLR ${format.number(side.llr, 3)}${side.held > 1 ? `, ${format.plural(side.held, "feature")}` : ""}`;
+      const line = element("div", { class: "holding" }, side.feature >= 0 && app.featureLink(catalogue, side.feature, true), element("span", { class: "facts", text: facts }));
+      if (side.feature >= 0) line.append(app.imageStrip(catalogue, side.feature, 6));
       item.append(line);
     }
     if (at < 2) {
@@ -67,7 +67,7 @@
   const charts = (m) => app.charts.cut(app.report.models[m].label, 40);
 
   // A list that grows on demand.
-  app.makeHolders = function (catalogue, contrast, [a, b], at, rows) {
+  app.makeHeldConcepts = function (catalogue, contrast, [a, b], at, rows) {
     const models = [a, b];
     const title = at === 2 ? ["In both"] : ["Only in ", app.modelLabel(models[at])];
     const list = element("ol", { class: "plain-list" });
