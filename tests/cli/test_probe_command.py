@@ -98,7 +98,7 @@ def test_settings_are_read_in_pythons_notation(text: str, expected: tuple[str, o
         (("oclusion", "--model", MODEL, *IMAGES), "Did you mean occlusion"),
         (
             ("occlusion", "--model", MODEL, *IMAGES, "--set", "share=1"),
-            "did you mean 'shares'? Settings: kinds",
+            "did you mean 'shares'",
         ),
         (("occlusion", "--model", MODEL, *IMAGES, "--set", "draws"), "--set takes NAME=VALUE"),
         (("all", "--model", MODEL, *IMAGES, "--set", "draws=1"), "not with all"),
