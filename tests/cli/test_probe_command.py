@@ -96,7 +96,7 @@ def test_settings_are_read_in_pythons_notation(text: str, expected: tuple[str, o
     ("args", "message"),
     [
         (("oclusion", "--model", MODEL, *IMAGES), "Did you mean occlusion"),
-        (("occlusion", "--model", MODEL, *IMAGES, "--set", "share=1"), "no setting 'share'; it has kinds, shares"),
+        (("occlusion", "--model", MODEL, *IMAGES, "--set", "share=1"), "did you mean 'shares'"),
         (("occlusion", "--model", MODEL, *IMAGES, "--set", "draws"), "--set is 'draws': write NAME=VALUE"),
         (("all", "--model", MODEL, *IMAGES, "--set", "draws=1"), "not with all"),
         (("occlusion", "--model", MODEL), "--images"),
