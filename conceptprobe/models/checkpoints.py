@@ -1,11 +1,14 @@
 """Weights from a fixed seed, a local file or a hub."""
 
+import json
 import socket
 import urllib.parse
 import urllib.request
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import safetensors.torch
@@ -18,6 +21,7 @@ SEED = 0
 HUB_CACHE = "HF_HOME sets its folder; HF_HUB_OFFLINE=1 uses it without a network"
 TORCH_CACHE = "TORCH_HOME sets its folder"
 _PREFERRED = ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model")
+_SETS = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher")
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
 
@@ -47,8 +51,28 @@ def find_checkpoint(path: Path) -> Path:
     raise WeightsError(f"{path} must hold one weight file ({', '.join(_SUFFIXES)}), but holds {names}; name the file")
 
 
+def read_config(path: Path, name: str) -> dict[str, Any]:
+    """The JSON config of a folder of weights; empty if the path is a file or the folder has no config.
+
+    Raises:
+        WeightsError: The config is not a JSON object.
+    """
+    file = path / name
+    if not file.is_file():
+        return {}
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise WeightsError(f"{file} is not JSON ({error}): download it again or remove it") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{file} must hold a JSON object, not {type(config).__name__}")
+    return config
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict in a safetensors or torch file, without the wrappers that training scripts add.
+
+    Of several sets of weights the moving average (EMA) is taken, as in timm, with a warning that names the sets.
 
     Raises:
         WeightsError: The file is not a safetensors or torch file, or it holds no state dict.
@@ -60,15 +84,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise WeightsError(f"{path} is not a safetensors or torch file of plain tensors ({reason(error)})") from error
-    for wrapper in ("state_dict", "model", "teacher"):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
+    while isinstance(state, Mapping) and (names := [name for name in _SETS if isinstance(state.get(name), Mapping)]):
+        others = [name for name in (*names[1:], "student") if name in state]
+        if others:
+            warnings.warn(f"{path} holds {names[0]} and {', '.join(others)}: {names[0]} is loaded", stacklevel=2)
+        state = state[names[0]]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
         raise WeightsError(f"{path} does not hold a state dict, which maps names to tensors")
+    state = {key: value for key, value in state.items() if key != "n_averaged"}  # of torch's AveragedModel
     for prefix in ("module.", "_orig_mod."):
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return dict(state)
+    return state
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path, name: str) -> None:

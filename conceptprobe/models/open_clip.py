@@ -24,6 +24,7 @@ from conceptprobe.models.checkpoints import (
     downloading,
     find_checkpoint,
     load_state,
+    read_config,
     read_state,
     reason,
     seeded,
@@ -197,7 +198,7 @@ def _source(spec: ModelSpec) -> str:
             raise SpecError(f"{spec.text!r}: a hub model has no tags; write {spec.name}, or add @FILE or @random")
     elif name not in open_clip.list_models():
         raise SpecError(f"{spec.text!r}: open_clip has no model {name!r}.{suggest(name, open_clip.list_models())}")
-    if spec.path and "model_cfg" in _folder_config(spec.path):
+    if spec.path and "model_cfg" in read_config(spec.path, CONFIG):
         if spec.settings:
             raise SpecError(f"{spec.text!r}: {spec.path / CONFIG} has the settings; leave out {spec.settings}:")
         return FOLDER + str(spec.path)
@@ -233,28 +234,10 @@ def _build(spec: ModelSpec, source: str) -> Any:
         return open_clip.create_model(name, spec.weights, force_quick_gelu=quick_gelu)
 
 
-def _folder_config(path: Path) -> dict[str, Any]:
-    """The `open_clip_config.json` of a folder; empty if it has none.
-
-    Raises:
-        ModelError: The file is not a JSON object.
-    """
-    file = path / CONFIG
-    if not file.is_file():
-        return {}
-    try:
-        config = json.loads(file.read_text())
-    except ValueError as error:
-        raise ModelError(f"{file} is not JSON ({error}): download it again or remove it") from error
-    if not isinstance(config, dict):
-        raise ModelError(f"{file} must hold a JSON object, not {type(config).__name__}")
-    return config
-
-
 def _settings(spec: ModelSpec) -> dict[str, Any]:
     """The settings of a file or of random weights; a folder's config may hold the preprocessing alone."""
     settings = weight_settings(spec)
-    preprocess = _folder_config(spec.path).get("preprocess_cfg") if spec.path else None
+    preprocess = read_config(spec.path, CONFIG).get("preprocess_cfg") if spec.path else None
     return {**settings, "force_preprocess_cfg": preprocess} if preprocess else settings
 
 

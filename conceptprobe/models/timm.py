@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_data_config
+from timm.data import CustomDatasetInfo, DatasetInfo, ImageNetInfo, infer_imagenet_subset, resolve_data_config
 from timm.layers import Attention, AttentionRope, Format, GluMlp, Mlp, SwiGLU, to_2tuple
 from timm.models.beit import Attention as BeitAttention
 from timm.models.beit import Beit
@@ -21,9 +21,17 @@ from torch import nn
 
 from conceptprobe.models.anatomy import Anatomy
 from conceptprobe.models.attention import unfused
-from conceptprobe.models.checkpoints import downloading, find_checkpoint, load_state, read_state, seeded
+from conceptprobe.models.checkpoints import (
+    downloading,
+    find_checkpoint,
+    load_state,
+    read_config,
+    read_state,
+    reason,
+    seeded,
+)
 from conceptprobe.models.convolutional import block_paths, stage_paths
-from conceptprobe.models.errors import SpecError
+from conceptprobe.models.errors import ModelError, SpecError
 from conceptprobe.models.hook_points import (
     AS_IS,
     CHANNELS_LAST_AS_TOKENS,
@@ -45,7 +53,10 @@ _CROPS = {"center": "shortest", "squash": "squash", "border": "longest"}
 
 
 def load(spec: ModelSpec) -> VisionModel:
-    """Load `timm:architecture.tag` (the tag's weights), `@file`, `@folder` or `@random`; `#pixels`."""
+    """Load `timm:architecture.tag` (the tag's weights), `@file`, `@folder` or `@random`; `#pixels`.
+
+    A folder with timm's `config.json` is built from that config, as timm builds `local-dir:`.
+    """
     base, _, tag = spec.architecture.partition(".")
     if not timm.is_model(base):
         raise SpecError(f"{spec.text!r}: timm has no model {base!r}.{suggest(base, timm.list_models())}")
@@ -57,17 +68,24 @@ def load(spec: ModelSpec) -> VisionModel:
         known = ", ".join(f"{base}.{tag}" for tag in tags) or "it has none"
         raise SpecError(f"{spec.text!r} names no weights: add a tag ({known}), @FILE, or @random")
     name = f"{base}.{wanted}" if wanted else base
+    config = read_config(spec.path, "config.json") if spec.path else {}
+    _check_config(spec, config, base, tag)
     with seeded():
-        module = _from_path(spec, name, spec.path) if spec.path else _build(spec, name, pretrained=not spec.is_random)
+        if spec.path:
+            module = _from_path(spec, name, spec.path, config)
+        else:
+            module = _build(spec, name, pretrained=not spec.is_random)
         resize_input(spec, module)
+    arguments = config.get("model_args")
     return VisionModel(
         spec.text,
         module,
         anatomy(module),
         _preprocessing(module, spec.pixels),
-        architecture=f"timm:{name}",
+        # The same weights with other arguments, such as the activation function, are another model.
+        architecture=f"timm:{name} {json.dumps(arguments, sort_keys=True)}" if arguments else f"timm:{name}",
         has_logits=module.num_classes > 0,
-        class_names=_class_names(module),
+        class_names=_class_names(module, is_imagenet=bool(wanted) or spec.is_random),
     )
 
 
@@ -129,20 +147,35 @@ def _build(spec: ModelSpec, name: str, pretrained: bool, **kwargs: Any) -> Any:
         return timm.create_model(name, pretrained=True, **kwargs)
 
 
-def _from_path(spec: ModelSpec, name: str, path: Path) -> Any:
-    """The model with weights from a file; the file decides the number of classes."""
+def _check_config(spec: ModelSpec, config: dict[str, Any], base: str, tag: str) -> None:
+    """Refuse a folder whose config is of another architecture or tag than the spec names."""
+    if "architecture" not in config:
+        return
+    described, _, described_tag = str(config["architecture"]).partition(".")
+    described_tag = config.get("pretrained_cfg", config).get("tag") or described_tag
+    if described != base or (tag and described_tag and tag != described_tag):
+        other = f"{described}.{described_tag}" if described_tag and described == base else described
+        raise SpecError(f"{spec.text!r}: {spec.path} holds {other}; write timm:{other}@{spec.weights}")
+
+
+def _from_path(spec: ModelSpec, name: str, path: Path, config: dict[str, Any]) -> Any:
+    """The model of a folder's config with weights from a file; the file decides the number of classes."""
     checkpoint = find_checkpoint(path)
     state = read_state(checkpoint)
-    kwargs: dict[str, Any] = {}
-    config = path / "config.json"
-    if path.is_dir() and config.is_file():
-        kwargs["pretrained_cfg_overlay"] = json.loads(config.read_text()).get("pretrained_cfg", {})
+    if "architecture" in config:
+        source, kwargs = f"local-dir:{path}", {}
+    else:
+        source = name
+        kwargs = {**config.get("model_args", {}), "pretrained_cfg_overlay": config.get("pretrained_cfg", {})}
     cfg = timm.get_pretrained_cfg(name)
     classifier = cfg.classifier if cfg else None
     if isinstance(classifier, str):
         weight = state.get(f"{classifier}.weight")
         kwargs["num_classes"] = 0 if weight is None else len(weight)
-    module = timm.create_model(name, **kwargs)
+    try:
+        module = timm.create_model(source, **kwargs)
+    except Exception as error:
+        raise ModelError(f"{spec.text}: timm cannot build it ({reason(error)})") from error
     if spec.pixels and not fits(module, state):
         resize_input(spec, module)  # the file may hold weights for that size
     load_state(module, state, checkpoint, spec.name)
@@ -164,12 +197,18 @@ def _preprocessing(module: nn.Module, pixels: int | None = None) -> Preprocessin
     )
 
 
-def _class_names(module: Any) -> tuple[str, ...] | None:
-    subset = infer_imagenet_subset(module) if module.num_classes > 0 else None
-    if subset is None:
+def _class_names(module: Any, is_imagenet: bool) -> tuple[str, ...] | None:
+    """The labels of a folder's config, or else those of the ImageNet subset with as many classes."""
+    labels = module.pretrained_cfg.get("label_names")
+    if labels:
+        info: DatasetInfo = CustomDatasetInfo(labels, module.pretrained_cfg.get("label_descriptions"))
+    elif is_imagenet and module.num_classes and (subset := infer_imagenet_subset(module)):
+        info = ImageNetInfo(subset)
+    else:
         return None
-    info = ImageNetInfo(subset)
-    return tuple(info.index_to_description(index) for index in range(info.num_classes()))
+    if info.num_classes() != module.num_classes:
+        return None
+    return tuple(info.index_to_description(index) for index in range(module.num_classes))
 
 
 def _grid(trunk: Any) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Random weights, local files and directories, and pretrained ones where there is no network."""
 
 import json
+import warnings
 
 import huggingface_hub.constants
 import open_clip
@@ -53,6 +54,38 @@ def test_a_training_scripts_wrappers_are_taken_off(tmp_path, resnet_state):
     torch.save({"epoch": 3, "state_dict": {f"module.{key}": value for key, value in resnet_state.items()}}, path)
     model = load_model(f"timm:resnet18@{path}", "cpu")
     assert torch.equal(model.module.fc.bias, resnet_state["fc.bias"])
+
+
+@pytest.mark.parametrize(
+    ("sets", "taken"),
+    [
+        (("state_dict", "state_dict_ema"), "state_dict_ema"),
+        (("model", "model_ema"), "model_ema"),
+        (("state_dict_ema",), None),
+    ],
+)
+def test_the_moving_average_is_taken_as_timm_takes_it(sets, taken, tmp_path):
+    path = tmp_path / "last.pth"
+    torch.save({name: timm.create_model("resnet18").state_dict() for name in sets}, path)
+    reference = timm.create_model("resnet18", checkpoint_path=str(path)).eval()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = load_model(f"timm:resnet18@{path}", "cpu")
+    told = [str(warning.message) for warning in caught if str(path) in str(warning.message)]
+    assert told == ([f"{path} holds {taken} and {sets[0]}: {taken} is loaded"] if taken else [])
+    pixels = torch.rand(2, 3, 64, 64)
+    mean, std = (torch.tensor(model.preprocessing[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.no_grad():
+        assert torch.equal(model.logits(pixels), reference((pixels - mean) / std))
+
+
+def test_the_averaged_model_of_torch_is_read(tmp_path):
+    averaged = torch.optim.swa_utils.AveragedModel(torchvision.models.resnet18())
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"model": torchvision.models.resnet18().state_dict(), "model_ema": averaged.state_dict()}, path)
+    with pytest.warns(UserWarning, match="holds model_ema and model: model_ema is loaded"):
+        model = load_model(f"torchvision:resnet18@{path}", "cpu")
+    assert torch.equal(model.module.fc.weight, averaged.module.fc.weight)
 
 
 def test_the_classifier_is_as_the_file_has_it(tmp_path, resnet_state):
@@ -169,7 +202,7 @@ def no_network(tmp_path, monkeypatch):
     ],
 )
 def test_without_a_network_the_ways_out_are_named_soon(spec, way_out, no_network):
-    with pytest.raises(WeightsError, match=rf"(?s)cannot get the pretrained weights.*{way_out}.*@random.*cache"):
+    with pytest.raises(WeightsError, match=rf"(?s)cannot get the pretrained weights.*{way_out}.*random.*cache"):
         load_model(spec, "cpu")
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
 

@@ -10,7 +10,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from conceptprobe.models import ModelError, SpecError, WeightsError, load_model
+from conceptprobe.models import SpecError, WeightsError, load_model
 from conceptprobe.models.open_clip_tags import weight_settings
 from conceptprobe.models.spec import ModelSpec
 
@@ -82,10 +82,10 @@ def test_the_config_tells_models_with_the_same_weights_apart(folder, change, ima
 def test_a_config_that_is_not_json_is_a_clear_error(folder, tmp_path):
     (tmp_path / "weights.safetensors").write_bytes((folder / "open_clip_model.safetensors").read_bytes())
     (tmp_path / "open_clip_config.json").write_text("<html>")
-    with pytest.raises(ModelError, match=r"open_clip_config\.json is not JSON"):
+    with pytest.raises(WeightsError, match=r"open_clip_config\.json is not JSON"):
         load_model(f"open_clip:ViT-B-32@{tmp_path}", "cpu")
     (tmp_path / "open_clip_config.json").write_text("[]")
-    with pytest.raises(ModelError, match="must hold a JSON object, not list"):
+    with pytest.raises(WeightsError, match="must hold a JSON object, not list"):
         load_model(f"open_clip:ViT-B-32@{tmp_path}", "cpu")
 
 
