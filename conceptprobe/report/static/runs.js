@@ -68,24 +68,18 @@
         ),
       );
     const commands = app.report.commands.join("\n");
-    app
-      .byId("commands")
-      .append(
-        element(
-          "div",
-          { class: "title-line" },
-          element("h3", { text: "Reproduce this report" }),
-          app.copyButton(commands, "Copy the commands"),
-        ),
-        element(
-          "pre",
-          { tabindex: "0", role: "region", "aria-label": "Commands" },
-          element("code", { text: commands }),
-        ),
-        element("p", {
-          class: "aside",
-          text: `${app.report.date ? `The last result was made ${app.report.date}. ` : ""}Written by conceptprobe ${app.report.conceptprobe}.`,
-        }),
-      );
+    app.byId("commands").append(
+      element(
+        "div",
+        { class: "title-line" },
+        element("h3", { text: "Reproduce this report" }),
+        app.copyButton(commands, "Copy the commands"),
+      ),
+      element("pre", { tabindex: "0", role: "region", "aria-label": "Commands" }, element("code", { text: commands })),
+      element("p", {
+        class: "aside",
+        text: `${app.report.date ? `The last result was made ${app.report.date}. ` : ""}Written by conceptprobe ${app.report.conceptprobe}.`,
+      }),
+    );
   };
 })();
