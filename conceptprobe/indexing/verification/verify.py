@@ -15,10 +15,9 @@ from conceptprobe.indexing.index import Index
 from conceptprobe.indexing.reducers.topk import TopK
 from conceptprobe.indexing.storage.checkpoint import STATE, load_state
 from conceptprobe.indexing.storage.factory import EXACT
-from conceptprobe.indexing.storage.faiss_files import has_faiss, read_faiss
+from conceptprobe.indexing.storage.faiss_files import has_faiss, map_flat, read_faiss
 from conceptprobe.indexing.storage.layout import layer_folder
 from conceptprobe.indexing.storage.manifest import Manifest, damaged_files
-from conceptprobe.indexing.storage.rowfile import mapped
 from conceptprobe.indexing.verification.invariants import list_problems, problem, stats_problems, strip_problems
 from conceptprobe.indexing.verification.rerun import ReadArrays, rerun
 from conceptprobe.models import ModelLike, as_model
@@ -162,7 +161,7 @@ def _vector_problems(index: Index, layer: str, arrays: ReadArrays) -> Iterator[s
     if index.manifest.faiss != EXACT:
         return
     stats, top = _of(arrays(layer, "stats"), pooling), _of(arrays(layer, "top"), pooling)
-    vectors = mapped(folder / "images.faiss", width, np.float32, images)
+    vectors = map_flat(folder / "images.faiss", width, images)
     best = TopK(width, index.manifest.k)
     total_f = np.zeros(width)
     step = max(1, _VALUES // width)
