@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from conceptprobe.display import html
 from conceptprobe.feature import FeatureId
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.reducers.sample import QUANTILES, sampled_rows
@@ -41,6 +42,32 @@ class Index:
     def __repr__(self) -> str:
         indexed, spec = self.manifest.counts.indexed, self.manifest.model.spec
         return f"Index({str(self.path)!r}: {spec} on {indexed} images, layers {', '.join(self.layers)})"
+
+    def _repr_html_(self) -> str:
+        counts, is_shard = self.manifest.counts, self.manifest.part is not None
+        rows = [] if is_shard else [[str(value) for value in row] for row in self.summary().itertuples(index=False)]
+        title = f"{'A shard of ' if is_shard else ''}{self.manifest.model.spec} on {self.manifest.source.spec}"
+        notes = [
+            f"{html.count_of(counts.indexed, 'image')} indexed, {counts.skipped:,} skipped; top lists of "
+            f"{self.manifest.k}, pooled by {' and '.join(self.poolings)}"
+        ]
+        return html.block(title, html.table(["layer", "kind", "grid", "features", "dead"], rows), notes)
+
+    def summary(self, pooling: str | None = None) -> pd.DataFrame:
+        """One row a layer: layer, kind, grid (such as 7x7; empty for vectors), features, dead (how many of them).
+
+        Args:
+            pooling: Whose statistics; by default the first pooling.
+
+        Raises:
+            IndexingError: The index has no such pooling, or it is a shard.
+        """
+        rows = []
+        for name in self.layers:
+            layer, dead = self.manifest.layers[name], int(self.stats(name, pooling)["dead"].sum())
+            grid = "" if layer.grid is None else f"{layer.grid[0]}x{layer.grid[1]}"
+            rows.append((name, layer.kind, grid, self.width(name), dead))
+        return pd.DataFrame(rows, columns=["layer", "kind", "grid", "features", "dead"])
 
     @property
     def layers(self) -> tuple[str, ...]:

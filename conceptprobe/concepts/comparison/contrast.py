@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.random import Generator
-from rich.console import Console
-from rich.progress import track
 from scipy.stats import false_discovery_control
 
 from conceptprobe.concepts.comparison.checks import caveats_of, check_scores, comparable, model_names
@@ -34,6 +32,7 @@ from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.concepts.statistics.hierarchy import Relations
 from conceptprobe.concepts.statistics.nulls import Null
 from conceptprobe.display import figures, html
+from conceptprobe.display.progress import tracked
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.output.tables import load_tables, save_tables
@@ -221,7 +220,7 @@ def contrast(
     for at, index in enumerate(indices):
         parts, again = [], []
         layers = [place[at] for place in places]
-        shown = track(layers, f"resamples of {names[at]}", console=Console(stderr=True), disable=not progress)
+        shown = tracked(layers, f"resamples of {names[at]}", show=progress)
         for place, layer in enumerate(shown):
             frame = scores[at].frame[scores[at].frame["layer"] == layer].reset_index(drop=True)
             rows_fk, _ = index.top_rows(layer, pooling)

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
-from rich.progress import track
 from scipy.stats import false_discovery_control
 from torch import Tensor
 
@@ -22,6 +20,7 @@ from conceptprobe.concepts.naming.vocabulary import Vocabulary, read_words
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.concepts.statistics.enrichment import Enrichment
+from conceptprobe.display.progress import tracked
 from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.index import IndexLike, as_index
@@ -168,7 +167,7 @@ def label_features(
     device = torch.device("cpu") if scorer.device.type == "mps" else scorer.device
     vectors_nd = torch.tensor(embed_needed(scorer, source, needed, cache=cache, progress=progress), device=device)
     namer = _Namer(vocabulary, needed, vectors_nd, halves.chooses_n, halves.tests, concepts, q)
-    steps = track(layers, f"names of {index.path.name}", console=Console(stderr=True), disable=not progress)
+    steps = tracked(layers, f"names of {index.path.name}", show=progress)
     frames = [namer.label(index, layer, pooling, lists[layer]) for layer in steps]
     manifest = index.manifest
     settings = {

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 from scipy.stats import binomtest
 
 from conceptprobe.concepts.errors import ConceptError
@@ -26,6 +24,7 @@ from conceptprobe.concepts.statistics.enrichment import Enrichment
 from conceptprobe.concepts.statistics.hierarchy import Relations
 from conceptprobe.concepts.statistics.nulls import DRAWS, Null, Nulls, counts_of, draw_null, draw_nulls
 from conceptprobe.display import figures, html
+from conceptprobe.display.progress import tracked
 from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.index import IndexLike, as_index
@@ -204,10 +203,10 @@ def score_features(
             counts_of(length, draws if length == k else min(draws, CURVE_DRAWS)),
             np.random.default_rng([seed, length]),
         )
-        for length in track(lengths, "random lists", console=Console(stderr=True), disable=not progress)
+        for length in tracked(lengths, "random lists", show=progress)
     }
     frames, curves = [], []
-    for layer in track(layers, f"scores of {index.path.name}", console=Console(stderr=True), disable=not progress):
+    for layer in tracked(layers, f"scores of {index.path.name}", show=progress):
         frame, curve = _score_layer(index, layer, pooling, relations, k, q, draws, looks, randoms, seed)
         frames.append(frame.assign(**_coherence(index, layer, pooling, k, embeddings_nd)))
         curves.append(curve)

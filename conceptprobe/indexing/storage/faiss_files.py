@@ -194,9 +194,9 @@ def write_factory(path: Path, vectors_nd: np.ndarray, factory: Factory) -> None:
 
 
 def _check_layout(index: Any, vectors_nd: np.ndarray) -> None:
-    """Refuse a version of FAISS that writes some vectors, at least one in each inverted list, to other bytes than this module.
+    """Refuse a version of FAISS that writes some vectors to other bytes than this module.
 
-    The bytes are compared for full lists, since FAISS writes the lengths of lists that are mostly empty in another way.
+    Every inverted list gets a vector, since FAISS writes the lengths of lists that are mostly empty in another way.
     """
     faiss = require_faiss("writing an index")
     vectors_nd = np.ascontiguousarray(vectors_nd, np.float32)
