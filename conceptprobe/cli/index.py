@@ -158,22 +158,26 @@ def verify(
     path: Annotated[Path, typer.Argument(help="An index directory.")],
     images: Annotated[str | None, typer.Option(help="Where its images are now, if elsewhere.")] = None,
     again: Annotated[int, typer.Option(min=0, help="How many images to run through the model again.")] = 16,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder to save the result to.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks and problems as JSON.")] = False,
 ) -> None:
     """Check every hash and every invariant, and run some images again. Ends with 1 where something is wrong."""
     from conceptprobe.indexing import verify_index
     from conceptprobe.indexing.describe import load_source
     from conceptprobe.indexing.storage.manifest import Manifest
+    from conceptprobe.indexing.verification.verify import RESULT
+    from conceptprobe.output.tables import check_output
 
+    check_output(out, RESULT)
     source = None if images is None else load_source(Manifest.read(path).source, images)
     found = verify_index(path, images=source, images_again=again)
+    if out is not None:
+        found.save(out)
     if as_json:
         typer.echo(json.dumps({**asdict(found), "path": str(found.path), "ok": found.ok}, ensure_ascii=False))
     else:
-        for line in found.checked:
-            typer.echo(f"checked  {line}")
-        for line in found.problems:
-            typer.echo(f"wrong    {line}")
+        for row in found.frame.itertuples():
+            typer.echo(f"{row.result:<8} {row.text}")
         typer.echo(f"{found.path}: {'nothing wrong' if found.ok else f'{len(found.problems)} things wrong'}")
     if not found.ok:
         raise typer.Exit(1)
@@ -217,8 +221,8 @@ def info(
         typer.echo(f"shard    batches {runs or 'none'}, of {manifest.listed} images in all")
     for entry in manifest.appended:
         typer.echo(f"appended {entry.images} images: {entry.why}")
-    for layer in index.layers if manifest.part is None else ():
-        stats = index.stats(layer)
-        typer.echo(f"layer    {layer}: {len(stats)} features, {int(stats['dead'].sum())} dead")
+    if manifest.part is None:
+        for row in index.summary().itertuples():
+            typer.echo(f"layer    {row.layer}: {row.features} features, {row.dead} dead")
     for row in index.skipped.head(5).itertuples():
         typer.echo(f"skipped  {row.id}: {row.reason}")

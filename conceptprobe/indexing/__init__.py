@@ -8,7 +8,7 @@ from conceptprobe.indexing.external import index_activations
 from conceptprobe.indexing.index import Index, IndexLike, as_index, open_index
 from conceptprobe.indexing.merge import merge_indices
 from conceptprobe.indexing.top_images import TopImages
-from conceptprobe.indexing.verification.verify import Verification, verify_index
+from conceptprobe.indexing.verification.verify import Verification, load_verification, verify_index
 
 __all__ = [
     "FeatureId",
@@ -23,6 +23,7 @@ __all__ = [
     "as_index",
     "build_index",
     "index_activations",
+    "load_verification",
     "merge_indices",
     "open_index",
     "verify_index",

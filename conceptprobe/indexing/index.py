@@ -2,20 +2,19 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from safetensors.numpy import load_file
 
+from conceptprobe.display import html
 from conceptprobe.feature import FeatureId
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.reducers.sample import QUANTILES, sampled_rows
-from conceptprobe.indexing.storage.faiss_files import on_gpu, probing, read_faiss, unit
-from conceptprobe.indexing.storage.layout import layer_folder, reading
+from conceptprobe.indexing.storage.faiss_files import probing, unit
+from conceptprobe.indexing.storage.files import IndexFiles
 from conceptprobe.indexing.storage.manifest import Manifest
 from conceptprobe.indexing.storage.vectors import read_blocks, read_rows
 from conceptprobe.indexing.top_images import ImageLists, TopImages
@@ -38,14 +37,37 @@ class Index:
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
-        self._arrays = cache(self._read_arrays)
-        self._tables = cache(self._read_table)
-        self._faiss = cache(self._read_faiss)
-        self._on_gpu = cache(lambda layer: on_gpu(self._faiss(layer, "images")))
+        self._files = IndexFiles(path)
 
     def __repr__(self) -> str:
         indexed, spec = self.manifest.counts.indexed, self.manifest.model.spec
         return f"Index({str(self.path)!r}: {spec} on {indexed} images, layers {', '.join(self.layers)})"
+
+    def _repr_html_(self) -> str:
+        counts, is_shard = self.manifest.counts, self.manifest.part is not None
+        rows = [] if is_shard else [[str(value) for value in row] for row in self.summary().itertuples(index=False)]
+        title = f"{'A shard of ' if is_shard else ''}{self.manifest.model.spec} on {self.manifest.source.spec}"
+        notes = [
+            f"{html.count_of(counts.indexed, 'image')} indexed, {counts.skipped:,} skipped; top lists of "
+            f"{self.manifest.k}, pooled by {' and '.join(self.poolings)}"
+        ]
+        return html.block(title, html.table(["layer", "kind", "grid", "features", "dead"], rows), notes)
+
+    def summary(self, pooling: str | None = None) -> pd.DataFrame:
+        """One row a layer: layer, kind, grid (such as 7x7; empty for vectors), features, dead (how many of them).
+
+        Args:
+            pooling: Whose statistics; by default the first pooling.
+
+        Raises:
+            IndexingError: The index has no such pooling, or it is a shard.
+        """
+        rows = []
+        for name in self.layers:
+            layer, dead = self.manifest.layers[name], int(self.stats(name, pooling)["dead"].sum())
+            grid = "" if layer.grid is None else f"{layer.grid[0]}x{layer.grid[1]}"
+            rows.append((name, layer.kind, grid, self.width(name), dead))
+        return pd.DataFrame(rows, columns=["layer", "kind", "grid", "features", "dead"])
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -69,12 +91,12 @@ class Index:
     @property
     def images(self) -> pd.DataFrame:
         """One row an indexed image, in the global order: id, what the source knows of it, content_hash."""
-        return self._tables("images").copy(deep=False)  # copied when the caller writes to it
+        return self._files.table("images").copy(deep=False)  # copied when the caller writes to it
 
     @property
     def skipped(self) -> pd.DataFrame:
         """The images that could not be read: id, reason."""
-        return self._tables("skipped").copy(deep=False)
+        return self._files.table("skipped").copy(deep=False)
 
     def top(self, feature: FeatureId | str, k: int | None = None, pooling: str | None = None) -> TopImages:
         """The images that activate a feature most: exact, ties by id.
@@ -108,7 +130,7 @@ class Index:
         """
         feature = FeatureId.parse(feature)
         self._check_feature(feature)
-        arrays, pooling = self._arrays(feature.layer, "strips"), self._pooling(pooling)
+        arrays, pooling = self._files.arrays(feature.layer, "strips"), self._pooling(pooling)
         positions = arrays.get(f"{pooling}.positions")
         return tuple(
             self._images(
@@ -121,7 +143,7 @@ class Index:
 
     def top_rows(self, layer: str, pooling: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The lists of a layer: rows of `images` int64 [f,k] and values float32 [f,k]; -1 and NaN past the end."""
-        arrays = self._arrays(self._layer(layer), "top")
+        arrays = self._files.arrays(self._layer(layer), "top")
         pooling = self._pooling(pooling)
         return arrays[f"{pooling}.rows"], arrays[f"{pooling}.values"]
 
@@ -135,13 +157,13 @@ class Index:
         """
         if kind == "bottom" and not self.manifest.bottom:
             raise IndexingError(f"{self.path} keeps no bottom lists: build it with bottom=K")
-        arrays, pooling = self._arrays(self._layer(layer), kind), self._pooling(pooling)
+        arrays, pooling = self._files.arrays(self._layer(layer), kind), self._pooling(pooling)
         rows, values = arrays[f"{pooling}.rows"].astype(np.int64), arrays[f"{pooling}.values"]
         return ImageLists(rows, values, arrays.get(f"{pooling}.positions"))
 
     def high_threshold(self, layer: str, pooling: str | None = None) -> float:
         """The value that `high_rate` counts the images above: the layer's 0.95 quantile, of all features together."""
-        return float(self._arrays(self._layer(layer), "stats")[f"{self._pooling(pooling)}.high"][0])
+        return float(self._files.arrays(self._layer(layer), "stats")[f"{self._pooling(pooling)}.high"][0])
 
     def stats(self, layer: str, pooling: str | None = None) -> pd.DataFrame:
         """One row a feature: feature, count and nonfinite (images), mean, std, min, max, firing_rate (share above 0),
@@ -155,7 +177,7 @@ class Index:
         or less than a tenth and are never above 0, like a GELU unit that no image switches on: its top images are only
         those that it is most switched off by.
         """
-        pooling, arrays = self._pooling(pooling), self._arrays(self._layer(layer), "stats")
+        pooling, arrays = self._pooling(pooling), self._files.arrays(self._layer(layer), "stats")
         columns = ("count", "nonfinite", "mean", "std", "min", "max", "firing_rate", "high_rate")
         frame = pd.DataFrame({name: arrays[f"{pooling}.{name}"] for name in columns})
         frame.insert(0, "feature", np.arange(len(frame)))
@@ -182,13 +204,13 @@ class Index:
             IndexingError: The index has no such layer, or was built without vectors.
             MissingFaissError: FAISS is not installed.
         """
-        stored = self._faiss(self._layer(layer), "images")
+        stored = self._files.faiss(self._layer(layer), "images")
         return read_rows(stored, np.arange(stored.ntotal) if rows is None else rows)
 
     def activation_blocks(self, layer: str) -> Iterator[np.ndarray]:
         """The activations of all images in order, float32 [b,f], a bounded number of images at once; see
         `activations`."""
-        return read_blocks(self._faiss(self._layer(layer), "images"))
+        return read_blocks(self._files.faiss(self._layer(layer), "images"))
 
     def sampled_rows(self, images: int) -> np.ndarray:
         """At most so many rows of `images`, ascending: a sample that is the same for all indices of the same images."""
@@ -220,7 +242,9 @@ class Index:
                 f"a direction must be finite: {int((~np.isfinite(query)).sum())} of its numbers are not"
             )
         k = min(at_least_1(k), len(self.images))
-        searched = self._on_gpu(layer) if max(k, nprobe or 0) <= GPU_MOST else self._faiss(layer, "images")
+        searched = (
+            self._files.searchable(layer) if max(k, nprobe or 0) <= GPU_MOST else self._files.faiss(layer, "images")
+        )
         (values,), (rows,) = searched.search(query[None], k, params=probing(searched, nprobe))
         order = np.lexsort((rows, -values))
         return self._images(rows[order], values[order], None)
@@ -238,7 +262,7 @@ class Index:
         if not len(matches):
             raise IndexingError(f"{id_!r} is not an image of {self.path}; see the ids in Index.images")
         layer = self.layers[-1] if layer is None else self._layer(layer)
-        faiss_index = self._faiss(layer, "images")
+        faiss_index = self._files.faiss(layer, "images")
         mean = np.nan_to_num(self.stats(layer)["mean"].to_numpy(np.float32))
         query = unit(faiss_index.reconstruct_n(int(matches[0]), 1) - mean)[0]
         cosines = np.empty(faiss_index.ntotal, np.float32)
@@ -260,7 +284,7 @@ class Index:
         """
         feature = FeatureId.parse(feature)
         self._check_feature(feature)
-        faiss_index = self._faiss(feature.layer, "features")
+        faiss_index = self._files.faiss(feature.layer, "features")
         query = faiss_index.reconstruct(feature.index)[None]
         k = min(at_least_1(k) + 1, faiss_index.ntotal) if query.any() else 0
         values, rows = faiss_index.search(query, k) if k else (np.empty((1, 0), np.float32), np.empty((1, 0), np.int64))
@@ -272,7 +296,7 @@ class Index:
     def neighbour_lists(self, layer: str, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """What `neighbours` says of every feature of a layer: features int64 [f,k], -1 for a feature that does not vary
         on the sample, and Pearson's r float32 [f,k]. k is at most the number of the other features."""
-        stored = self._faiss(self._layer(layer), "features")
+        stored = self._files.faiss(self._layer(layer), "features")
         vectors_fn = stored.reconstruct_n(0, stored.ntotal)
         most = min(at_least_1(k) + 1, stored.ntotal)
         values, features = stored.search(vectors_fn, most)
@@ -288,7 +312,7 @@ class Index:
             raise IndexingError(f"k is {k}: this index keeps lists of {longest}")
         pooling = self._pooling(pooling)
         self._check_feature(feature)
-        arrays = self._arrays(feature.layer, kind)
+        arrays = self._files.arrays(feature.layer, kind)
         positions = arrays.get(f"{pooling}.positions")
         return self._images(
             arrays[f"{pooling}.rows"][feature.index, :k],
@@ -301,21 +325,6 @@ class Index:
         length = int((rows >= 0).sum())
         kept = None if positions is None else positions[:length]
         return TopImages(self._ids(rows[:length]), values[:length], kept, self.path)
-
-    def _read_table(self, name: str) -> pd.DataFrame:
-        with reading(self.path / f"{name}.parquet") as path:
-            return pd.read_parquet(path)
-
-    def _read_arrays(self, layer: str, kind: str) -> dict[str, np.ndarray]:
-        with reading(layer_folder(self.path, layer) / f"{kind}.safetensors") as path:
-            arrays = load_file(path)
-        for array in arrays.values():
-            array.flags.writeable = False  # callers get views of the cache
-        return arrays
-
-    def _read_faiss(self, layer: str, kind: str) -> Any:
-        with reading(layer_folder(self.path, self._layer(layer)) / f"{kind}.faiss") as path:
-            return read_faiss(path)
 
     def _ids(self, rows: np.ndarray) -> tuple[str, ...]:
         return tuple(self.images["id"].iloc[rows])

@@ -10,7 +10,6 @@ from conceptprobe.indexing.reducers.sample import DECILES, HIGH, STRIP_IMAGES, s
 from conceptprobe.indexing.reducers.topk import TopLists
 from conceptprobe.indexing.storage.factory import EXACT, Factory
 from conceptprobe.indexing.storage.faiss_files import unit, write_factory, write_flat
-from conceptprobe.indexing.storage.rowfile import mapped
 
 NEIGHBOUR_SAMPLE = 1024  # images on which features are compared with each other
 _VALUES = 1 << 20  # summarised at once by each writer, so that a larger sample takes no more memory
@@ -45,9 +44,7 @@ def write_layer(reducer: LayerReducer, new_row: np.ndarray, sampled: np.ndarray)
         if reducer.vectors is not None and pooling == reducer.plan.pooling[0]:
             write_flat(reducer.folder / "features.faiss", unit(_centred(compared_nf).T))
     if reducer.vectors is not None and reducer.plan.faiss != EXACT:
-        rows = reducer.vectors.flush()
-        vectors_nf = mapped(reducer.vectors.path, reducer.layer.width, np.float32, rows)
-        write_factory(reducer.folder / "images.faiss", vectors_nf, Factory.parse(reducer.plan.faiss))
+        write_factory(reducer.folder / "images.faiss", reducer.vectors.rows(), Factory.parse(reducer.plan.faiss))
     _write(reducer.folder / "top.safetensors", top)
     _write(reducer.folder / "stats.safetensors", stats)
     _write(reducer.folder / "strips.safetensors", strips)

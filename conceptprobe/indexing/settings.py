@@ -40,7 +40,7 @@ def _shard(value: tuple[int, int]) -> tuple[int, int]:
 
 
 def _limit(value: Any) -> Any:
-    if value is not None and skip_limit(value, 0) is None:
+    if value is not None and skip_limit(value, 100) is None:
         raise ValueError("give a number of images, or a share such as 5%")
     return value
 

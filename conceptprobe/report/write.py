@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 from conceptprobe.concepts.comparison.contrast import Contrast
 from conceptprobe.concepts.naming.names import FeatureNames
 from conceptprobe.concepts.scoring.scores import FeatureScores
 from conceptprobe.concepts.sets.concept_set import ConceptSet
+from conceptprobe.display.progress import tracked
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.output.folder import check_replaceable, staged
@@ -167,7 +166,7 @@ def collect_inputs(
     gallery = collect_gallery(models, concepts)
     layers = [(model, layer) for model in models for layer in model.index.layers]
     tables = {}
-    for model, layer in track(layers, "concepts", console=Console(stderr=True), disable=not progress):
+    for model, layer in tracked(layers, "concepts", show=progress):
         if concepts.family is not None and model.number in concepts.models:
             dead = model.index.stats(layer, model.pooling)["dead"].to_numpy(bool)
             rows_fk = model.index.lists(layer, "top", model.pooling).rows[:, : model.table_k]
@@ -186,7 +185,7 @@ def write_features(folder: Path, inputs: Inputs, visualized: WrittenVisualizatio
     """Write the catalogue and the data of the features' pages."""
     counterparts = match_rows(inputs.matches)
     layers = [(model, layer) for model in inputs.models for layer in model.index.layers]
-    for model, layer in track(layers, "features", console=Console(stderr=True), disable=not progress):
+    for model, layer in tracked(layers, "features", show=progress):
         start, width = model.starts[layer], model.widths[layer]
         matches = {g - start: counterparts[g] for g in range(start, start + width) if g in counterparts}
         extras = Extras(

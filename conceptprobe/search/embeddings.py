@@ -12,9 +12,8 @@ import numpy as np
 import platformdirs
 import torch
 from PIL.Image import Image
-from rich.console import Console
-from rich.progress import track
 
+from conceptprobe.display.progress import tracked
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.streaming.loader import load_batches
@@ -99,7 +98,7 @@ def map_images(
         total = -(-len(part) // batch_size)
         done = []
         with torch.inference_mode():
-            for batch in track(batches, description, total, console=Console(stderr=True), disable=not progress):
+            for batch in tracked(batches, description, total, show=progress):
                 if batch.bad:
                     row, reason = batch.bad[0]
                     raise IndexingError(f"{source.spec}: {part.table['id'][row].as_py()!r} cannot be read: {reason}")

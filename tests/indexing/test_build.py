@@ -18,6 +18,7 @@ from conceptprobe.indexing import build as building
 from conceptprobe.indexing.build import check_inputs
 from conceptprobe.indexing.reducers.sample import QUANTILES
 from conceptprobe.indexing.settings import build_settings
+from conceptprobe.indexing.storage import files
 from conceptprobe.indexing.storage.manifest import Counts, Manifest
 from conceptprobe.models import Layer, Tokens, VisionModel, load_model
 from tests.indexing.index_files import full_sort, make_folder, same_files
@@ -231,6 +232,7 @@ def test_search_similar_and_neighbours_against_numpy(folder: ImageSource, mini: 
         ({"pooling": ()}, "different names"),
         ({"pooling": ("mean", "mean")}, "different names"),
         ({"pooling": ("sum",)}, "choose from"),
+        ({"faiss": "HNSW32", "vectors": False}, "give Flat"),
         ({"k": 0}, "k is 0: input should be greater than or equal to 1"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"workers": -1}, "workers is -1: input should be greater than or equal to 0"),
@@ -395,7 +397,7 @@ def test_what_a_gpu_cannot_search_is_searched_on_the_cpu(
             return self.index.search(query, k, params=params)
 
     made: list[OnGpu] = []
-    monkeypatch.setattr(indexing.index, "on_gpu", lambda index: made.append(OnGpu(index)) or made[-1])
+    monkeypatch.setattr(files, "on_gpu", lambda index: made.append(OnGpu(index)) or made[-1])
     monkeypatch.setattr(indexing.index, "GPU_MOST", 5)
     index = build_index(mini, folder.subset(range(9)), "final", tmp_path / "i", batch_size=9, workers=0)
     assert len(index.search("final", np.ones(192), 5)) == 5

@@ -82,3 +82,16 @@ def test_what_does_not_fit_is_refused(values: Any, ids: list[str], message: str,
     with pytest.raises(IndexingError, match=message):
         index_activations(values, ids, tmp_path / "i")
     assert not (tmp_path / "i").exists()
+
+
+def test_an_index_is_summarised_by_layer(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+    values[:, 1] = 0
+    index = index_activations(values, list("abcdef"), tmp_path / "i", layer="own<", model="mine", k=2, vectors=False)
+    assert index.summary().to_dict("records") == [
+        {"layer": "own<", "kind": "vector", "grid": "", "features": 3, "dead": 1}
+    ]
+    shown = index._repr_html_()
+    assert "<b>mine on ids</b>" in shown
+    assert "<td>own&lt;</td><td>vector</td><td></td><td>3</td><td>1</td>" in shown
+    assert "6 images indexed, 0 skipped; top lists of 2, pooled by mean" in shown

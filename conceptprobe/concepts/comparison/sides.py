@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 from conceptprobe.concepts.comparison.clusters import redundancy_clusters
 from conceptprobe.concepts.comparison.intervals import Measure
@@ -17,6 +15,7 @@ from conceptprobe.concepts.comparison.resampling import Resamples, random_null, 
 from conceptprobe.concepts.comparison.settings import Comparison
 from conceptprobe.concepts.scoring.verdicts import ONE_CONCEPT, TESTED, VERDICTS
 from conceptprobe.concepts.statistics.hierarchy import Relations
+from conceptprobe.display.progress import tracked
 
 ALL = "all"
 MEASURES = (*(verdict.value for verdict in TESTED), "abstraction")
@@ -87,10 +86,7 @@ def make_sides(comparison: Comparison) -> list[Side]:
     clusters = cluster_features(comparison)
     for at, (index, name, cluster_f) in enumerate(zip(comparison.indices, comparison.names, clusters, strict=True)):
         frames, resamples = [], []
-        layers = track(
-            comparison.layers_of(at), f"resamples of {name}", console=Console(stderr=True),
-            disable=not comparison.settings.progress,
-        )  # fmt: skip
+        layers = tracked(comparison.layers_of(at), f"resamples of {name}", show=comparison.settings.progress)
         for number, layer in enumerate(layers):
             frame = comparison.scores_of(at, layer)
             dead_f, tested_f = frame["dead"].to_numpy(), frame["tested"].to_numpy()

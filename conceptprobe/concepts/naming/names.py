@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.naming.held_out import restrict, split_images
@@ -22,6 +20,7 @@ from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.concepts.statistics.shares import wilson_interval
 from conceptprobe.display import figures, html
+from conceptprobe.display.progress import tracked
 from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.index import IndexLike, as_index
@@ -222,7 +221,7 @@ def label_features(
     device = torch.device("cpu") if scorer.device.type == "mps" else scorer.device
     vectors_nd = torch.tensor(embed_needed(scorer, source, rows, cache=cache, progress=progress), device=device)
     namer = Namer(vocabulary, halves, rows, vectors_nd, concepts, settings.q)
-    steps = track(layers, f"names of {index.path.name}", console=Console(stderr=True), disable=not progress)
+    steps = tracked(layers, f"names of {index.path.name}", show=progress)
     frames = [namer.label(index, layer, pooling, lists[layer]) for layer in steps]
     manifest = index.manifest
     about = {

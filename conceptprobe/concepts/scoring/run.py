@@ -14,8 +14,6 @@ import pandas as pd
 from numpy.random import Generator
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked_dataclass
-from rich.console import Console
-from rich.progress import track
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.looks.significance import LooksTest, prepare_looks_test
@@ -25,6 +23,7 @@ from conceptprobe.concepts.statistics.coherence import mean_cosine, monosemantic
 from conceptprobe.concepts.statistics.enrichment import Enrichment
 from conceptprobe.concepts.statistics.hierarchy import Relations
 from conceptprobe.concepts.statistics.nulls import DRAWS, Null, Nulls, counts_of, draw_null, draw_nulls
+from conceptprobe.display.progress import tracked
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.source import source_of
@@ -202,7 +201,7 @@ def prepare_run(
     embeddings_nd = None if scorer is None else embed_images(scorer, source_of(index, images), progress=progress)
     relations = Relations(concepts, seed=settings.seed)
     random = {}
-    for length in track(curve_lengths(index, k), "random lists", console=Console(stderr=True), disable=not progress):
+    for length in tracked(curve_lengths(index, k), "random lists", show=progress):
         draws = settings.draws if length == k else min(settings.draws, CURVE_DRAWS)
         generator = np.random.default_rng([settings.seed, length])
         random[length] = draw_null(concepts, counts_of(length, draws), generator)

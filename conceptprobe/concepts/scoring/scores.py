@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.scoring.run import ScoreSettings, prepare_run
@@ -25,6 +23,7 @@ from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.concepts.statistics.nulls import DRAWS
 from conceptprobe.display import figures, html
+from conceptprobe.display.progress import tracked
 from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.intervals import wilson_interval
@@ -186,7 +185,7 @@ def score_features(
         images=None if images is None else as_images(images),
         progress=progress,
     )
-    shown = track(run.layers, f"scores of {index.path.name}", console=Console(stderr=True), disable=not progress)
+    shown = tracked(run.layers, f"scores of {index.path.name}", show=progress)
     scores = [run.score(layer) for layer in shown]
     return FeatureScores(
         pd.concat([layer.frame for layer in scores], ignore_index=True),

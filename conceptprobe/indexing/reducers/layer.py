@@ -11,7 +11,7 @@ from conceptprobe.indexing.reducers.moments import Moments
 from conceptprobe.indexing.reducers.pooling import Pooled
 from conceptprobe.indexing.reducers.topk import TopK
 from conceptprobe.indexing.storage.factory import EXACT
-from conceptprobe.indexing.storage.faiss_files import FlatIndexWriter
+from conceptprobe.indexing.storage.faiss_files import FlatIndexWriter, map_flat
 from conceptprobe.indexing.storage.manifest import Manifest
 from conceptprobe.indexing.storage.rowfile import RowFile, Rows, gathered, mapped
 from conceptprobe.indexing.storage.shard import Part
@@ -106,7 +106,7 @@ class LayerReducer:
             paths = [vectors_path(part.folder(name), self.plan) for part in parts]
             for block in gathered(
                 [
-                    Rows(mapped(path, width, np.float32, len(part.rows)), part.rows)
+                    Rows(map_flat(path, width, len(part.rows)), part.rows)
                     for path, part in zip(paths, parts, strict=True)
                 ]
             ):

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,6 +11,7 @@ import numpy as np
 
 from conceptprobe.indexing.errors import IndexingError, MissingFaissError
 from conceptprobe.indexing.storage.factory import CODEBOOK, Factory
+from conceptprobe.indexing.storage.rowfile import mapped
 
 
 def require_faiss(purpose: str) -> Any:
@@ -38,21 +40,27 @@ class FlatIndexWriter:
     """Writes an `IndexFlatIP` row by row, so that memory does not grow with the number of rows.
 
     FAISS itself can only write a flat index that lies in memory as a whole. The file is a header with the number of
-    rows, then the rows as float32; the header comes from FAISS, and the test compares the bytes with FAISS's own.
+    rows, then the rows as float32.
     """
 
     def __init__(self, path: Path, width: int, rows: int = 0) -> None:
-        """Begin a file, or go on with one after its first `rows` rows."""
-        faiss = require_faiss("writing image vectors")
-        empty = bytearray(faiss.serialize_index(faiss.IndexFlatIP(width)).tobytes())
-        self.path, self._header, self._width, self._rows = path, empty, width, rows
+        """Begin a file, or resume one after its first `rows` rows.
+
+        Raises:
+            MissingFaissError: FAISS is not installed.
+            IndexingError: This version of FAISS lays out its files in another way.
+        """
+        _check_flat_layout(width)
+        self.path, self._width, self._rows = path, width, rows
+        header = _flat_header(width, 0)
         self._file = path.open("r+b" if rows else "w+b")
         if not rows:
-            self._file.write(empty)
-        self._file.truncate(len(empty) + 4 * width * rows)
+            self._file.write(header)
+        self._file.truncate(len(header) + 4 * width * rows)
         self._file.seek(0, os.SEEK_END)
 
     def add(self, values_nf: np.ndarray) -> None:
+        """Append rows."""
         assert values_nf.shape[1] == self._width, (values_nf.shape, self._width)
         self._file.write(np.ascontiguousarray(values_nf, dtype="<f4").tobytes())
         self._rows += len(values_nf)
@@ -63,12 +71,14 @@ class FlatIndexWriter:
         os.fsync(self._file.fileno())
         return self._rows
 
+    def rows(self) -> np.ndarray:
+        """All rows that were added, float32 [n,d], mapped from the disk."""
+        return mapped(self.path, self._width, np.float32, self.flush())
+
     def close(self) -> None:
-        # fourcc, int32 width, int64 rows, ...; the last eight bytes are the number of floats that follow
-        struct.pack_into("<q", self._header, 8, self._rows)
-        struct.pack_into("<q", self._header, len(self._header) - 8, self._rows * self._width)
+        """Write the number of rows into the header, and close the file."""
         self._file.seek(0)
-        self._file.write(self._header)
+        self._file.write(_flat_header(self._width, self._rows))
         self._file.close()
 
 
@@ -77,6 +87,47 @@ def write_flat(path: Path, vectors_nd: np.ndarray) -> None:
     writer = FlatIndexWriter(path, vectors_nd.shape[1])
     writer.add(vectors_nd)
     writer.close()
+
+
+def map_flat(path: Path, width: int, rows: int) -> np.ndarray:
+    """The vectors of an `IndexFlatIP`, float32 [n,d], mapped from the disk.
+
+    Raises:
+        IndexingError: The file is not an `IndexFlatIP` of so many vectors.
+    """
+    header = _flat_header(width, rows)
+    with path.open("rb") as file:
+        start = file.read(len(header))
+    if start != header or path.stat().st_size != len(header) + 4 * width * rows:
+        raise IndexingError(f"{path} is damaged: it is no flat FAISS index of {rows} vectors; build the index again")
+    return mapped(path, width, np.float32, rows)
+
+
+def _flat_header(width: int, rows: int) -> bytes:
+    """What precedes the vectors in the file of an `IndexFlatIP`."""
+    faiss = require_faiss("writing image vectors")
+    header = bytearray(faiss.serialize_index(faiss.IndexFlatIP(width)).tobytes())
+    # The header is a kind of 4 letters, int32 width and int64 rows; the last 8 bytes count the floats after it.
+    struct.pack_into("<q", header, 8, rows)
+    struct.pack_into("<q", header, len(header) - 8, rows * width)
+    return bytes(header)
+
+
+def _check_flat_layout(width: int) -> None:
+    faiss = require_faiss("writing image vectors")
+    rows_nd = np.arange(2 * width, dtype="<f4").reshape(2, width)
+    index = faiss.IndexFlatIP(width)
+    index.add(rows_nd)
+    if faiss.serialize_index(index).tobytes() != _flat_header(width, 2) + rows_nd.tobytes():
+        raise _unknown_layout()
+
+
+def _unknown_layout() -> IndexingError:
+    version = require_faiss("writing an index").__version__
+    return IndexingError(
+        f"FAISS {version} lays out its files in a way that conceptprobe cannot write: install one of the versions that "
+        "the extras of conceptprobe allow, such as pip install 'conceptprobe[cpu]'; or build without vectors"
+    )
 
 
 def read_faiss(path: Path) -> Any:
@@ -122,6 +173,7 @@ def unit(vectors_nd: np.ndarray) -> np.ndarray:
 TRAIN_PER_CENTROID = 64  # FAISS asks for 39 at least
 LISTS_PER_PROBE = 16
 BLOCK_BYTES = 1 << 26
+LAYOUT_ROWS = 4  # vectors that the layout is compared on
 
 
 def write_factory(path: Path, vectors_nd: np.ndarray, factory: Factory) -> None:
@@ -133,11 +185,34 @@ def write_factory(path: Path, vectors_nd: np.ndarray, factory: Factory) -> None:
         vectors_nd: float32 [n,d]; mapped from a file, it is never read as a whole.
     """
     index = trained(vectors_nd, factory)
+    _check_layout(index, vectors_nd[: max(LAYOUT_ROWS, factory.lists)])
     with path.open("w+b") as file:
         if factory.lists:
-            _write_lists(file, index, vectors_nd)
+            _write_lists(file, index, vectors_nd, _assign(index, vectors_nd))
         else:
             _write_codes(file, index, vectors_nd)
+
+
+def _check_layout(index: Any, vectors_nd: np.ndarray) -> None:
+    """Refuse a version of FAISS that writes some vectors to other bytes than this module.
+
+    Every inverted list gets a vector, since FAISS writes the lengths of lists that are mostly empty in another way.
+    """
+    faiss = require_faiss("writing an index")
+    vectors_nd = np.ascontiguousarray(vectors_nd, np.float32)
+    filled = faiss.clone_index(index)
+    with tempfile.TemporaryFile() as file:
+        if hasattr(index, "nlist"):
+            rows_n = np.arange(len(vectors_nd))
+            lists_n = rows_n % index.nlist
+            filled.add_core(len(rows_n), *(faiss.swig_ptr(array) for array in (vectors_nd, rows_n, lists_n)))
+            _write_lists(file, index, vectors_nd, lists_n)
+        else:
+            filled.add(vectors_nd)
+            _write_codes(file, index, vectors_nd)
+        file.seek(0)
+        if file.read() != faiss.serialize_index(filled).tobytes():
+            raise _unknown_layout()
 
 
 def trained(vectors_nd: np.ndarray, factory: Factory) -> Any:
@@ -183,16 +258,20 @@ def _write_codes(file: BinaryIO, index: Any, vectors_nd: np.ndarray) -> None:
     file.write(empty[at:])
 
 
-def _write_lists(file: BinaryIO, index: Any, vectors_nd: np.ndarray) -> None:
+def _assign(index: Any, vectors_nd: np.ndarray) -> np.ndarray:
+    """The number of the inverted list of each vector, int64 [n]."""
+    quantizer = require_faiss("writing an index").downcast_index(index).quantizer
+    return np.concatenate([quantizer.assign(block, 1)[:, 0] for _, block in blocks(vectors_nd)])
+
+
+def _write_lists(file: BinaryIO, index: Any, vectors_nd: np.ndarray, lists_n: np.ndarray) -> None:
     """An index of inverted lists: header, length of every list, then list by list the codes and the row numbers.
 
-    The vectors are gone through twice: to find the length of every list, and to put every vector in its place.
+    Args:
+        lists_n: Number of the list of each vector, int64 [n].
     """
     faiss = require_faiss("writing an index")
     empty, index = _header(index, len(vectors_nd))
-    lists_n = np.empty(len(vectors_nd), np.int64)
-    for start, block in blocks(vectors_nd):
-        lists_n[start : start + len(block)] = index.quantizer.assign(block, 1)[:, 0]
     lengths = np.bincount(lists_n, minlength=index.nlist)
     file.write(empty[:-12])  # of no lists: 4 letters that say how their lengths are written, and the number of lengths
     file.write(b"full" + struct.pack("<q", index.nlist) + lengths.astype("<i8").tobytes())

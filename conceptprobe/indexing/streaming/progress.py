@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+from conceptprobe.display.progress import progress_bar
 
 EVERY = 10.0  # seconds between progress lines in a log
 
@@ -82,11 +83,8 @@ def metered(
         show: Whether to show the bar.
         log: The file, or None for none.
     """
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("images, {task.fields[speed]} images/s, {task.fields[skipped]} skipped"), TimeElapsedColumn(),
-        TimeRemainingColumn(), console=Console(stderr=True), disable=not show,
-    )  # fmt: skip
+    columns = "images, {task.fields[speed]} images/s, {task.fields[skipped]} skipped"
+    bar = progress_bar(MofNCompleteColumn(), TextColumn(columns), show=show)
     file = None if log is None else log.open("a", encoding="utf-8")
     try:
         with bar:

@@ -7,34 +7,39 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.numpy import load_file
 
+from conceptprobe.display import html
 from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing.index import Index
 from conceptprobe.indexing.reducers.topk import TopK
 from conceptprobe.indexing.storage.checkpoint import STATE, load_state
 from conceptprobe.indexing.storage.factory import EXACT
-from conceptprobe.indexing.storage.faiss_files import has_faiss, read_faiss
+from conceptprobe.indexing.storage.faiss_files import has_faiss, map_flat, read_faiss
 from conceptprobe.indexing.storage.layout import layer_folder
 from conceptprobe.indexing.storage.manifest import Manifest, damaged_files
-from conceptprobe.indexing.storage.rowfile import mapped
 from conceptprobe.indexing.verification.invariants import list_problems, problem, stats_problems, strip_problems
 from conceptprobe.indexing.verification.rerun import ReadArrays, rerun
 from conceptprobe.models import ModelLike, as_model
+from conceptprobe.output.tables import load_tables, save_tables
 
 RERUN = 16
 _VALUES = 1 << 22  # of vectors that are read at once
 
 
+RESULT = "verification"  # the name of its JSON file
+
+
 @dataclass(frozen=True)
 class Verification:
-    """What came of checking an index.
+    """The result of checking an index.
 
     Attributes:
         path: The index.
-        problems: What is wrong, a sentence each; empty where nothing was found.
-        checked: What was looked at, a phrase each.
+        problems: Everything that is wrong, a sentence each; empty for an index without faults.
+        checked: Everything that was checked, a phrase each.
     """
 
     path: Path
@@ -43,7 +48,42 @@ class Verification:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is wrong."""
         return not self.problems
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a check or problem: result (`checked` or `wrong`), text."""
+        rows = [("checked", text) for text in self.checked] + [("wrong", text) for text in self.problems]
+        return pd.DataFrame(rows, columns=["result", "text"], dtype="str")
+
+    def summary(self) -> pd.DataFrame:
+        """One row for the index: index, ok, checked, wrong (numbers of checks and problems)."""
+        row = {"index": str(self.path), "ok": self.ok, "checked": len(self.checked), "wrong": len(self.problems)}
+        return pd.DataFrame([row])
+
+    def _repr_html_(self) -> str:
+        title = f"{self.path}: {'nothing wrong' if self.ok else html.count_of(len(self.problems), 'problem')}"
+        return html.block(title, html.table(["result", "text"], self.frame.to_numpy().tolist()))
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write `checks.parquet` and `verification.json`; equal results give equal bytes.
+
+        Raises:
+            OutputError: The folder holds something else, or cannot be written.
+        """
+        return save_tables(folder, RESULT, {"checks": self.frame}, {"index": str(self.path)})
+
+
+def load_verification(folder: str | os.PathLike[str]) -> Verification:
+    """Read a verification that `Verification.save` wrote.
+
+    Raises:
+        OutputError: The folder holds no verification, or a damaged one, or one of another version.
+    """
+    tables, about = load_tables(folder, RESULT, ("checks",), command="conceptprobe index verify INDEX")
+    texts = tables["checks"].groupby("result")["text"].apply(tuple)
+    return Verification(Path(about["index"]), texts.get("wrong", ()), texts.get("checked", ()))
 
 
 def verify_index(
@@ -162,7 +202,7 @@ def _vector_problems(index: Index, layer: str, arrays: ReadArrays) -> Iterator[s
     if index.manifest.faiss != EXACT:
         return
     stats, top = _of(arrays(layer, "stats"), pooling), _of(arrays(layer, "top"), pooling)
-    vectors = mapped(folder / "images.faiss", width, np.float32, images)
+    vectors = map_flat(folder / "images.faiss", width, images)
     best = TopK(width, index.manifest.k)
     total_f = np.zeros(width)
     step = max(1, _VALUES // width)

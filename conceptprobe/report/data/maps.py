@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
+from conceptprobe.display.progress import tracked
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.images import ImageSource
 from conceptprobe.indexing import Index
@@ -125,8 +124,7 @@ def fill_maps(layer_maps: Sequence[LayerMaps], vision: VisionModel, source: Imag
     )  # fmt: skip
     total = -(-len(rows) // BATCH)
     with torch.inference_mode():
-        console, words = Console(stderr=True), f"maps of {vision.spec}"
-        for batch in track(batches, words, total, console=console, disable=not progress):
+        for batch in tracked(batches, f"maps of {vision.spec}", total, show=progress):
             acts = vision.capture(batch.pixels_bchw.to(vision.device, vision.dtype), names)
             bad = {row for row, _ in batch.bad}
             for at, row in zip(range(len(batch.rows)), batch.rows.tolist(), strict=True):

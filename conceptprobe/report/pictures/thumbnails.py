@@ -16,9 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
+from conceptprobe.display.progress import tracked
 from conceptprobe.display.sheets import CLEAR, draw_grid
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.images import ImageSource
@@ -111,8 +110,7 @@ def write_thumbnails(gallery: Gallery, opened: OpenSources, out: Path, progress:
 
     firsts = range(0, count, GRID**2)
     with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
-        console = Console(stderr=True)
-        for _ in track(pool.map(make_sheet, firsts), "thumbnails", len(firsts), console=console, disable=not progress):
+        for _ in tracked(pool.map(make_sheet, firsts), "thumbnails", len(firsts), show=progress):
             pass
     reasons = [
         f"{gallery.sources[position].spec}: some images can no longer be read, for example {example}"

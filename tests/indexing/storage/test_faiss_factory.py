@@ -8,7 +8,8 @@ import pytest
 
 from conceptprobe.indexing import IndexingError
 from conceptprobe.indexing.storage import faiss_files as factory
-from conceptprobe.indexing.storage.faiss_files import Factory, on_gpu, probing, read_faiss, trained, write_factory
+from conceptprobe.indexing.storage.factory import Factory
+from conceptprobe.indexing.storage.faiss_files import on_gpu, probing, read_faiss, trained, write_factory
 from conceptprobe.models import Layer
 
 FORMS = ["SQfp16", "SQbf16", "SQ8", "SQ6", "SQ4", "PQ16", "IVF32,Flat", "IVF32,SQfp16", "IVF32,SQ4", "IVF32,PQ16"]

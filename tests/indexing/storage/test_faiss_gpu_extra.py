@@ -11,7 +11,7 @@ import pytest
 
 ASKED = "CONCEPTPROBE_TEST_GPU_EXTRA"
 ROOT = Path(__file__).parents[3]
-SAME = ("test_vectors.py", "test_faiss_factory.py", "test_faiss_index.py")
+SAME = ("test_faiss_files.py", "test_faiss_factory.py", "test_faiss_index.py")
 
 
 @pytest.mark.slow
@@ -33,5 +33,5 @@ def test_the_same_tests_pass(tmp_path: Path) -> None:
     assert run("import faiss; print(hasattr(faiss, 'StandardGpuResources'), faiss.__file__)") == (
         f"True {site / 'faiss' / '__init__.py'}"
     )
-    tests = [ROOT / "tests" / "indexing" / name for name in SAME]
+    tests = [ROOT / "tests" / "indexing" / "storage" / name for name in SAME]
     subprocess.run([python, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests], check=True, cwd=ROOT)

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from conceptprobe.errors import OutputError
 from conceptprobe.images import load_images
-from conceptprobe.indexing import IndexingError, build_index, verify_index
+from conceptprobe.indexing import IndexingError, Verification, build_index, load_verification, verify_index
 from conceptprobe.indexing.storage.manifest import Manifest, hash_files
 from conceptprobe.models import load_model
 from tests.indexing.index_files import make_folder, picture
@@ -216,3 +217,19 @@ def test_without_faiss_the_rest_is_checked(index: Path, monkeypatch: pytest.Monk
     assert found.ok
     assert "vectors only by their hashes: FAISS is not installed" in found.checked
     assert "16 images run again" in found.checked[-1]
+
+
+def test_a_verification_is_a_table_that_can_be_saved(index: Path, tmp_path: Path) -> None:
+    (index / "notes<b>.md").write_text("mine")
+    found = verify_index(index)
+    assert found.frame.to_dict("list") == {
+        "result": ["checked", "wrong"],
+        "text": [f"{len(FILES)} files", "notes<b>.md is not a file of the index"],
+    }
+    assert found.summary().to_dict("records") == [{"index": str(index), "ok": False, "checked": 1, "wrong": 1}]
+    assert "notes&lt;b&gt;.md is not a file" in found._repr_html_()
+    assert load_verification(found.save(tmp_path / "saved")) == found
+    fine = Verification(index, (), ("1 files",))
+    assert load_verification(fine.save(tmp_path / "saved")) == fine
+    with pytest.raises(OutputError, match="conceptprobe index verify INDEX --out"):
+        load_verification(index)
