@@ -107,8 +107,11 @@ class LabelFreeScores:
         return html.block(title, html.table(HEADS, rows), [note])
 
     def summary(self) -> pd.DataFrame:
-        """Features of each layer that mean more than their looks: layer, count (with a q of at most `settings["q"]`),
-        of (tested), share, low, high (Wilson's 95 % interval, as if features were independent), median_excess."""
+        """How many features of each layer mean more than their looks.
+
+        The columns are layer, count (features with a q of at most `settings["q"]`), of (tested features), share, low,
+        high (Wilson's 95 % interval, as if features were independent), median_excess.
+        """
         rows = []
         for layer, part in self.frame.groupby("layer", sort=False):
             of, count = int(part["q"].notna().sum()), int((part["q"] <= self.settings["q"]).sum())
@@ -130,6 +133,9 @@ class LabelFreeScores:
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write `features.parquet` and `label_free.json`; equal scores give equal bytes.
+
+        Args:
+            folder: Missing, empty, or earlier scores of this kind, which are replaced.
 
         Raises:
             OutputError: The folder holds something else, or cannot be written.
@@ -293,8 +299,9 @@ def score_without_labels(
 
 
 def sampled_images(lists: Sequence[np.ndarray], images: int, size: int, generator: Generator) -> np.ndarray:
-    """Rows of the images to describe, ascending: all, or if there are more than `size`, a random sample of that size
-    and the images of the lists.
+    """Choose the images to describe, rows ascending.
+
+    These are all images, or if there are more than `size`, a random sample of that size and the images of the lists.
 
     Args:
         lists: Top lists of each layer; -1 past their ends.

@@ -88,8 +88,10 @@ class Localisation:
         return html.block(f"{self.settings['model']}: how localised concepts are", html.table(HEADS, rows), notes)
 
     def summary(self) -> pd.DataFrame:
-        """The AUC over the concepts: layer, features, concepts, median_auc, lower_quartile, upper_quartile,
-        median_auc_low."""
+        """The AUCs of each layer and number of features over the concepts.
+
+        The columns are layer, features, concepts, median_auc, lower_quartile, upper_quartile, median_auc_low.
+        """
         groups = self.frame.groupby(["layer", "features"], sort=False)
         return pd.DataFrame(
             {
@@ -111,6 +113,9 @@ class Localisation:
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write `probes.parquet`, `left_out.parquet` and `localisation.json`; equal results give equal bytes.
+
+        Args:
+            folder: Missing, empty, or an earlier localisation, which is replaced.
 
         Raises:
             OutputError: The folder holds something else, or cannot be written.

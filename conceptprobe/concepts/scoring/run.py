@@ -241,7 +241,7 @@ def curve_lengths(index: Index, k: int) -> list[int]:
 
 
 def describe_concepts(concepts: ConceptSet) -> dict[str, Any]:
-    """What scores say of the concepts they are by; the fingerprint is over names, leaves and images of each."""
+    """What scores store of their concepts; the fingerprint is over the names, the leaves and the images of each."""
     kinds, counts = np.unique(concepts.kinds, return_counts=True)
     members = concepts.members_nc
     digest = sha256(json.dumps(concepts.names).encode())

@@ -1,4 +1,4 @@
-"""Score features: what concept each responds to, and whether that is an object or a concept."""
+"""Scores of features: which concept each responds to, and whether that makes it an object or a concept."""
 
 import os
 from collections.abc import Sequence
@@ -44,12 +44,12 @@ class FeatureScores:
     """What the features of an index respond to.
 
     Attributes:
-        frame: One row a feature: feature, layer, index, pooling, concept, kind, hits, k, size, llr, p_random, p_hub,
-            p_visual, p, q, verdict, reason, abstraction, effective_leaves, least_effective_leaves, largest_leaf_share,
-            second_concept, second_hits, second_length, p_second, fault, fault_images, clarity, monosemanticity,
-            redundancy, firing_rate, dead, tested. docs/concepts.md says what each is.
-        curve: One row a feature and length of its list: feature, layer, k, concept, hits, llr, p, q, verdict; against
-            random lists alone.
+        frame: One row for each feature: feature, layer, index, pooling, concept, kind, hits, k, size, llr, p_random,
+            p_hub, p_visual, p, q, verdict, reason, abstraction, effective_leaves, least_effective_leaves,
+            largest_leaf_share, second_concept, second_hits, second_length, p_second, fault, fault_images, clarity,
+            monosemanticity, redundancy, firing_rate, dead, tested. docs/concepts.md says what each is.
+        curve: One row for each feature and length of its list: feature, layer, k, concept, hits, llr, p, q, verdict;
+            tested against random lists alone.
         settings: How they were made.
     """
 
@@ -84,15 +84,22 @@ class FeatureScores:
         return html.block(title, "".join(parts), [note])
 
     def figure(self, *others: "FeatureScores") -> "Figure":
-        """Verdicts by layer as a matplotlib figure, other models beside this one; needs the extra `plots`."""
+        """Verdicts by layer as a matplotlib figure, other models beside this one; needs the extra `plots`.
+
+        Args:
+            others: Scores of other models.
+
+        Raises:
+            DisplayError: matplotlib is not installed.
+        """
         tables = [(str(scores.settings["model"]), scores.summary()) for scores in (self, *others)]
         return figures.shares_figure(tables, POSITIVE)
 
     def summary(self) -> pd.DataFrame:
         """How many features of each layer have each verdict: layer, verdict, count, of, share, low, high.
 
-        Shares are of the features that were tested; those of `dead` and `untested` are of all. The 95 % intervals are
-        Wilson's (1927), for features drawn independently; features that say the same are not, see `contrast`.
+        Shares are of the tested features; those of `dead` and `untested` are of all. The 95 % intervals are Wilson's
+        (1927) for independent features; redundant features are not independent, see `contrast`.
         """
         rows = []
         for layer, part in self.frame.groupby("layer", sort=False):
@@ -104,12 +111,19 @@ class FeatureScores:
         return pd.DataFrame(rows, columns=["layer", "verdict", "count", "of", "share", "low", "high"])
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write `features.parquet`, `curve.parquet` and `scores.json`; equal scores give equal bytes."""
+        """Write `features.parquet`, `curve.parquet` and `scores.json`; equal scores give equal bytes.
+
+        Args:
+            folder: Missing, empty, or earlier scores, which are replaced.
+
+        Raises:
+            OutputError: The folder holds something else, or cannot be written.
+        """
         return save_tables(folder, NAME, {"features": self.frame, "curve": self.curve}, self.settings)
 
 
 def example_row(row: Any) -> list[str]:
-    """A feature's cells under `EXAMPLE_HEADS`."""
+    """The cells of a feature under `EXAMPLE_HEADS`."""
     return [
         f"{row.layer}:{row.feature}", str(row.concept), f"{row.hits} of {row.k}", html.number(row.llr),
         html.number(row.q), html.number(row.abstraction),
@@ -120,7 +134,7 @@ def load_scores(folder: str | os.PathLike[str]) -> FeatureScores:
     """Read what `FeatureScores.save` wrote.
 
     Raises:
-        OutputError: The folder holds no scores, or damaged ones, or of another version.
+        OutputError: The folder holds no scores, or they are damaged or of another version.
     """
     tables, settings = load_tables(
         folder, NAME, ("features", "curve"), command="conceptprobe score INDEX --out {folder}"
@@ -145,29 +159,29 @@ def score_features(
 ) -> FeatureScores:
     """Score every feature of an index: which concept explains its top images, and what kind of feature that makes it.
 
-    q-values are Benjamini and Hochberg's over the tested features of a layer, so that a layer's scores do not depend on
-    which others are scored with it. docs/concepts.md has the formulas, and the simulations behind them.
+    q-values are Benjamini and Hochberg's over the tested features of a layer, so that the scores of a layer do not
+    depend on the other layers. docs/concepts.md has the formulas, and the simulations behind them.
 
     Args:
         index: A finished index.
-        concepts: Over its images, in its order; by default all that its source knows (see `concepts_of`).
-        k: How many top images are looked at, at most the k of the index. By default the median size of a leaf, from 8
-            to 40, and no more than half the images.
-        layers: By default all.
-        pooling: By default the index's first.
+        concepts: Concepts over its images, in its order; by default all that its source knows (see `concepts_of`).
+        k: How many top images of a feature count, at most the k of the index. By default the median size of a leaf,
+            from 8 to 40, and no more than half the images.
+        layers: A name or several; by default all layers of the index.
+        pooling: By default the first pooling of the index.
         q: False discovery rate of the verdicts object, conceptual and polysemantic.
-        draws: Lists that each null draws.
-        visual: What tests whether images share a concept only because they look alike: `auto` describes the images
-            where they can be read, and otherwise leaves the test out and says so; an array float [n,v] describes them
-            otherwise; None leaves it out.
-        scorer: A model with an embedding, in whose space clarity, monosemanticity and redundancy are; without one
-            they are NaN. No verdict depends on it.
-        images: Where the images are now, if not where the index was built from.
-        seed: Where the draws come from.
-        progress: Show bars on stderr.
+        draws: Lists in each null distribution.
+        visual: How to test whether images share a concept only because they look alike: `auto` describes the images by
+            colours and gradients if they can be read, and else leaves the test out, as `settings["looks"]` then says;
+            an array, float [n,v], is used as descriptors of the images; None leaves the test out.
+        scorer: A model with an embedding, in whose space clarity, monosemanticity and redundancy are measured; without
+            one they are NaN. No verdict depends on it.
+        images: The images, if they are no longer where the index was built from.
+        seed: Seed of every random draw.
+        progress: Whether to show bars on stderr.
 
     Raises:
-        ConceptError: The concepts are of other images, or k, q, draws or visual is out of range.
+        ConceptError: The concepts are of other images, or a setting is out of range.
         IndexingError: The index has no such layer or pooling; or its images cannot be read, where there is a scorer.
     """
     settings = make_settings(

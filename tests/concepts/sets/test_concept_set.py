@@ -93,12 +93,12 @@ def test_without_a_kept_leaf_the_smallest_sets_are_leaves() -> None:
 @pytest.mark.parametrize(
     ("sets", "options", "message"),
     [
-        ({"cat": ids("xy")}, {}, r"no id of the 1 sets is one of the 8 images, such as 'a\.png'"),
+        ({"cat": ids("xy")}, {}, r"no id of the 1 sets is one of the 8 image ids, such as 'a\.png'"),
         ({"cat": ids("a")}, {}, r"none of 1 concepts over 8 images can be tested \(cat: it has 1 image here\)"),
         ({"cat": ids("abcdefgh")}, {}, r"cat: all 8 images are in it"),
-        ({}, {}, r"none of 0 concepts .*none given"),
-        ({"cat": ids("ab")}, {"leaves": ["dog"]}, r"1 leaves or ends of edges are no concept, such as dog"),
-        ({"cat": ids("ab")}, {"edges": [("pet", "cat")]}, r"1 leaves or ends of edges are no concept, such as pet"),
+        ({}, {}, r"none of 0 concepts .*there are none"),
+        ({"cat": ids("ab")}, {"leaves": ["dog"]}, r"1 leaves or ends of edges are not concepts, such as dog"),
+        ({"cat": ids("ab")}, {"edges": [("pet", "cat")]}, r"1 leaves or ends of edges are not concepts, such as pet"),
         ({"cat": ids("ab"), "pet": ids("abc")}, {"edges": [("pet", "cat"), ("cat", "pet")]}, r"cycle"),
         ({"cat": ids("ab")}, {"min_images": 0}, r"min_images is 0"),
     ],
@@ -110,7 +110,7 @@ def test_bad_sets_are_refused(sets: dict[str, set[str]], options: dict, message:
 
 def test_a_name_twice_is_refused() -> None:
     members = sparse.csr_array(np.eye(4, dtype=np.float32)[:, :2])
-    with pytest.raises(ConceptError, match="1 names are given to several concepts, such as cat"):
+    with pytest.raises(ConceptError, match="1 names belong to several concepts, such as cat: rename"):
         ConceptSet.from_members(["cat", "cat"], members)
 
 

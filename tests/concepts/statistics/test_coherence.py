@@ -68,6 +68,7 @@ def test_redundancy_of_equal_lists_is_one_and_of_a_lone_one_unknown() -> None:
     assert np.isnan(redundancy(embeddings, rows[1:])).all()
 
 
+@pytest.mark.parametrize("block", [1, 7, 60])
 def test_monosemanticity_is_the_weighted_mean_cosine_of_all_pairs(block: int) -> None:
     embeddings = units(6)
     acts = np.random.default_rng(7).gamma(0.5, 2, (60, 8)).astype(np.float32) - 3
