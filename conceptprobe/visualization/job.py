@@ -243,6 +243,6 @@ def _alike(units: Sequence[Unit]) -> list[list[Unit]]:
     """Units of as many images that look at the same layers: together no one's forward goes deeper than it must."""
     groups: dict[Any, list[Unit]] = {}
     for unit in units:
-        layers = tuple(sorted({str(getattr(leaf, "layer", "")) for leaf in unit.objective.leaves()}))
+        layers = tuple(sorted({str(getattr(term, "layer", "")) for term in unit.objective.terms()}))
         groups.setdefault((unit.objective.images, layers), []).append(unit)
     return list(groups.values())
