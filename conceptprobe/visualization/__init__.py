@@ -1,4 +1,4 @@
-"""Images of what features look for: optimised, many at once, each with a record of how it came about.
+"""Images that activate features: optimised, many together, each with a record.
 
 Letters in tensor names beside the package's: n units (an objective with its random stream), g images of a unit, e views
 of an image, s steps.

@@ -1,7 +1,7 @@
-"""What can go wrong in visualizing."""
+"""Errors of visualizations."""
 
 from conceptprobe.errors import ConceptProbeError
 
 
 class VisualizeError(ConceptProbeError):
-    """A visualization cannot be made as asked."""
+    """A visualization is not possible with these objectives or settings, or cannot be read."""

@@ -1,4 +1,4 @@
-"""Many units, chunk by chunk: optimised, scored, recorded and saved."""
+"""A visualization job: units are optimised chunk by chunk, compared with natural images, recorded and saved."""
 
 import dataclasses
 import hashlib
@@ -38,10 +38,11 @@ from conceptprobe.visualization.settings import VisualizationSettings
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Unit:
-    """One objective with a random stream of its own.
+    """One objective with one random stream.
 
     Attributes:
-        restart: Number of the stream.
+        objective: The objective.
+        restart: Number of the random stream.
         start_chw: The image to start from, or None for noise.
     """
 
@@ -51,15 +52,20 @@ class Unit:
 
     @property
     def name(self) -> str:
+        """The name in checkpoints, unique in a job."""
         return f"{self.objective.key} restart {self.restart}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """All that decides what is made, but for the units; see `visualize`.
+    """Everything of a call of `visualize` except its units.
 
     Attributes:
-        start: What tells the start images from others, or None for noise.
+        model: The model.
+        settings: The settings.
+        index: The index to compare with, or None.
+        out: The output folder, or None.
+        start: Description of the start images, or None for noise.
     """
 
     model: VisionModel
@@ -69,32 +75,32 @@ class Job:
     start: str | None
 
     def run(self, units: Sequence[Unit], progress: bool) -> Visualizations:
-        """All units, those that `out` holds already as they are there."""
-        made: dict[str, Visualizations] = {}
+        """The visualizations of all units; those that `out` holds already are loaded."""
+        finished: dict[str, Visualizations] = {}
         unique = {unit.name: unit for unit in units}
         chunks = Chunks()
         with ExitStack() as stack:
             if self.out is not None:
-                stack.enter_context(resumed(self.out, self._shared))
-                made = self._finished(units)
-            pending = [unit for name, unit in unique.items() if name not in made]
-            meter = Meter(len(unique), len(made), self.settings.steps)
+                stack.enter_context(resumed(self.out, self._shared_settings))
+                finished = self._load_finished(units)
+            pending = [unit for name, unit in unique.items() if name not in finished]
+            meter = Meter(len(unique), len(finished), self.settings.steps)
             stack.enter_context(meter.shown(progress))
-            for group in _alike(pending):
+            for group in _group_units(pending):
                 images = group[0].objective.images
                 size = self.settings.batch or default_units(
                     self.model.device, self.settings.views, images, self.model.image_size
                 )
-                for chunk, optimised in chunks.run(group, size, lambda some: self._optimise(some, meter)):
-                    made.update(self._keep(chunk, optimised))
+                for chunk, optimised in chunks.run(group, size, lambda chunk: self._optimise(chunk, meter)):
+                    finished.update(self._finish(chunk, optimised))
                     meter.finish(len(chunk))
-        return join_visualizations([made[unit.name] for unit in units])
+        return join_visualizations([finished[unit.name] for unit in units])
 
     @property
-    def _shared(self) -> dict[str, Any]:
-        """What all images of a folder share: everything that decides an image beside its objective and restart."""
+    def _shared_settings(self) -> dict[str, Any]:
+        """The settings that all images of a folder share."""
         return {
-            "model": self._about_model,
+            "model": self._describe_model,
             "preset": self._preset,
             "steps": self.settings.steps,
             "views": self.settings.views,
@@ -106,7 +112,7 @@ class Job:
         }
 
     @property
-    def _about_model(self) -> dict[str, Any]:
+    def _describe_model(self) -> dict[str, Any]:
         about: dict[str, Any] = {"spec": self.model.spec, "fingerprint": self.model.fingerprint}
         return {**about, "intervened": True} if is_hooked(self.model) else about
 
@@ -133,17 +139,17 @@ class Job:
             on_step=lambda step: meter.step(step, len(units)),
         )
 
-    def _keep(self, units: Sequence[Unit], optimised: Optimised) -> Iterator[tuple[str, Visualizations]]:
-        """Each unit's images with their records, saved where there is a folder."""
+    def _finish(self, units: Sequence[Unit], optimised: Optimised) -> Iterator[tuple[str, Visualizations]]:
+        """The visualizations of each unit of a chunk, which are saved if there is an output folder."""
         members = units[0].objective.images
         levels = np.rint(optimised.images_nghwc * 255).astype(np.uint8)
         images_nhwc = levels.reshape(-1, *levels.shape[2:])
         activations, natural = self._score(units, images_nhwc)
         records: Sequence[VisualizationRecord] = [
-            self._record(unit, member, optimised.curves_ns[n], optimised.stopped[n], activations[at], natural[at])
-            for n, unit in enumerate(units)
-            for member in range(members)
-            for at in [n * members + member]
+            self._record(unit, member, optimised.curves_ns[n], optimised.stopped[n], activations[row], natural[row])
+            for row, (n, unit, member) in enumerate(
+                (n, unit, member) for n, unit in enumerate(units) for member in range(members)
+            )
         ]
         frames = optimised.frames_ngthwc
         frames = None if frames is None else frames.reshape(-1, *frames.shape[2:])
@@ -155,35 +161,38 @@ class Job:
             yield unit.name, whole[n * members : (n + 1) * members]
 
     def _score(self, units: Sequence[Unit], images_nhwc: np.ndarray) -> tuple[np.ndarray, list[Natural | None]]:
-        """The activation of each finished image, and how it lies among natural ones."""
+        """The activation of each finished image, and its comparison with natural ones."""
         members = units[0].objective.images
         measured = [plain_feature(unit.objective) or unit.objective for unit in units]
         activations = measure(self.model, images_nhwc, measured)
         natural: list[Natural | None] = [None] * len(images_nhwc)
         if self.index is None:
             return activations, natural
-        places: dict[tuple[str, str], list[tuple[int, int]]] = {}
-        for at in range(len(images_nhwc)):
-            own = single_feature(units[at // members].objective)
-            if own is not None:
-                places.setdefault((own[0].layer, own[1]), []).append((at, own[0].index))
-        for (layer, pooling), pairs in places.items():
-            at_m, features_m = [at for at, _ in pairs], [number for _, number in pairs]
-            activations[at_m], found = compare(self.model, images_nhwc[at_m], layer, pooling, features_m, self.index)
-            for at, one in zip(at_m, found, strict=True):
-                natural[at] = one
+        groups: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        for row in range(len(images_nhwc)):
+            target = single_feature(units[row // members].objective)
+            if target is not None:
+                feature, pooling = target
+                groups.setdefault((feature.layer, pooling), []).append((row, feature.index))
+        for (layer, pooling), pairs in groups.items():
+            rows_m, features_m = [row for row, _ in pairs], [number for _, number in pairs]
+            activations[rows_m], compared = compare(
+                self.model, images_nhwc[rows_m], layer, pooling, features_m, self.index
+            )
+            for row, one in zip(rows_m, compared, strict=True):
+                natural[row] = one
         return activations, natural
 
     def _record(
         self, unit: Unit, member: int, curve_s: np.ndarray, stopped: int | None, activation: float,
         natural: Natural | None,
     ) -> VisualizationRecord:  # fmt: skip
-        own = single_feature(unit.objective)
+        feature, pooling = single_feature(unit.objective) or (None, None)
         return VisualizationRecord(
             target=unit.objective.key,
-            layer=None if own is None else own[0].layer,
-            feature=None if own is None else own[0].index,
-            pooling=None if own is None else own[1],
+            layer=None if feature is None else feature.layer,
+            feature=None if feature is None else feature.index,
+            pooling=pooling,
             seed=self.settings.seed,
             restart=unit.restart,
             member=member,
@@ -191,7 +200,7 @@ class Job:
             steps=self.settings.steps,
             views=self.settings.views,
             size=self.settings.size,
-            model=self._about_model,
+            model=self._describe_model,
             activation=float(activation),
             natural=natural,
             curve=tuple(curve_s.tolist()),
@@ -199,50 +208,50 @@ class Job:
             versions=versions(),
         )
 
-    def _finished(self, units: Sequence[Unit]) -> dict[str, Visualizations]:
-        """What the folder holds already, by the names of the units."""
+    def _load_finished(self, units: Sequence[Unit]) -> dict[str, Visualizations]:
+        """The visualizations that the folder holds already, by the name of their unit."""
         assert self.out is not None
         if not is_saved(self.out):
             return {}
-        there = load_visualizations(self.out)
-        places = {(own.target, own.seed, own.restart, own.member): row for row, own in enumerate(there.records)}
-        found = {}
+        saved = load_visualizations(self.out)
+        rows = {(each.target, each.seed, each.restart, each.member): row for row, each in enumerate(saved.records)}
+        finished = {}
         for unit in units:
             keys = [(unit.objective.key, self.settings.seed, unit.restart, m) for m in range(unit.objective.images)]
-            if all(key in places for key in keys):
-                found[unit.name] = there[[places[key] for key in keys]]
-        return found
+            if all(key in rows for key in keys):
+                finished[unit.name] = saved[[rows[key] for key in keys]]
+        return finished
 
 
 def stream_seed(seed: int, key: str, restart: int, member: int) -> int:
-    """What an image's random stream is seeded with: of everything that it may depend on, and nothing else."""
+    """The seed of an image's random stream, on which nothing but these four values has an influence."""
     text = json.dumps([seed, key, restart, member])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def _warn(units: Sequence[Unit], optimised: Optimised) -> None:
-    """Name the units whose images are not what was asked for."""
+    """Warn of units that stopped, and of units without a gradient."""
     keys = [unit.objective.key for unit in units]
     if stopped := [key for key, at in zip(keys, optimised.stopped, strict=True) if at is not None]:
         warnings.warn(
             f"{len(stopped)} of {len(units)} were stopped, because their loss was not finite: {', '.join(stopped)}; "
-            "their images are the last good ones, and their records say at which step",
+            "their images are the last finite ones, and their records name the step",
             stacklevel=6,
         )
     steady = optimised.curves_ns.shape[1] > 1 and np.ptp(optimised.curves_ns, axis=1) == 0
     if flat := [key for key, same in zip(keys, np.broadcast_to(steady, len(keys)), strict=True) if same]:
         warnings.warn(
-            f"{len(flat)} of {len(units)} had the same value at every step, since they are off for every view and give "
-            f"no gradient: {', '.join(flat)}; start from an image that they see something in (start='top'), or "
-            "visualize the layer before the activation",
+            f"{len(flat)} of {len(units)} had the same value at every step, since they are off for every view and have "
+            f"no gradient: {', '.join(flat)}; start from an image that activates them (start='top'), or visualize the "
+            "layer before the activation",
             stacklevel=6,
         )
 
 
-def _alike(units: Sequence[Unit]) -> list[list[Unit]]:
-    """Units of as many images that look at the same layers: together no one's forward goes deeper than it must."""
+def _group_units(units: Sequence[Unit]) -> list[list[Unit]]:
+    """Units with the same number of images and the same layers, so that no forward pass goes deeper than it must."""
     groups: dict[Any, list[Unit]] = {}
     for unit in units:
-        layers = tuple(sorted({str(getattr(leaf, "layer", "")) for leaf in unit.objective.leaves()}))
+        layers = tuple(sorted({str(getattr(term, "layer", "")) for term in unit.objective.terms()}))
         groups.setdefault((unit.objective.images, layers), []).append(unit)
     return list(groups.values())

@@ -1,4 +1,4 @@
-"""A bar that says how far the optimisation of many units is."""
+"""The progress bar of the optimisation of many units."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 class Meter:
-    """Counts steps of units.
+    """A progress bar that counts steps of units.
 
     Args:
-        units: Altogether.
-        done: Of them that were there before.
-        steps: Of each.
+        units: Number of units.
+        done: Number of units that are finished already.
+        steps: Steps of a unit.
     """
 
     def __init__(self, units: int, done: int, steps: int) -> None:
@@ -25,7 +25,7 @@ class Meter:
 
     @contextmanager
     def shown(self, show: bool) -> Iterator[None]:
-        """Show the bar on stderr meanwhile."""
+        """Show the bar on stderr while the block runs."""
         self._bar.disable = not show
         with self._bar:
             self._task = self._bar.add_task("", total=self._units * self._steps, finished="")
@@ -33,11 +33,11 @@ class Meter:
             yield
 
     def step(self, step: int, units: int) -> None:
-        """So many units are after this step."""
+        """Some units have finished a step."""
         self._bar.update(self._task, completed=self._done * self._steps + step * units)
 
     def finish(self, units: int) -> None:
-        """So many more units are finished."""
+        """Some more units are finished."""
         self._done += units
         finished = f"{self._done} of {self._units} finished"
         self._bar.update(self._task, completed=self._done * self._steps, finished=finished)

@@ -14,25 +14,26 @@ What = FeatureId | str | Objective | Sequence[FeatureId | str | Objective]
 
 
 def read_objectives(what: What, model: VisionModel) -> list[Objective]:
-    """The objectives that are meant, each as the model has it.
+    """Read a user's features and objectives, for a model.
 
     Raises:
-        VisualizeError, UnknownLayerError: There is none, or one is not to be had from the model.
+        VisualizeError: There is no objective, or the model does not have what one needs.
+        UnknownLayerError: There is no such layer; the error names similar layers.
     """
     one = isinstance(what, FeatureId | str | Objective)
-    given: list[Any] = [what] if one else list(what)  # type: ignore[arg-type]
-    if not given:
+    wanted: list[Any] = [what] if one else list(what)  # type: ignore[arg-type]
+    if not wanted:
         raise VisualizeError("there is nothing to visualize: give a feature, an objective, or several")
-    for each in given:
+    for each in wanted:
         if not isinstance(each, FeatureId | str | Objective):
             raise VisualizeError(
                 f"cannot visualize {each!r}: give a FeatureId, its printed form (blocks.10.mlp.hidden:1234), or an "
                 "objective"
             )
-    return [(each if isinstance(each, Objective) else feature(each)).on(model) for each in given]
+    return [(each if isinstance(each, Objective) else feature(each)).on(model) for each in wanted]
 
 
 def single_feature(objective: Objective) -> tuple[FeatureId, str] | None:
-    """The feature that an objective is or is specific for, and its pooling; None where it is anything else."""
-    own = plain_feature(objective)
-    return None if own is None else (FeatureId(own.layer, own.index), own.pooling)
+    """The feature, with its pooling, that an objective is or is specific for; None for other objectives."""
+    plain = plain_feature(objective)
+    return None if plain is None else (FeatureId(plain.layer, plain.index), plain.pooling)

@@ -1,4 +1,4 @@
-"""Images of what features and other objectives look for."""
+"""Images that maximise features and other objectives."""
 
 import os
 from pathlib import Path
@@ -37,36 +37,39 @@ def visualize(
     compile: bool = False,
     progress: bool = False,
 ) -> Visualizations:
-    """Make an image for each objective that activates it most, many at once and each as if it were alone.
+    """Optimise an image for each objective that maximises it, many together and each as if it were alone.
 
     Args:
-        model: What `load_model` or `VisionModel.wrap` gives.
+        model: A `VisionModel`, or the spec of one.
         what: A feature (`FeatureId`, or its printed form `blocks.10.mlp.hidden:1234`), an objective, or several.
-        preset: `fourier`, `ghiasi`, `maco`, `accentuate`, or a `Preset` of your own.
-        index: An index of the model, or its directory: says how each image compares with natural ones.
-        steps, size, views: Instead of the preset's; size in pixels, one number or rows and columns.
-        seed: With the objective's key and the restart it decides an image, whatever else is made along with it.
+        preset: `fourier`, `ghiasi`, `maco`, `accentuate`, or a `Preset`.
+        index: An index of the model, or its directory, with whose natural images each image is compared.
+        steps: Number of steps; by default the preset's.
+        size: One number of pixels, or rows and columns; by default the preset's.
+        views: Views of an image in a step; by default the preset's.
+        seed: An image depends on the seed, the objective's key and the restart, and on no other image.
         restarts: Images of each objective, from different random streams.
-        start: An image to start from, one for each objective, or "top": the index's top image of each feature. By
-            default noise; "top" for a preset that stays near its start, where there is an index.
-        images: Where the index's images are now, if not where it was built from.
-        batch: Units (images, or sets of them) optimised at once; less where memory runs out. By default by the device.
-        out: A folder to save each chunk to as it is finished. What was made there before with the same settings is not
-            made again, and a run that was killed goes on from its last checkpoint, on the CPU to the same bits.
-        frames: Keep the images of every so many steps; 0 for none.
-        animate: `gif` or `webp`: save frames as animations in `out`; takes some 30 frames where `frames` is 0.
+        start: An image to start from, one for each objective, or "top" for the index's top image of each feature. By
+            default noise, or "top" for a preset that stays near its start.
+        images: Where the index's images are now; by default where it was built from.
+        batch: Units (images, or sets of them) that are optimised together, fewer if memory runs out. By default the
+            number depends on the device.
+        out: A folder to which each finished chunk is saved. Images that it holds already, with the same settings, are
+            not made again, and an interrupted run resumes from its last checkpoint, on the CPU to the same bits.
+        frames: Keep the images of every so many steps; 0 keeps none.
+        animate: `gif` or `webp` saves the frames as animations in `out`, description 30 frames if `frames` is 0.
         compile: Compile the blocks before the target with `torch.compile`.
         progress: Show a bar on stderr.
 
     Returns:
-        In the order of `what`, the restarts of each one after the other, and the images of a set likewise.
+        The images in the order of `what`, the restarts of an objective one after the other, and so the images of a set.
 
     Raises:
         VisualizeError: A setting or an objective is not possible, `out` was made with other settings, the model has
-            no gradient, or memory runs out with one unit at once. What was finished before is in `out`.
+            no gradient, or memory runs out with one unit. Units that were finished before are in `out`.
         FolderBusyError: Another process visualizes into `out`.
         OutputError: `out` cannot be made, or holds something else.
-        UnknownLayerError: There is no such layer; says which are near.
+        UnknownLayerError: There is no such layer; the error names similar layers.
         IndexingError: `index` is no index.
     """
     model = as_model(model)
@@ -81,8 +84,8 @@ def visualize(
         raise VisualizeError(f"animate is {animate!r}, but there is no folder to save animations to: give out=FOLDER")
     targets = [single_feature(objective) for objective in objectives]
     if index is not None:
-        for own in dict.fromkeys((own[0].layer, own[1]) for own in targets if own is not None):
-            check_index(index, model, *own)
+        for layer, pooling in dict.fromkeys((each[0].layer, each[1]) for each in targets if each is not None):
+            check_index(index, model, layer, pooling)
     if start is None and settings.preset.near is not None:
         if index is None:
             raise VisualizeError(
@@ -90,11 +93,11 @@ def visualize(
                 "index for the top image of each feature"
             )
         start = "top"
-    starts, about = None, None
+    starts, description = None, None
     if start is not None:
         starts = load_starts(start, targets, model, settings.size, index=index, images=images)
-        about = describe_start(start, starts, index)
-    job = Job(model, settings, index, None if out is None else Path(out), about)
+        description = describe_start(start, starts, index)
+    job = Job(model, settings, index, None if out is None else Path(out), description)
     units = [
         Unit(objective, restart, None if starts is None else starts[number])
         for number, objective in enumerate(objectives)

@@ -343,7 +343,7 @@ def test_an_image_without_a_gradient_is_named() -> None:
         ("module:stages.1:0", {"seed": -1}, VisualizeError, "seed is -1"),
         ("module:stages.1:0", {"preset": "foo"}, VisualizeError, "fourier, ghiasi, maco, accentuate"),
         ("module:stages.1:0", {"preset": "accentuate"}, VisualizeError, "start=IMAGE"),
-        ("module:stages.1:0", {"start": "top"}, VisualizeError, "give one"),
+        ("module:stages.1:0", {"start": "top"}, VisualizeError, "give an index"),
         ("module:stages.1:0", {"start": "best"}, VisualizeError, "'best'"),
         ("module:stages.1:0", {"start": [1, 2]}, VisualizeError, "2 start images for 1 targets"),
         ("module:stages.1:0", {"start": [1]}, VisualizeError, "PIL image, not int"),

@@ -1,1 +1,1 @@
-"""Scores of visualizations without people."""
+"""Scores of visualizations that need no human judges."""

@@ -21,7 +21,7 @@ from conceptprobe.output.tables import load_tables, save_tables
 from conceptprobe.search.embeddings import embed_images
 from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.evaluation.metrics import diversity, exemplar_choice, forced_choice
-from conceptprobe.visualization.results.natural import BATCH, check_index, place, pooled_values, shares_below
+from conceptprobe.visualization.results.natural import BATCH, check_index, pooled_values, rank_features, shares_below
 from conceptprobe.visualization.results.visualizations import Visualizations
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ MEANINGS = {
     "natural_choice": "2AFC given another top natural image",
     "diversity": "1 - SSIM between seeds at matched activation",
 }
-"""What each measure of an evaluation says; docs/visualization.md has the formulas."""
+"""The meaning of each measure; docs/visualization.md has the formulas."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,32 +147,32 @@ def evaluate(
     """Score visualizations of features against the natural images of an index.
 
     Args:
-        visualizations: Those whose target is not one feature are left out.
-        index: Of the same model, with their layers and poolings.
-        encoder: Another model with an embedding, or its spec, that answers the forced choice; None leaves that out.
-        model: The model; by default loaded by the spec in the records.
-        images: Where the images of the index are now, if not where it was built from; only an encoder looks at them.
-        tops: Top natural images of a feature that the forced choice uses.
-        controls: Random natural images that it uses; of these, a feature's own top list is left out.
-        seed: Where the random images and the bootstrap come from.
-        progress: Show a bar while the encoder looks at images.
+        visualizations: Images whose target is not one feature are left out.
+        index: An index of the same model with the layers and poolings of the features.
+        encoder: Another model with an embedding, or its spec, for the forced choice; None leaves the choice out.
+        model: The model; by default it is loaded by the spec in the records.
+        images: Where the images of the index are now; by default where it was built from. Only the encoder needs them.
+        tops: Number of top natural images of a feature in the forced choice.
+        controls: Number of random natural images in the forced choice, from which a feature's top list is excluded.
+        seed: Seed of the random images and of the bootstrap.
+        progress: Show a bar on stderr while the encoder embeds images.
 
     Raises:
-        VisualizeError: No target is a feature; the index is of another model or lacks a layer or pooling; or the
-            encoder is the model itself.
+        VisualizeError: No target is a feature; the index is of another model or lacks a layer or pooling; `tops` or
+            `controls` is out of range; or the encoder is the model itself.
     """
     index = as_index(index)
     model = None if model is None else as_model(model)
     images = None if images is None else as_images(images)
     rows = [i for i, record in enumerate(visualizations.records) if record.layer and record.feature is not None]
     if not rows:
-        raise VisualizeError("none of the visualizations has one feature as its target, so there is nothing to score")
+        raise VisualizeError("none of the visualizations has one feature as its target: visualize single features")
     if tops < 2 or controls < 1:
         raise VisualizeError(f"tops is {tops} and controls {controls}: they must be at least 2 and 1")
     chosen = visualizations[rows]
     specs = sorted({str(record.model["spec"]) for record in chosen.records})
     if len(specs) > 1:
-        raise VisualizeError(f"the visualizations are of several models, {', '.join(specs)}: score one after the other")
+        raise VisualizeError(f"the visualizations are of several models, {', '.join(specs)}: evaluate each by itself")
     model = load_model(specs[0]) if model is None else model
     groups: dict[tuple[str, str], list[int]] = {}
     for row, record in enumerate(chosen.records):
@@ -181,7 +181,7 @@ def evaluate(
         groups.setdefault((record.layer, str(record.pooling)), []).append(row)
     judge = load_model(encoder) if isinstance(encoder, str) else encoder
     if judge is not None and judge.fingerprint == model.fingerprint:
-        raise VisualizeError(f"the encoder is {model.spec} itself: give an independent one, such as another model")
+        raise VisualizeError(f"the encoder is {model.spec} itself: give an independent model")
 
     columns = ("target", "layer", "feature", "pooling", "seed", "restart", "member")
     frame = pd.DataFrame([{name: getattr(record, name) for name in columns} for record in chosen.records])
@@ -191,9 +191,9 @@ def evaluate(
     if judge is not None:
         _choose(frame, chosen, index, groups, judge, images, tops, controls, np.random.default_rng([seed, 0]), progress)
     for _, part in frame.groupby("target"):
-        own = part.index.to_numpy()
-        value, pairs = diversity(chosen.images_nhwc[own], part["mad"].to_numpy(np.float64), TOLERANCE)
-        frame.loc[own, ["diversity", "pairs"]] = value, pairs
+        rows_of_target = part.index.to_numpy()
+        value, pairs = diversity(chosen.images_nhwc[rows_of_target], part["mad"].to_numpy(np.float64), TOLERANCE)
+        frame.loc[rows_of_target, ["diversity", "pairs"]] = value, pairs
     settings = {
         "model": model.spec, "index": index.path.name, "encoder": None if judge is None else judge.spec,
         "left_out": len(visualizations) - len(chosen), "tops": tops, "controls": controls, "tolerance": TOLERANCE,
@@ -205,10 +205,10 @@ def evaluate(
 def _score(
     model: VisionModel, index: Index, layer: str, pooling: str, images_nhwc: np.ndarray, features: pd.Series
 ) -> pd.DataFrame:
-    """Exceedance and specificity of images whose features are of one layer, and the same with features exchanged.
+    """Exceedance and specificity of images whose features are of one layer, also with exchanged features.
 
-    AUC and MAD are CoSy's (Kopf et al. 2024) with one synthetic image against all natural ones. The exchange takes in
-    every other feature of the list, which is the mean over all ways to shuffle them.
+    AUC and MAD are those of CoSy (Kopf et al. 2024), with one synthetic image against all natural images. The exchanged
+    measures are the mean over every other feature of the list, which is the mean over all shuffles.
     """
     stats, features_n = index.stats(layer, pooling), features.to_numpy(np.int64)
     values_nf = pooled_values(model, images_nhwc, layer, pooling)
@@ -217,24 +217,24 @@ def _score(
 
     def measures(rows_m: np.ndarray, features_m: np.ndarray) -> pd.DataFrame:
         values_m = values_nf[rows_m, features_m]
-        places = place(stats, values_nf[rows_m], features_m)
+        ranks = rank_features(stats, values_nf[rows_m], features_m)
         return pd.DataFrame(
             {
                 "activation": values_m.astype(np.float64),
                 "auc": shares_below(index, layer, pooling, features_m, values_m, ties=0.5)[0],
-                "mad": places.z_n,
+                "mad": ranks.z_n,
                 "exceeds": (values_m > maximum_f[features_m]).astype(float),
-                "rank": np.where(places.rank_n > 0, places.rank_n, np.nan),
-                "of": places.of_n,
+                "rank": np.where(ranks.rank_n > 0, ranks.rank_n, np.nan),
+                "of": ranks.of_n,
             }
         )
 
     result = measures(np.arange(len(features_n)), features_n)
     result["first"] = (result["rank"] == 1).astype(float)
-    rows_m, places_m = np.nonzero(listed_u != features_n[:, None])
+    rows_m, others_m = np.nonzero(listed_u != features_n[:, None])
     if not len(rows_m):
         return result.assign(shuffled_exceeds=np.nan, shuffled_auc=np.nan, shuffled_first=np.nan)
-    other = measures(rows_m, listed_u[places_m]).assign(first=lambda table: (table["rank"] == 1).astype(float))
+    other = measures(rows_m, listed_u[others_m]).assign(first=lambda table: (table["rank"] == 1).astype(float))
     means = other.groupby(rows_m)[["exceeds", "auc", "first"]].mean()
     return result.join(means.add_prefix("shuffled_"))
 
@@ -251,12 +251,12 @@ def _choose(
     rng: np.random.Generator,
     progress: bool,
 ) -> None:
-    """Add the columns of the forced choice."""
+    """Add the columns of the forced choice to the frame."""
     total = len(index.images)
     random_rows = np.sort(rng.choice(total, min(controls, total), replace=False))
     lists = {key: index.top_rows(*key)[0] for key in groups}
-    own_rows = [lists[key][frame["feature"][row], :tops] for key, members in groups.items() for row in members]
-    wanted = np.unique(np.concatenate([random_rows, *own_rows]))
+    top_rows = [lists[key][frame["feature"][row], :tops] for key, members in groups.items() for row in members]
+    wanted = np.unique(np.concatenate([random_rows, *top_rows]))
     wanted = wanted[wanted >= 0]
     natural_nd = embed_images(judge, source_of(index, images), wanted, progress=progress)
     seen_nd = _embed(judge, chosen.images_nhwc)
@@ -283,7 +283,7 @@ def _choose(
 
 @torch.no_grad()
 def _embed(judge: VisionModel, images_nhwc: np.ndarray) -> np.ndarray:
-    """Embeddings float32 [n,d] of finished images, taken in as natural ones are."""
+    """Embeddings float32 [n,d] of finished images, preprocessed as natural images are."""
     pixels = [judge.preprocess(Image.fromarray(image)) for image in images_nhwc]
     parts = [torch.stack(pixels[start : start + BATCH]).to(judge.dtype) for start in range(0, len(pixels), BATCH)]
     return np.concatenate([judge.encode_image(part).float().cpu().numpy() for part in parts])

@@ -1,4 +1,4 @@
-"""The formulas by which visualizations are scored without people."""
+"""The formulas by which visualizations are scored."""
 
 import itertools
 import math
@@ -10,11 +10,15 @@ SSIM_WINDOW = 11
 
 
 def forced_choice(query_d: np.ndarray, targets_kd: np.ndarray, controls_nd: np.ndarray) -> float:
-    """How often the query is more like a target than like a control, over all pairs of a target and a control; a tie
-    counts half. Two-alternative forced choice, 0.5 for a query that says nothing (Borowski et al. 2020 ask people so).
+    """Two-alternative forced choice: how often the query is more similar to a target than to a control.
+
+    The share is over all pairs of a target and a control, and ties count half, so that an uninformative query has 0.5.
+    Borowski et al. 2020 put this choice to people.
 
     Args:
-        query_d, targets_kd, controls_nd: Embeddings of length one.
+        query_d: An embedding of length one.
+        targets_kd: Embeddings of length one.
+        controls_nd: Embeddings of length one.
     """
     to_targets_k, to_controls_n = targets_kd @ query_d, controls_nd @ query_d
     above = (to_targets_k[:, None] > to_controls_n).mean()
@@ -22,19 +26,20 @@ def forced_choice(query_d: np.ndarray, targets_kd: np.ndarray, controls_nd: np.n
 
 
 def exemplar_choice(targets_kd: np.ndarray, controls_nd: np.ndarray) -> float:
-    """`forced_choice` with a natural image as the query: each target in turn is the query for each of the others.
-    NaN for fewer than two."""
+    """`forced_choice` with each target in turn as the query for the other targets; NaN for fewer than two targets."""
     others = range(len(targets_kd))
     if len(others) < 2:
         return math.nan
     return float(
         np.mean([forced_choice(targets_kd[i], np.delete(targets_kd, i, 0), controls_nd) for i in others])
-    )  # every i has as many others, so this is the mean over all ordered pairs
+    )  # the mean over all ordered pairs, since each target has the same number of others
 
 
 def difference(one_hwc: np.ndarray, other_hwc: np.ndarray) -> float:
-    """1 - SSIM of two uint8 images (Wang et al. 2004, its Gaussian window of 11 pixels), 0 for equal ones; NaN for
-    images smaller than the window."""
+    """1 - SSIM of two uint8 images (Wang et al. 2004, Gaussian window of 11 pixels); 0 for equal images.
+
+    It is NaN for images smaller than the window.
+    """
     if min(one_hwc.shape[:2]) < SSIM_WINDOW:
         return math.nan
     similarity = structural_similarity(
@@ -45,16 +50,17 @@ def difference(one_hwc: np.ndarray, other_hwc: np.ndarray) -> float:
 
 
 def diversity(images_nhwc: np.ndarray, z_n: np.ndarray, tolerance: float) -> tuple[float, int]:
-    """Mean difference of the images of one target, over pairs that activate it alike: noise differs most, so that a
-    diversity means something only at matched activation.
+    """Mean difference of the images of one target, over pairs with nearly the same activation.
+
+    Other pairs are left out, since the difference is largest for noise.
 
     Args:
         images_nhwc: uint8.
-        z_n: Activation of each, in natural standard deviations above the natural mean.
-        tolerance: A pair counts where z differs by at most this share of the larger |z|.
+        z_n: Activation of each image, in natural standard deviations above the natural mean.
+        tolerance: Pairs are included if their z differ by at most this share of the larger |z|.
 
     Returns:
-        The mean, NaN without any pair; and the number of pairs.
+        The mean, NaN without a pair; and the number of pairs.
     """
     pairs = [
         (i, j)

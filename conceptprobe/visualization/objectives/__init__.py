@@ -1,1 +1,1 @@
-"""What an image is optimised for."""
+"""Objectives, and how a model evaluates them."""

@@ -1,4 +1,4 @@
-"""Many objectives of one model, evaluated at once from its activations."""
+"""Many objectives of one model, evaluated together from its activations."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from conceptprobe.models import Layer, VisionModel
 from conceptprobe.visualization.errors import VisualizeError
-from conceptprobe.visualization.objectives.evaluators import Reading, by_position, read_together, structure
+from conceptprobe.visualization.objectives.evaluators import by_position, make_evaluator, structure
 from conceptprobe.visualization.objectives.expressions import Combination, Number, Objective, Operator
 
-Evaluation = Callable[[Mapping[str, Tensor]], Tensor]
+Values = Callable[[Mapping[str, Tensor]], Tensor]
 _OPERATORS: dict[Operator, Callable[[Tensor, Tensor], Tensor]] = {"+": torch.add, "-": torch.sub, "*": torch.mul}
 
 
@@ -38,11 +38,12 @@ class Evaluator(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ObjectiveEvaluator:
-    """n objectives of one model, which make g images each, of which there are e views.
+    """n objectives of one model, each with g images, of which the model sees e views.
 
     Attributes:
-        layers: What to capture for them, in model order.
-        early_layers: The same for the first steps of an optimisation, where units that are off must get a gradient.
+        layers: The layers to capture, in model order.
+        early_layers: The layers to capture in the first steps of an optimisation, where features that are off must get
+            a gradient.
     """
 
     layers: tuple[str, ...]
@@ -50,7 +51,7 @@ class ObjectiveEvaluator:
     _shape: tuple[int, int, int]
     _known: Mapping[str, Layer]
     _groups: tuple["_Group", ...]
-    _order_n: Tensor | None  # where each unit's value is among those of the groups; None where it is in its place
+    _order_n: Tensor | None  # position of each unit among the values of the groups; None where these are in order
 
     @property
     def images(self) -> int:
@@ -58,12 +59,12 @@ class ObjectiveEvaluator:
         return self._shape[1]
 
     def __call__(self, acts: Mapping[str, Tensor], early: bool = False) -> Tensor:
-        """Values, float32 [n,g,e]. The value of a unit depends on its own images only.
+        """Values, float32 [n,g,e]. The value of a unit depends on the images of this unit only.
 
         Args:
-            acts: The activations of `layers` (or of `early_layers`), as `VisionModel.capture` gives them, for a batch
-                of n * g * e images in that order.
-            early: For the first steps.
+            acts: The captured activations of `layers` (or of `early_layers`) for a batch of n * g * e images in that
+                order.
+            early: Whether this is one of the first steps.
         """
         wanted = self.early_layers if early else self.layers
         whole = {}
@@ -79,34 +80,39 @@ class ObjectiveEvaluator:
 
 
 def bind(model: VisionModel, objectives: Sequence[Objective], views: int) -> ObjectiveEvaluator:
-    """Make objectives ready to be evaluated together on a model. Images and texts that they name are encoded here.
+    """Prepare objectives to be evaluated together on a model; their images and texts are encoded here.
 
     Args:
-        objectives: n of them, all of as many images.
-        views: How many views of each image the batch will hold.
+        model: The model.
+        objectives: n objectives with the same number of images.
+        views: Views of each image in a batch.
 
     Raises:
-        VisualizeError: An objective is not to be had from the model, or they make different numbers of images.
-        UnknownLayerError: There is no such layer; says which are near.
+        VisualizeError: The model does not have what an objective needs, or the numbers of images differ.
+        UnknownLayerError: There is no such layer; the error names similar layers.
     """
     if not objectives or views < 1:
-        raise VisualizeError(f"there is nothing to bind: {len(objectives)} objectives, {views} views")
+        raise VisualizeError(
+            f"there are {len(objectives)} objectives and {views} views: at least one of each is needed"
+        )
     images = sorted({objective.images for objective in objectives})
     if len(images) > 1:
-        raise VisualizeError(f"objectives of {images} images a unit cannot be evaluated together: do so in parts")
+        raise VisualizeError(f"the objectives make {images} images a unit: evaluate those of one number together")
     local = [objective.on(model) for objective in objectives]
-    if constant := [objective.key for objective in local if not any(objective.leaves())]:
-        raise VisualizeError(f"{constant[0]!r} looks at no layer: there is nothing to maximise")
+    if constant := [objective.key for objective in local if not any(objective.terms())]:
+        raise VisualizeError(
+            f"{constant[0]!r} depends on no layer, so there is nothing to maximise: add a feature or another objective"
+        )
     units_of: dict[Hashable, list[int]] = defaultdict(list)
     for unit, objective in enumerate(local):
-        units_of[_shape_of(objective)].append(unit)
+        units_of[_structure_of(objective)].append(unit)
     shape = (len(local), images[0], views)
     names: set[str] = set()
     early_names: set[str] = set()
     groups = []
     for units in units_of.values():
         same = [local[unit] for unit in units]
-        late, early = (_evaluation(model, same, used, early) for used, early in ((names, False), (early_names, True)))
+        late, early = (_evaluate(model, same, used, early) for used, early in ((names, False), (early_names, True)))
         whole = len(units) == len(local)
         chosen = None if whole else torch.tensor(units, device=model.device)
         groups.append(_Group(chosen, late, early))
@@ -125,11 +131,11 @@ def bind(model: VisionModel, objectives: Sequence[Objective], views: int) -> Obj
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Units whose objectives are of one structure; `units_m` is None where they are all that there are."""
+    """Units whose objectives have one structure; `units_m` is None where these are all units."""
 
     units_m: Tensor | None
-    late: Evaluation
-    early: Evaluation
+    late: Values
+    early: Values
 
     def __call__(self, whole: Mapping[str, Tensor], early: bool) -> Tensor:
         acts = whole if self.units_m is None else _Chosen(whole, self.units_m)
@@ -137,7 +143,7 @@ class _Group:
 
 
 class _Chosen(dict[str, Tensor]):
-    """The activations of some units, taken from those of all when a layer is asked for."""
+    """The activations of some units, selected when a layer is read."""
 
     def __init__(self, whole: Mapping[str, Tensor], units_m: Tensor) -> None:
         super().__init__()
@@ -149,15 +155,15 @@ class _Chosen(dict[str, Tensor]):
         return self[name]
 
 
-def _shape_of(objective: Objective) -> Hashable:
-    """Units of which this is equal are evaluated by the same operations."""
+def _structure_of(objective: Objective) -> Hashable:
+    """A key that is equal for objectives which the same operations evaluate."""
     if isinstance(objective, Combination):
-        return objective.operator, _shape_of(objective.left), _shape_of(objective.right)
+        return objective.operator, _structure_of(objective.left), _structure_of(objective.right)
     return "number" if isinstance(objective, Number) else structure(objective)
 
 
-def _evaluation(model: VisionModel, objectives: Sequence[Objective], used: set[str], early: bool) -> Evaluation:
-    """The values [m,g,e] of m objectives of one structure; notes the layers that are used."""
+def _evaluate(model: VisionModel, objectives: Sequence[Objective], used: set[str], early: bool) -> Values:
+    """A function for the values [m,g,e] of m objectives of one structure; adds the layers that it reads to `used`."""
     first = objectives[0]
     if isinstance(first, Number):
         values = [objective.value for objective in objectives if isinstance(objective, Number)]
@@ -165,10 +171,10 @@ def _evaluation(model: VisionModel, objectives: Sequence[Objective], used: set[s
         return lambda acts: value_m11
     if isinstance(first, Combination):
         pairs = [objective for objective in objectives if isinstance(objective, Combination)]
-        left = _evaluation(model, [pair.left for pair in pairs], used, early)
-        right = _evaluation(model, [pair.right for pair in pairs], used, early)
+        left = _evaluate(model, [pair.left for pair in pairs], used, early)
+        right = _evaluate(model, [pair.right for pair in pairs], used, early)
         combine = _OPERATORS[first.operator]
         return lambda acts: combine(left(acts), right(acts))
-    reading: Reading = read_together(model, objectives, early=early)
-    used.add(reading.layer)
-    return reading
+    evaluator = make_evaluator(model, objectives, early=early)
+    used.add(evaluator.layer)
+    return evaluator

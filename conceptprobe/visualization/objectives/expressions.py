@@ -1,4 +1,4 @@
-"""Objectives as expressions: what can be maximised, and its arithmetic."""
+"""Objectives as expressions, with their arithmetic."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,35 +14,33 @@ Operator = Literal["+", "-", "*"]
 
 
 class Objective(ABC):
-    """Something to maximise: a number for each image, which a model's activations give.
+    """Something to maximise: a number for each image, computed from a model's activations.
 
     Objectives and numbers are added, subtracted and multiplied; the result is a new objective, and `a - b` is the
     difference of the two values. Two objectives are equal if their keys are.
-
-    Attributes:
-        key: Its printed identity, the same in every process. Random streams are derived from it, so it names vectors
-            and images by a hash of what they hold.
-        images: How many images one unit of it makes: one, but several where a set is kept apart.
     """
 
     @property
     @abstractmethod
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """The printed identity, the same in every process; vectors and images are printed as a hash."""
 
     @property
     def images(self) -> int:
+        """Number of images that one unit makes: one, or several for a set that is kept apart."""
         return 1
 
     @abstractmethod
-    def leaves(self) -> Iterator["Objective"]:
-        """What it is made of, without the numbers, from left to right."""
+    def terms(self) -> Iterator["Objective"]:
+        """The single terms, without the numbers, from left to right."""
 
     @abstractmethod
     def on(self, model: VisionModel) -> "Objective":
-        """The same for a model: layer names in full, classes by number.
+        """The same objective for a model, with full layer names and the numbers of classes.
 
         Raises:
-            VisualizeError, UnknownLayerError: It is not to be had from the model; says what is.
+            VisualizeError: The model does not have what the objective needs.
+            UnknownLayerError: There is no such layer; the error names similar layers.
         """
 
     def __repr__(self) -> str:
@@ -86,18 +84,21 @@ class Number(Objective):
 
     @property
     def key(self) -> str:
+        """The number."""
         return print_number(self.value)
 
-    def leaves(self) -> Iterator[Objective]:
+    def terms(self) -> Iterator[Objective]:
+        """None."""
         return iter(())
 
     def on(self, model: VisionModel) -> "Number":
+        """The number is the same for every model."""
         return self
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Combination(Objective):
-    """Two objectives and what is done with their values."""
+    """Two objectives whose values are added, subtracted or multiplied."""
 
     operator: Operator
     left: Objective
@@ -107,33 +108,37 @@ class Combination(Objective):
         sets = sorted({side.images for side in (self.left, self.right)} - {1})
         if len(sets) > 1:
             raise VisualizeError(
-                f"{self.key}: one side makes {sets[0]} images and the other {sets[1]}; give both sets as many"
+                f"{self.key}: one side makes {sets[0]} images and the other {sets[1]}; give both sets the same number"
             )
 
     @property
     def key(self) -> str:
+        """The keys of both sides with the operator; sums and differences are in brackets."""
         text = f"{self.left.key} {self.operator} {self.right.key}"
         return text if self.operator == "*" else f"({text})"
 
     @property
     def images(self) -> int:
+        """Number of images that one unit makes."""
         return max(self.left.images, self.right.images)
 
-    def leaves(self) -> Iterator[Objective]:
-        yield from self.left.leaves()
-        yield from self.right.leaves()
+    def terms(self) -> Iterator[Objective]:
+        """The terms of the left side, then those of the right side."""
+        yield from self.left.terms()
+        yield from self.right.terms()
 
     def on(self, model: VisionModel) -> "Combination":
+        """Both sides for a model."""
         return Combination(self.operator, self.left.on(model), self.right.on(model))
 
 
 def print_number(value: float) -> str:
-    """A number with all its digits, whole ones without a point."""
+    """A number with all its digits; whole numbers are printed without a point."""
     return repr(float(value)).removesuffix(".0")
 
 
 def _combine(operator: Operator, left: object, right: object) -> Objective:
-    sides = []
+    sides: list[Objective] = []
     for side in (left, right):
         if isinstance(side, Objective):
             sides.append(side)

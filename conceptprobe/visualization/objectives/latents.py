@@ -1,4 +1,4 @@
-"""Sparse autoencoders: what their latents read from a layer."""
+"""Sparse autoencoders, whose latents can be visualized."""
 
 import functools
 import hashlib
@@ -24,16 +24,18 @@ _THRESHOLDS = ("threshold", "log_threshold")
 
 @dataclass(frozen=True, eq=False)
 class SAE:
-    """A sparse autoencoder: latents = ReLU((x - centre) W + b), and 0 up to their threshold.
+    """A sparse autoencoder: latents = ReLU((x - centre) W + b), or 0 where they do not exceed their threshold.
 
-    A latent that has a threshold is a JumpReLU (Rajamanoharan et al. 2024, arXiv 2407.14435). Of a TopK autoencoder
-    (Gao et al. 2024, arXiv 2406.04093) these are the latents before the others compete with them.
+    A latent with a threshold is a JumpReLU (Rajamanoharan et al. 2024, arXiv 2407.14435). The latents of a TopK
+    autoencoder (Gao et al. 2024, arXiv 2406.04093) are those before the selection of the k largest.
 
     Attributes:
-        layer: The layer that it reads.
-        encoder_df, bias_f: The encoder, d features of the layer to f latents; float32 on the CPU, as all of it.
-        decoder_fd, centre_d: The decoder, and what the encoder subtracts from its input: the decoder's bias, or 0.
-        threshold_f: Latents up to here are 0.
+        layer: The layer that the autoencoder reads.
+        encoder_df: Weights from d features of the layer to f latents; float32 on the CPU, as all tensors here.
+        bias_f: Bias of the encoder.
+        decoder_fd: Weights of the decoder.
+        centre_d: What the encoder subtracts from its input: the decoder's bias, or 0.
+        threshold_f: Thresholds of the latents.
     """
 
     layer: str
@@ -45,15 +47,17 @@ class SAE:
 
     @property
     def inputs(self) -> int:
+        """Number of features of the layer."""
         return self.encoder_df.shape[0]
 
     @property
     def latents(self) -> int:
+        """Number of latents."""
         return self.encoder_df.shape[1]
 
     @functools.cached_property
     def hash(self) -> str:
-        """Twelve hexadecimal digits over the encoder, which is what an objective depends on."""
+        """Twelve hexadecimal digits of a hash of the encoder, on which objectives depend."""
         digest = hashlib.sha256()
         for tensor in (self.encoder_df, self.bias_f, self.centre_d, self.threshold_f):
             digest.update(repr(tuple(tensor.shape)).encode() + tensor.contiguous().numpy().tobytes())
@@ -71,7 +75,7 @@ class SAE:
 
 
 def jump(before: Tensor, threshold: Tensor) -> Tensor:
-    """ReLU, and 0 up to a threshold."""
+    """ReLU of the values above a threshold, 0 for others."""
     return F.relu(before) * (before > threshold)
 
 
@@ -79,14 +83,15 @@ def load_sae(path: str | Path, layer: str | None = None, *, centred: bool = True
     """Read a sparse autoencoder from a safetensors file.
 
     Args:
-        path: Holds `W_enc` [d,f], `b_enc`, `W_dec` [f,d], `b_dec`, or `encoder.weight` [f,d], `encoder.bias`,
+        path: A file with `W_enc` [d,f], `b_enc`, `W_dec` [f,d], `b_dec`, or `encoder.weight` [f,d], `encoder.bias`,
             `decoder.weight` [d,f], `decoder.bias`; for a JumpReLU also `threshold` or `log_threshold`. Biases that are
-            missing are 0. Names may have one prefix in common, such as `sae.`.
-        layer: The layer that it reads, by the model's name for it; the file's metadata `layer` where it is None.
-        centred: The encoder subtracts the decoder's bias first, as most do (SAELens: `apply_b_dec_to_input`).
+            missing are 0. The names may share a prefix, such as `sae.`.
+        layer: The model's name of the layer that the autoencoder reads; by default the file's metadata `layer`.
+        centred: Whether the encoder subtracts the decoder's bias from its input, as most do (SAELens:
+            `apply_b_dec_to_input`).
 
     Raises:
-        VisualizeError: The file is no such thing; says what it holds.
+        VisualizeError: The file holds no sparse autoencoder; the error names what it holds.
     """
     path = Path(path).expanduser()
     try:
@@ -97,15 +102,17 @@ def load_sae(path: str | Path, layer: str | None = None, *, centred: bool = True
         raise VisualizeError(f"{path} cannot be read as a safetensors file ({error})") from error
     reads = layer or metadata.get("layer")
     if not reads:
-        raise VisualizeError(f"{path} does not say which layer it reads: load_sae(path, layer='blocks.8.resid')")
-    found = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in sorted(tensors.items())) or "nothing"
+        raise VisualizeError(
+            f"{path} does not say which layer it reads: give the layer, as in load_sae(path, layer='blocks.8.resid')"
+        )
+    tensor_names = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in sorted(tensors.items())) or "nothing"
     tensors = _without_prefix(tensors)
-    encoder_df, decoder_fd = (_weight(path, part, tensors, found) for part in ("encoder", "decoder"))
+    encoder_df, decoder_fd = (_weight(path, part, tensors, tensor_names) for part in ("encoder", "decoder"))
     inputs, latents = encoder_df.shape
     if decoder_fd.shape != (latents, inputs):
         raise VisualizeError(
             f"{path}: the encoder takes {inputs} features to {latents} latents, but the decoder takes "
-            f"{decoder_fd.shape[0]} latents to {decoder_fd.shape[1]} features; found {found}"
+            f"{decoder_fd.shape[0]} latents to {decoder_fd.shape[1]} features; the file has {tensor_names}"
         )
     bias_f, centre_d = (_bias(path, part, n, tensors) for part, n in (("encoder", latents), ("decoder", inputs)))
     return SAE(
@@ -125,13 +132,13 @@ def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
 
 
-def _weight(path: Path, part: str, tensors: Mapping[str, Tensor], found: str) -> Tensor:
+def _weight(path: Path, part: str, tensors: Mapping[str, Tensor], tensor_names: str) -> Tensor:
     for name, transposed in _WEIGHTS[part]:
         tensor = tensors.get(name)
         if tensor is not None and tensor.ndim == 2:
             return tensor.T if transposed else tensor
     names = " or ".join(name for name, _ in _WEIGHTS[part])
-    raise VisualizeError(f"{path} has no {part}, a matrix named {names}; found {found}")
+    raise VisualizeError(f"{path} has no {part}, a matrix named {names}; the file has {tensor_names}")
 
 
 def _bias(path: Path, part: str, length: int, tensors: Mapping[str, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""How alike images are in a layer: to each other, or to a given image.
+"""Similarity of images in a layer: to each other, or to a given image.
 
 Letters: n units, g images of a unit, e views of an image, p patches, c features.
 """
@@ -14,11 +14,11 @@ _TINY = 1e-12
 def similarity(acts_ngepc: Tensor) -> Tensor:
     """The mean cosine of each image to the others of its set, in the same view.
 
-    It is the cosine between the covariances of the features over the patches; where there is one position only, between
-    the vectors.
+    The cosine is that between the covariances of the features over the patches, or between the vectors of a layer with
+    one position.
 
     Returns:
-        [n,g,e], from 0 to 1; for vectors from -1.
+        [n,g,e], from 0 to 1, or from -1 for vectors.
     """
     if acts_ngepc.shape[3] == 1:
         acts_ngec = F.normalize(acts_ngepc.squeeze(3), dim=3)
@@ -37,7 +37,7 @@ def similarity(acts_ngepc: Tensor) -> Tensor:
 def inner_products(acts_ngepc: Tensor) -> Tensor:
     """Frobenius inner products [n,g,g,e] of A'A and B'B, for the images A and B [p,c] of a set in the same view.
 
-    They are the squared norms of AB', which is less to compute where there are fewer patches than features.
+    These are the squared norms of AB', which are cheaper where there are fewer patches than features.
     """
     images, patches, features = acts_ngepc.shape[1], *acts_ngepc.shape[3:]
     if images * patches * patches <= features * features:
@@ -47,7 +47,7 @@ def inner_products(acts_ngepc: Tensor) -> Tensor:
 
 
 def caricature(acts_ngepc: Tensor, targets_npc: Tensor, power_n: Tensor) -> Tensor:
-    """a.b / b.b * max(cos(a, b), 0.1)^power for the activations a of each image and those of its unit's target, b.
+    """a.b / b.b * max(cos(a, b), 0.1)^power for the activations a of each image and b of its unit's target.
 
     Returns:
         [n,g,e]; 1 for the target itself.
@@ -61,7 +61,7 @@ def caricature(acts_ngepc: Tensor, targets_npc: Tensor, power_n: Tensor) -> Tens
 
 
 def distance(acts_ngepc: Tensor, targets_npc: Tensor) -> Tensor:
-    """Mean squared difference to the target's activations, as a share of their mean square: [n,g,e], 0 or more."""
+    """Mean squared difference to the target's activations, divided by their mean square: [n,g,e], at least 0."""
     target_nxxpc = targets_npc[:, None, None]
     square_nxx = target_nxxpc.square().mean((3, 4)).clamp_min(_TINY)
     return (acts_ngepc - target_nxxpc).square().mean((3, 4)) / square_nxx

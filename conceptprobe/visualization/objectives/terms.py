@@ -1,4 +1,4 @@
-"""The single terms of which objectives are made, and what a model must have for them.
+"""The single terms of objectives, and the checks that a model has what they need.
 
 A pooling is printed as `mean`, `max`, `cls`, `patch K` (reading order) or `token K` (any token, from the first).
 """
@@ -23,20 +23,22 @@ _POOLING = re.compile(r"mean|max|cls|(patch|token) (0|[1-9][0-9]*)")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Leaf(Objective):
-    """One reading of one layer."""
+class Term(Objective):
+    """A value that is computed from one layer."""
 
     layer: str
 
-    def leaves(self) -> Iterator[Objective]:
+    def terms(self) -> Iterator[Objective]:
+        """The term itself."""
         yield self
 
     def on(self, model: VisionModel) -> Objective:
+        """The same term with the full name of the layer."""
         return replace(self, layer=one_layer(model, self.layer).name)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Feature(Leaf):
+class Feature(Term):
     """The pooled activation of one feature."""
 
     index: int
@@ -44,21 +46,25 @@ class Feature(Leaf):
 
     @property
     def key(self) -> str:
+        """The feature, and its pooling where that is not the mean."""
         return _pooled(f"{self.layer}:{self.index}", self.pooling)
 
     def on(self, model: VisionModel) -> "Feature":
+        """The same feature with the full name of the layer, which must have the feature and the pooling."""
         layer = one_layer(model, self.layer)
-        check_index(f"{layer.name} has", self.index, layer.width, "features")
+        check_number(f"{layer.name} has", self.index, layer.width, "features")
         check_pooling(model, layer, self.pooling)
         return replace(self, layer=layer.name)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Direction(Leaf):
+class Direction(Term):
     """The inner product of each patch with a vector, or their cosine, pooled.
 
     Attributes:
         vector_c: float32, on the CPU.
+        pooling: The printed pooling.
+        cosine: Whether the cosine is taken.
     """
 
     vector_c: Tensor
@@ -67,10 +73,12 @@ class Direction(Leaf):
 
     @property
     def key(self) -> str:
+        """The layer, a hash of the vector, and the pooling where that is not the mean."""
         kind = "cosine" if self.cosine else "direction"
         return _pooled(f"{self.layer} {kind} {short_hash(self.vector_c)}", self.pooling)
 
     def on(self, model: VisionModel) -> "Direction":
+        """The same direction with the full name of the layer, whose width must be that of the vector."""
         layer = one_layer(model, self.layer)
         if len(self.vector_c) != layer.width:
             raise VisualizeError(
@@ -81,32 +89,36 @@ class Direction(Leaf):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Text(Leaf):
-    """The cosine of the image's embedding with that of words."""
+class Text(Term):
+    """The cosine of the image's embedding with the embedding of words."""
 
     words: str
 
     @property
     def key(self) -> str:
+        """The words."""
         return f"text {self.words!r}"
 
     def on(self, model: VisionModel) -> Objective:
+        """The same term, for a model that has a text tower."""
         if not model.has_text:
             raise VisualizeError(f"{self.key}: {model.spec} has no text tower; open_clip models and mini:clip have one")
         return super().on(model)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Logit(Leaf):
-    """The score of a class, which is named and not numbered."""
+class Logit(Term):
+    """The score of a class that is given by its name."""
 
     name: str
 
     @property
     def key(self) -> str:
+        """The name of the class."""
         return f"logit {self.name!r}"
 
     def on(self, model: VisionModel) -> Feature:
+        """The feature of the logits that is the score of the class."""
         try:
             names = model.class_names
         except ModelError as error:
@@ -115,7 +127,7 @@ class Logit(Leaf):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Latent(Leaf):
+class Latent(Term):
     """The pooled activation of one latent of a sparse autoencoder."""
 
     sae: SAE
@@ -124,41 +136,46 @@ class Latent(Leaf):
 
     @property
     def key(self) -> str:
+        """The layer, the autoencoder's hash, the latent, and the pooling where that is not the mean."""
         return _pooled(f"{self.layer} sae {self.sae.hash}:{self.index}", self.pooling)
 
     def on(self, model: VisionModel) -> "Latent":
+        """The same latent with the full name of the layer, whose width the autoencoder must read."""
         layer = one_layer(model, self.layer)
         if self.sae.inputs != layer.width:
             raise VisualizeError(
                 f"{self.key}: the autoencoder reads {self.sae.inputs} features, {layer.name} has {layer.width}; "
                 "say which layer it was trained on: load_sae(path, layer=...)"
             )
-        check_index("the autoencoder has", self.index, self.sae.latents, "latents")
+        check_number("the autoencoder has", self.index, self.sae.latents, "latents")
         check_pooling(model, layer, self.pooling)
         return replace(self, layer=layer.name)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Similarity(Leaf):
-    """How alike an image is to the others of its set, in a layer."""
+class Similarity(Term):
+    """The similarity of an image to the others of its set, in a layer."""
 
     members: int
 
     @property
     def key(self) -> str:
+        """The layer and the number of images of the set."""
         return f"{self.layer} similarity in {self.members}"
 
     @property
     def images(self) -> int:
+        """Number of images of the set."""
         return self.members
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Caricature(Leaf):
+class Caricature(Term):
     """Inner product times a power of the cosine with the activations of an image.
 
     Attributes:
         image: A PIL image, or pixels [3,H,W] in [0,1].
+        power: Power of the cosine.
     """
 
     image: Any
@@ -166,17 +183,19 @@ class Caricature(Leaf):
 
     @property
     def key(self) -> str:
+        """The layer, a hash of the image, and the power."""
         return f"{self.layer} caricature {short_hash(self.image)} power {print_number(self.power)}"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Distance(Leaf):
+class Distance(Term):
     """Mean squared distance to the activations of an image, as a share of their mean square."""
 
     image: Any
 
     @property
     def key(self) -> str:
+        """The layer and a hash of the image."""
         return f"{self.layer} distance {short_hash(self.image)}"
 
 
@@ -193,7 +212,7 @@ def print_pooling(pooling: str | int) -> str:
 
 
 def position(pooling: str) -> int | None:
-    """The number in a printed pooling, None where it has none."""
+    """The number in a printed pooling; None for poolings without a number."""
     match = _POOLING.fullmatch(pooling)
     return int(match[2]) if match and match[2] else None
 
@@ -202,50 +221,50 @@ def one_layer(model: VisionModel, name: str) -> Layer:
     """The one layer that a name selects.
 
     Raises:
-        UnknownLayerError: It selects none; says which are near.
-        VisualizeError: It selects several, or attention maps.
+        UnknownLayerError: The name selects no layer; the error names similar layers.
+        VisualizeError: The name selects several layers, or attention maps.
     """
     try:
-        found = model.resolve(name)
+        layers = model.resolve(name)
     except UnknownLayerError as error:
         if name != LOGITS:
             raise
-        raise VisualizeError(f"{model.spec} has no classifier, and so no logits; text(...) takes words") from error
-    if len(found) > 1:
-        some = ", ".join(layer.name for layer in found[:3])
-        raise VisualizeError(f"{name!r} selects {len(found)} layers ({some}, ...): an objective looks at one")
-    if found[0].kind == "attention":
-        raise VisualizeError(f"{found[0].name} holds attention maps, which have no features to visualize")
-    return found[0]
+        raise VisualizeError(f"{model.spec} has no classifier, and so no logits: take text(...) instead") from error
+    if len(layers) > 1:
+        some = ", ".join(layer.name for layer in layers[:3])
+        raise VisualizeError(f"{name!r} selects {len(layers)} layers ({some}, ...): name one of them")
+    if layers[0].kind == "attention":
+        raise VisualizeError(f"{layers[0].name} holds attention maps, which have no features to visualize")
+    return layers[0]
 
 
-def check_index(whose: str, index: int, width: int, what: str) -> None:
-    """Refuse a number that there is not."""
+def check_number(owner: str, index: int, width: int, what: str) -> None:
+    """Refuse the number of a feature, latent or patch that does not exist."""
     if not 0 <= index < width:
-        raise VisualizeError(f"{whose} {width} {what}, 0 to {width - 1}: there is no {index}")
+        raise VisualizeError(f"{owner} {width} {what}, 0 to {width - 1}: there is no {index}")
 
 
 def check_pooling(model: VisionModel, layer: Layer, pooling: str) -> None:
-    """Refuse a pooling that a layer cannot have."""
+    """Refuse a pooling that a layer does not have."""
     number = position(pooling)
     if layer.kind == "vector":
         if pooling != "mean":
-            raise VisualizeError(f"{layer.name} is one vector an image: leave out pooling={pooling!r}")
+            raise VisualizeError(f"{layer.name} is one vector for an image: leave out pooling={pooling!r}")
     elif pooling == "cls":
         if layer.cls is None:
             raise VisualizeError(f"{layer.name} has no CLS token: choose mean, max, or the number of a patch")
     elif number is not None:
         what = "tokens" if pooling.startswith("token") and layer.kind == "tokens" else "patches"
-        check_index(f"{layer.name} has", number, _count(model, layer, what), what)
+        check_number(f"{layer.name} has", number, _count(model, layer, what), what)
 
 
 def first_patch(layer: Layer) -> int:
-    """Where the patches of a layer begin among its positions."""
+    """The position at which the patches of a layer begin."""
     return layer.prefix if layer.kind == "tokens" else 0
 
 
 def short_hash(value: Any) -> str:
-    """Twelve hexadecimal digits over the numbers of a vector, pixels or an image, and its shape."""
+    """Twelve hexadecimal digits of a hash of a vector, pixels or an image, with its shape."""
     if isinstance(value, Tensor):
         array = value.detach().to("cpu", torch.float32).contiguous().numpy()
         shape, data = array.shape, array.tobytes()
@@ -262,20 +281,22 @@ def _count(model: VisionModel, layer: Layer, what: str) -> int:
     prefix = layer.prefix if what == "tokens" else 0
     if layer.grid is not None:
         return prefix + layer.grid[0] * layer.grid[1]
-    with torch.no_grad():  # nobody has declared a grid: look at one blank image
+    with torch.no_grad():  # no grid is declared, so the patches of a blank image are counted
         blank = torch.zeros(1, 3, *model.image_size, device=model.device)
         tokens = model.capture(blank, [layer.name])[layer.name].shape[1]
     return tokens - layer.prefix + prefix
 
 
 def _class_number(key: str, name: str, names: tuple[str, ...]) -> int:
-    """The class of that name, or the only one with that name among its synonyms (`tench, Tinca tinca`)."""
+    """The number of the class with a name, or with the name among its synonyms (`tench, Tinca tinca`)."""
     wanted = name.casefold()
-    exact = [i for i, known in enumerate(names) if known == name]
-    found = exact or [i for i, known in enumerate(names) if wanted in (known.casefold(), *known.casefold().split(", "))]
-    if len(found) > 1:
-        which = ", ".join(f"{i} ({names[i]})" for i in found)
+    numbers = [i for i, known in enumerate(names) if known == name]
+    numbers = numbers or [
+        i for i, known in enumerate(names) if wanted in (known.casefold(), *known.casefold().split(", "))
+    ]
+    if len(numbers) > 1:
+        which = ", ".join(f"{i} ({names[i]})" for i in numbers)
         raise VisualizeError(f"{key} fits several classes: give the number of one of {which}")
-    if not found:
+    if not numbers:
         raise VisualizeError(f"{key}: the model has no such class.{suggest(name, names)}")
-    return found[0]
+    return numbers[0]

@@ -1,4 +1,4 @@
-"""How many units are optimised at once."""
+"""Chunks of units that are optimised together, as many as the memory holds."""
 
 import gc
 import sys
@@ -9,18 +9,20 @@ import torch
 
 from conceptprobe.visualization.errors import VisualizeError
 
-CPU_IMAGES = 32  # what a CPU looks at fastest, at once
-GPU_PIXELS = 512 * 224 * 224  # more does not make a GPU faster
+CPU_IMAGES = 32  # the batch for which a CPU is fastest
+GPU_PIXELS = 512 * 224 * 224  # a larger batch does not make a GPU faster
 
 Unit = TypeVar("Unit")
 Made = TypeVar("Made")
 
 
 def default_units(device: torch.device, views: int, images: int, view_size: tuple[int, int]) -> int:
-    """Units whose views together keep a device busy.
+    """The number of units whose views keep a device busy.
 
     Args:
-        views, images: Views an image, and images a unit.
+        device: The model's device.
+        views: Views of an image.
+        images: Images of a unit.
         view_size: Rows and columns of a view.
     """
     rows, columns = view_size
@@ -29,10 +31,10 @@ def default_units(device: torch.device, views: int, images: int, view_size: tupl
 
 
 class Chunks:
-    """Cuts units into chunks, smaller ones where memory runs out; what worked is remembered.
+    """Splits units into chunks, and into smaller ones after memory ran out.
 
     Attributes:
-        limit: Units at once that memory has room for, as far as is known.
+        limit: The largest number of units that may fit into memory.
     """
 
     def __init__(self) -> None:
@@ -41,10 +43,10 @@ class Chunks:
     def run(
         self, units: Sequence[Unit], size: int, make: Callable[[Sequence[Unit]], Made]
     ) -> Iterator[tuple[Sequence[Unit], Made]]:
-        """Every chunk of at most `size` units with what was made of it, in order.
+        """Every chunk of at most `size` units with the result of `make`, in order.
 
         Raises:
-            VisualizeError: Memory runs out with one unit at once.
+            VisualizeError: Memory runs out with a chunk of one unit.
         """
         first = 0
         while first < len(units):
@@ -60,7 +62,7 @@ class Chunks:
                         "memory ran out with one unit at once: lower the views or the size, or load the model in a "
                         "smaller dtype (such as bfloat16); what was finished before is kept"
                     ) from error
-            if made:  # outside of the handler, which keeps alive what the failed try had in memory
+            if made:  # outside of the handler, which keeps the tensors of the failed chunk alive
                 yield chunk, made.pop()
                 first += len(chunk)
             else:
@@ -71,6 +73,6 @@ class Chunks:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device has not enough memory; only CUDA has an exception of its own."""
+    """Whether an error says that a device ran out of memory; only CUDA has an exception class for it."""
     text = str(error)
     return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text

@@ -1,8 +1,7 @@
-"""The optimisation of one chunk of units. No files but the checkpoint, no clock, no screen.
+"""The optimisation of one chunk of units.
 
 Letters beside the package's: n units, g images of a unit (a set has several), i all n * g images, e views of an image,
-s steps. What goes through the model lies in the order [n, g, e], flattened. Nothing joins one unit's numbers with
-another's.
+s steps. A batch of the model is in the order [n, g, e], flattened. No operation mixes the numbers of two units.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,21 +19,22 @@ from conceptprobe.visualization.objectives.binding import Evaluator, bind
 from conceptprobe.visualization.objectives.expressions import Objective
 from conceptprobe.visualization.optimization.checkpoint import Checkpoint
 from conceptprobe.visualization.optimization.model_state import compiled_blocks, frozen
-from conceptprobe.visualization.optimization.optimizers import Mover, Optimizer, moments
+from conceptprobe.visualization.optimization.optimizers import Optimizer, UpdateRule, moments
 from conceptprobe.visualization.settings import VisualizationSettings
 from conceptprobe.visualization.transforms.views import make_views
 
 
 @dataclass(frozen=True)
 class Optimised:
-    """What came of a chunk.
+    """The optimised images of a chunk.
 
     Attributes:
         images_nghwc: float32 in [0,1], before they are rounded to 8 bits.
-        curves_ns: float32, each unit's objective at every step, the mean over views and images; NaN once it is stopped.
-        stopped: For each unit the step at which its loss or gradient was not finite, and from which on it stayed at its
-            last good parameters; None where that did not happen.
-        frames_ngthwc: uint8, the images at every so many steps and at the end; None where none were asked for.
+        curves_ns: float32, the objective of each unit at every step, averaged over views and images; NaN after the unit
+            stopped.
+        stopped: For each unit the step at which its loss or gradient was not finite, and it stopped at its last finite
+            parameters; None for units that did not stop.
+        frames_ngthwc: uint8, the images at every so many steps and at the end; None without frames.
     """
 
     images_nghwc: np.ndarray
@@ -52,7 +52,7 @@ def optimise(
     starts: Tensor | None = None,
     checkpoint: Checkpoint | None = None,
     on_step: Callable[[int], None] | None = None,
-    optimizer: Mover | None = None,
+    optimizer: UpdateRule | None = None,
 ) -> Optimised:
     """Optimise the images of n units together, each as if it were alone.
 
@@ -92,7 +92,7 @@ def optimise(
 
 @dataclass
 class _State:
-    """Where a chunk is after some steps. Parameters and moments have a row an image."""
+    """The state of a chunk after some steps. Parameters and moments have a row for each image."""
 
     step: int
     params: Tensor
@@ -105,7 +105,7 @@ class _State:
     frames: list[Tensor] = field(default_factory=list)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything, as `restore` takes it."""
+        """The state as named tensors, for `restore`."""
         return {
             "step": torch.tensor(self.step, device="cpu"),
             "params": self.params,
@@ -120,14 +120,14 @@ class _State:
         }
 
     def restore(self, stored: Mapping[str, Tensor]) -> None:
-        """Go back to what `tensors` gave."""
+        """Restore the state that `tensors` returned."""
         self.step = int(stored["step"])
-        own = (self.params, self.good, *self.moments, self.alive_n, self.stopped_n, self.curves_ns)
+        targets = (self.params, self.good, *self.moments, self.alive_n, self.stopped_n, self.curves_ns)
         names = ("params", "good", "first", "second", "alive_n", "stopped_n", "curves_ns")
-        for tensor, name in zip(own, names, strict=True):
+        for tensor, name in zip(targets, names, strict=True):
             tensor.copy_(stored[name])
         for generator, state in zip(self.generators, stored["generators"], strict=True):
-            generator.set_state(state.clone())  # which it reads from where the storage begins
+            generator.set_state(state.clone())  # set_state reads from the start of the storage
         self.frames = [stored[name] for name in sorted(stored) if name.startswith("frames.")]
 
 
@@ -135,11 +135,11 @@ class _Run:
     """Everything that stays the same while a chunk is optimised."""
 
     def __init__(
-        self, model: VisionModel, evaluator: Evaluator, settings: VisualizationSettings, optimizer: Mover | None
+        self, model: VisionModel, evaluator: Evaluator, settings: VisualizationSettings, optimizer: UpdateRule | None
     ) -> None:
         self.model, self.evaluator, self.settings = model, evaluator, settings
         self.preset, self.size, self.images = settings.preset, settings.size, evaluator.images
-        self.optimizer: Mover = optimizer or Optimizer(
+        self.optimizer: UpdateRule = optimizer or Optimizer(
             self.preset.optimizer, self.preset.learning_rate, self.preset.betas, self.preset.schedule, settings.steps
         )
         self.near: tuple[str, Tensor, float] | None = None
@@ -171,10 +171,10 @@ class _Run:
         params = state.params.detach().requires_grad_()
         images_nchw = self.preset.parametrization.images(params, self.size)
         if self.settings.frames and step % self.settings.frames == 0:
-            state.frames.append(_levels(images_nchw).cpu())
-        value_n, loss_i = self._look(images_nchw, state.generators, step)
+            state.frames.append(_to_levels(images_nchw).cpu())
+        value_n, loss_i = self._evaluate(images_nchw, state.generators, step)
         (gradient,) = torch.autograd.grad(loss_i.sum(), params)
-        # A sum is finite only where all that is added is, or nearly so: one pass, and no tensor of its own.
+        # The sum of a gradient is finite where nearly all of it is, and needs one pass and no further tensor.
         finite_i = torch.isfinite(loss_i.detach()) & torch.isfinite(gradient.flatten(1).sum(1))
         finite_n = finite_i.unflatten(0, (-1, self.images)).all(1)
         state.stopped_n = torch.where(state.alive_n & ~finite_n, step, state.stopped_n)
@@ -191,7 +191,7 @@ class _Run:
     @torch.no_grad()
     def finish(self, state: _State) -> Optimised:
         images_nchw = self.preset.parametrization.images(state.params, self.size)
-        # Nothing has looked at the last step's parameters.
+        # The parameters after the last step have not been checked yet.
         finite = torch.isfinite(images_nchw.flatten(1).sum(1)).unflatten(0, (-1, self.images)).all(1)
         if not bool(finite.all()):
             before_nchw = self.preset.parametrization.images(state.good, self.size)
@@ -202,13 +202,13 @@ class _Run:
             state.stopped_n = torch.where(finite, state.stopped_n, last)
         frames = None
         if self.settings.frames:
-            frames_tnhwc = torch.stack([*state.frames, _levels(images_nchw).cpu()])
+            frames_tnhwc = torch.stack([*state.frames, _to_levels(images_nchw).cpu()])
             frames = frames_tnhwc.transpose(0, 1).unflatten(0, (-1, self.images)).numpy()
         images_nghwc = images_nchw.clamp(0, 1).permute(0, 2, 3, 1).unflatten(0, (-1, self.images))
         stopped = [None if step < 0 else step for step in state.stopped_n.tolist()]
         return Optimised(images_nghwc.cpu().numpy(), state.curves_ns.cpu().numpy(), tuple(stopped), frames)
 
-    def _look(self, images_nchw: Tensor, generators: list[torch.Generator], step: int) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, images_nchw: Tensor, generators: list[torch.Generator], step: int) -> tuple[Tensor, Tensor]:
         """Each unit's value [n], and each image's loss [n * g]."""
         preset, steps = self.preset, self.settings.steps
         early = step < preset.early * steps
@@ -219,24 +219,24 @@ class _Run:
         value_nge = self.evaluator(acts, early)
         if not value_nge.requires_grad:
             raise VisualizeError(
-                f"no gradient of {', '.join(self.evaluator.layers)} reaches the image in {self.model.spec}: something "
-                "before it is not differentiable, or detaches or runs without gradients; choose an earlier layer"
+                f"no gradient of {', '.join(self.evaluator.layers)} reaches the image in {self.model.spec}, since a "
+                "module before it is not differentiable, detaches or runs without gradients: choose an earlier layer"
             )
         loss_i = -value_nge.mean(2).flatten()
         for regularizer in preset.regularizers:
             loss_i = loss_i + regularizer(images_nchw, views_nechw)
         if self.near is not None:
-            layer, there, weight = self.near
-            away_i = (self._clean(images_nchw, layer) - there).square().flatten(1).mean(1)
-            loss_i = loss_i + weight * away_i / there.square().flatten(1).mean(1).clamp_min(1e-12)
+            layer, target, weight = self.near
+            distance_i = (self._capture_images(images_nchw, layer) - target).square().flatten(1).mean(1)
+            loss_i = loss_i + weight * distance_i / target.square().flatten(1).mean(1).clamp_min(1e-12)
         return value_nge.detach().mean((1, 2)), loss_i
 
     def _capture(self, pixels_bchw: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         with _autocast(self.model):
             return self.model.capture(pixels_bchw, layers)
 
-    def _clean(self, images_nchw: Tensor, layer: str) -> Tensor:
-        """A layer's activations for the images as they are, without views."""
+    def _capture_images(self, images_nchw: Tensor, layer: str) -> Tensor:
+        """A layer's activations for the images themselves instead of their views."""
         if tuple(images_nchw.shape[2:]) != self.model.image_size:
             images_nchw = F.interpolate(images_nchw, self.model.image_size, mode="bilinear", antialias=True)
         return self._capture(images_nchw, [layer])[layer].float()
@@ -245,11 +245,11 @@ class _Run:
     def _stay_near(self, starts_nchw: Tensor) -> None:
         if self.preset.near is not None:
             layer = near_layer(self.model, self.evaluator.layers, self.preset.near.layer_depth)
-            self.near = layer, self._clean(starts_nchw, layer), self.preset.near.weight
+            self.near = layer, self._capture_images(starts_nchw, layer), self.preset.near.weight
 
 
 def near_layer(model: VisionModel, layers: Sequence[str], depth: float) -> str:
-    """The listed layer at a depth, as a share of the way to the first of some layers."""
+    """The listed layer at a depth, as a share of the depth of the first of some layers."""
     order = [
         layer.name for layer in model.layers if layer.kind != "attention" and layer.name not in model.derived_layers
     ]
@@ -258,13 +258,13 @@ def near_layer(model: VisionModel, layers: Sequence[str], depth: float) -> str:
 
 
 def _autocast(model: VisionModel) -> AbstractContextManager[object]:
-    """Half precision within the model, where a GPU has one with float32's range and the model asks for no other."""
+    """bfloat16 within a float32 model on a GPU that supports it."""
     if model.device.type == "cuda" and model.dtype == torch.float32 and torch.cuda.is_bf16_supported():
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return nullcontext()
 
 
-def _levels(images_nchw: Tensor) -> Tensor:
-    """Images rounded to 8 bits, uint8 [n,h,w,3]; what is not finite is 0."""
+def _to_levels(images_nchw: Tensor) -> Tensor:
+    """Images rounded to 8 bits, uint8 [n,h,w,3]; NaN becomes 0."""
     finite = torch.nan_to_num(images_nchw.detach(), nan=0.0, posinf=1.0, neginf=0.0)
     return finite.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)

@@ -1,4 +1,4 @@
-"""A model that an optimisation of images looks through, and leaves as it was."""
+"""The temporary state of a model while images are optimised: frozen weights, eval mode, compiled blocks."""
 
 import warnings
 from collections.abc import Iterable, Iterator
@@ -14,33 +14,32 @@ from conceptprobe.models.torch_internals import compiled_in_place, has_forward_h
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """No weight asks for a gradient, and every submodule is in eval mode; afterwards, also after an exception, each is
-    as it was."""
-    learning = [weight for weight in module.parameters() if weight.requires_grad]
+    """Freeze all weights and put every submodule in eval mode; both are undone afterwards, also after an exception."""
+    trainable = [weight for weight in module.parameters() if weight.requires_grad]
     with evaluating(module):
         try:
-            for weight in learning:
+            for weight in trainable:
                 weight.requires_grad_(False)
             yield
         finally:
-            for weight in learning:
+            for weight in trainable:
                 weight.requires_grad_(True)
 
 
 @contextmanager
 def compiled_blocks(model: VisionModel, layers: Iterable[str]) -> Iterator[int]:
-    """Compile the blocks that a forward to some layers runs as a whole, by `torch.compile` and in place; undo it after.
+    """Compile, by `torch.compile` and in place, the blocks that a forward pass to some layers runs as a whole.
 
-    Blocks with a captured layer or a hook inside are left alone, so that hooks stay what they are.
+    Blocks with a captured layer or a hook inside are not compiled. Afterwards no block is compiled.
 
     Yields:
-        How many blocks are compiled; where it is none, a warning says so.
+        The number of compiled blocks. If it is 0, there is a warning.
     """
     blocks = blocks_before(model, layers)
     if not blocks:
         warnings.warn(
-            f"{model.spec}: nothing to compile, since no known block without hooks comes before "
-            f"{', '.join(layers)}; running it as it is",
+            f"{model.spec}: there is nothing to compile, since no known block without hooks comes before "
+            f"{', '.join(layers)}; the model runs without compilation",
             stacklevel=2,
         )
     with compiled_in_place(blocks):
@@ -48,7 +47,7 @@ def compiled_blocks(model: VisionModel, layers: Iterable[str]) -> Iterator[int]:
 
 
 def blocks_before(model: VisionModel, layers: Iterable[str]) -> list[nn.Module]:
-    """The innermost listed blocks before the last of some layers, without those that hold one of them or a hook."""
+    """The innermost listed blocks before the last of some layers, except those with such a layer or a hook inside."""
     order = [layer.name for layer in model.layers]
     wanted = [layer.name for layer in model.resolve(layers)]
     last = max((order.index(name) for name in wanted if name in order), default=len(order))

@@ -1,7 +1,7 @@
-"""Adam and NAdam for parameters of which every element goes its own way.
+"""Adam and NAdam as functions of parameters, gradient and moments.
 
-torch.optim makes its step counter on the default device and fetches it at every step. Here the count is a Python
-number, so a step is arithmetic on the parameters' device and nothing else.
+torch.optim has its step counter on the default device and reads it at every step. Here the count is a Python number, so
+that a step is only arithmetic on the parameters' device.
 """
 
 import math
@@ -15,22 +15,23 @@ EPSILON = 1e-8
 MOMENTUM_DECAY = 4e-3
 
 
-class Mover(Protocol):
-    """Whatever takes parameters along their gradient; `Optimizer.move` says how."""
+class UpdateRule(Protocol):
+    """Any rule that updates parameters along their gradient; see `Optimizer.move`."""
 
-    def move(self, params: Tensor, gradient: Tensor, first: Tensor, second: Tensor, step: int) -> Tensor: ...
+    def move(self, params: Tensor, gradient: Tensor, first: Tensor, second: Tensor, step: int) -> Tensor:
+        """The parameters after a step."""
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How parameters follow their gradient.
+    """Adam or NAdam with a learning rate schedule.
 
     Attributes:
         kind: "adam" (Kingma & Ba 2015) or "nadam" (Dozat 2016; the momentum schedule of torch.optim.NAdam).
-        learning_rate: At the first step.
+        learning_rate: Learning rate at the first step.
         betas: Decay of the first and the second moment.
         schedule: "constant", or "cosine", which ends at 0 after the last step (Loshchilov & Hutter 2017).
-        steps: Of the whole run.
+        steps: Number of steps of the run.
     """
 
     kind: Literal["adam", "nadam"]
@@ -43,8 +44,10 @@ class Optimizer:
         """The parameters after a step.
 
         Args:
-            params, gradient: As they are; neither is changed.
-            first, second: The moments, zeros before the first step; changed in place.
+            params: The parameters, which are not changed.
+            gradient: Their gradient, which is not changed.
+            first: The first moment, zeros before the first step; changed in place.
+            second: The second moment, zeros before the first step; changed in place.
             step: Number of the step, from 0.
         """
         beta1, beta2 = self.betas
@@ -66,7 +69,7 @@ class Optimizer:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
     def _momentum(self, count: int) -> float:
-        return self.betas[0] * (1 - 0.5 * 0.96 ** (count * MOMENTUM_DECAY))
+        return self.betas[0] * (1 - 0.5 * math.pow(0.96, count * MOMENTUM_DECAY))
 
 
 def moments(params: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The recipes of papers, with their numbers."""
+"""Presets: the numbers of published methods."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,11 +24,11 @@ CANVAS = 512 / 224  # of the papers that optimise images of 512 pixels for model
 
 @dataclass(frozen=True)
 class Near:
-    """A pull towards the activations that the start image has, their mean squared distance over their mean square.
+    """A penalty on the distance from the activations of the start image: mean squared difference over mean square.
 
     Attributes:
-        layer_depth: Which of the listed layers, as a share of the way to the target.
-        weight: What a distance of one costs.
+        layer_depth: Depth of the layer of these activations, as a share of the depth of the target.
+        weight: Weight of the distance.
     """
 
     layer_depth: float
@@ -37,15 +37,24 @@ class Near:
 
 @dataclass(frozen=True)
 class Preset:
-    """How to optimise images: a starting point to change with `dataclasses.replace`.
+    """How to optimise images; `dataclasses.replace` makes a preset with other numbers.
 
     Attributes:
-        citation: The paper or code that the numbers are from, and where they differ from it.
-        schedule: Of the learning rate: "constant", or "cosine" down to 0.
-        views: How many views of each image the model sees in a step.
-        size: Rows and columns of the images; None: the model's image size times `canvas`.
-        early: Share of the steps spent on the pre-activation, where the layer has one.
-        near: What keeps the image near the one that it started from.
+        name: The name in records.
+        citation: The paper or code with these numbers, and the differences from it.
+        parametrization: The map from parameters to images.
+        transforms: Transforms of the views, in their order.
+        regularizers: Penalties.
+        optimizer: "adam" or "nadam".
+        learning_rate: Learning rate at the first step.
+        betas: Decay of the first and the second moment.
+        schedule: Learning rate schedule: "constant", or "cosine" down to 0.
+        steps: Number of steps.
+        views: Views of each image that the model sees in a step.
+        size: Rows and columns of the images; None takes the model's image size times `canvas`.
+        canvas: Factor of the model's image size.
+        early: Share of the steps in which features are read before their activation function, where the model has that.
+        near: Penalty on the distance from the start image.
     """
 
     name: str
@@ -65,14 +74,14 @@ class Preset:
     near: Near | None = None
 
     def image_size(self, model_size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of the images for a model that looks at images of `model_size`."""
+        """Rows and columns of the images for a model with a given image size."""
         if self.size is not None:
             return self.size
         rows, columns = (round(side * self.canvas) for side in model_size)
         return rows, columns
 
     def describe(self) -> dict[str, Any]:
-        """Every setting, in JSON's types. Amounts in pixels `of` a size are scaled to the size of the image."""
+        """Every setting, in JSON's types. Pixels `of` a size are scaled to the size of the image."""
         return {
             "name": self.name,
             "citation": self.citation,
@@ -181,13 +190,13 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in (_FOURIER, _GHIA
 
 
 def get_preset(preset: str | Preset) -> Preset:
-    """The preset of a name; a preset itself is passed on.
+    """The preset with a name; a `Preset` is returned unchanged.
 
     Raises:
-        VisualizeError: There is none of that name.
+        VisualizeError: There is no such preset.
     """
     if isinstance(preset, Preset):
         return preset
     if preset not in PRESETS:
-        raise VisualizeError(f"no preset {preset!r}: there are {', '.join(PRESETS)}, or give a Preset of your own")
+        raise VisualizeError(f"no preset {preset!r}: choose {', '.join(PRESETS)}, or give a Preset")
     return PRESETS[preset]

@@ -1,4 +1,4 @@
-"""Penalties that keep images smooth or plain. Each gives one number an image, of that image alone."""
+"""Penalties that keep images smooth or plain: one number for each image, computed from this image alone."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -14,35 +14,37 @@ class Regularizer(Protocol):
     """A penalty on images or on their views."""
 
     def __call__(self, images_nchw: Tensor, views_nechw: Tensor) -> Tensor:
-        """The weighted penalty of each image [n]; which of the two it looks at is its own business."""
+        """The weighted penalty of each image [n], computed from the images or from their views."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Its name and every setting, in JSON's types."""
+        """The name and every setting, in JSON's types."""
         ...
 
 
 class _Described:
     def describe(self) -> dict[str, Any]:
-        """Its name and every setting, in JSON's types."""
+        """The name and every setting, in JSON's types."""
         return {"name": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
 class TotalVariation(_Described):
-    """Length of the differences between neighbours, across, down and along both diagonals (Ghiasi et al. 2022).
+    """Norm of the differences between neighbours, across, down and along both diagonals (Ghiasi et al. 2022).
 
-    The four lengths (square roots of summed squares over a channel) are added, and averaged over channels and views. An
-    image scaled up keeps its penalty nearly: it has more differences, each as much smaller.
+    The four norms over a channel are added, and averaged over channels and views. An enlarged image has nearly the same
+    penalty: it has more differences, but smaller ones.
 
     Attributes:
-        on: "views", as in their code, or "images".
+        weight: Weight of the penalty.
+        on: "views", as in the code of the paper, or "images".
     """
 
     weight: float
     on: Literal["views", "images"] = "views"
 
     def __call__(self, images_nchw: Tensor, views_nechw: Tensor) -> Tensor:
+        """The weighted penalty of each image [n]."""
         pixels_nechw = views_nechw if self.on == "views" else images_nchw[:, None]
         up, down = pixels_nechw[..., :-1, :], pixels_nechw[..., 1:, :]
         differences = (
@@ -62,6 +64,7 @@ class L1(_Described):
     weight: float
 
     def __call__(self, images_nchw: Tensor, views_nechw: Tensor) -> Tensor:
+        """The weighted penalty of each image [n]."""
         return self.weight * (images_nchw - GREY).abs().mean((1, 2, 3))
 
 
@@ -72,26 +75,29 @@ class L2(_Described):
     weight: float
 
     def __call__(self, images_nchw: Tensor, views_nechw: Tensor) -> Tensor:
+        """The weighted penalty of each image [n]."""
         away = images_nchw - GREY
         return self.weight * torch.linalg.vector_norm(away, dim=(1, 2, 3)) / away[0].numel() ** 0.5
 
 
 @dataclass(frozen=True)
 class Spectral(_Described):
-    """Mean power of an image's values, each frequency weighted by (its cycles a pixel / 0.5) ** exponent.
+    """Mean power of an image's values, each frequency weighted by (cycles per pixel / 0.5) ** exponent.
 
-    Without weights this were the mean square of the values. The constant part costs nothing, fine stripes most.
+    The constant part has no penalty, and fine stripes have the largest. Without weights, the penalty would be the mean
+    square of the values.
     """
 
     weight: float
     exponent: float = 2.0
 
     def __call__(self, images_nchw: Tensor, views_nechw: Tensor) -> Tensor:
+        """The weighted penalty of each image [n]."""
         h, w = images_nchw.shape[-2:]
         device = images_nchw.device
         rows, columns = torch.fft.fftfreq(h, device=device), torch.fft.rfftfreq(w, device=device)
         cost = (torch.hypot(rows[:, None], columns) / 0.5) ** self.exponent
-        twice = torch.full_like(columns, 2.0)  # the half of the frequencies that is not computed mirrors the other
+        twice = torch.full_like(columns, 2.0)  # rfft2 computes one of two mirrored frequencies
         twice[0] = 1.0
         if w % 2 == 0:
             twice[-1] = 1.0

@@ -1,8 +1,8 @@
 """The colours of natural images: a basis in which the three channels vary independently.
 
-The channels of natural images go together. Steps of equal size in a basis where they do not give natural colours, steps
-in RGB give garish ones (Olah et al., "Feature Visualization", 2017). The matrix is a square root of the covariance of
-ImageNet's colours as Lucid gives it; its columns are lightness, blue to yellow, and green to magenta.
+The channels of natural images are correlated. Steps of equal size in a decorrelated basis give natural colours, and
+steps in RGB garish ones (Olah et al., "Feature Visualization", 2017). The matrix is Lucid's square root of the
+covariance of ImageNet's colours; its columns are lightness, blue to yellow, and green to magenta.
 """
 
 import torch
@@ -13,9 +13,9 @@ LONGEST = sum(row[0] ** 2 for row in BASIS) ** 0.5  # the norm of the longest co
 
 
 def mix(matrix: Tensor, values_nchw: Tensor) -> Tensor:
-    """Multiplies the channels of every pixel by a matrix.
+    """Multiply the channels of every pixel by a matrix.
 
-    Written as products and sums, since a matrix product may round differently in a batch of another size.
+    The product is written as a sum, since a matrix product may round differently in a batch of another size.
 
     Args:
         matrix: [3, 3], on any device.
@@ -26,7 +26,7 @@ def mix(matrix: Tensor, values_nchw: Tensor) -> Tensor:
 
 
 def correlate(values_nchw: Tensor, longest: bool = False) -> Tensor:
-    """From independent channels of unit variance to RGB about its mean.
+    """Map independent channels of unit variance to RGB about its mean.
 
     Args:
         values_nchw: [n, 3, h, w].

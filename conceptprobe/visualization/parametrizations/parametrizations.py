@@ -1,8 +1,8 @@
-"""What is optimised, and the image that it stands for.
+"""Parametrizations: the parameters that are optimised, and the images that they describe.
 
-Each of the three has its own numbers for an image: `Fourier` frequencies, `Pixels` pixels, `Phase` only where each
-frequency of a natural image lies. All computing is in float32, on the device of what is given. Row i of a batch depends
-on generator i or on row i alone.
+The parameters of `Fourier` are frequencies, those of `Pixels` pixels, and those of `Phase` only the phases of the
+frequencies of a natural image. All of them compute in float32, on the device of their inputs. Row i of a batch depends
+on row i or generator i alone.
 """
 
 import hashlib
@@ -25,51 +25,52 @@ from conceptprobe.visualization.parametrizations.spectrum import (
     to_spectrum,
 )
 
-EDGE = 2**-10  # black and white are started from as a quarter of an 8-bit step inside, where a sigmoid has a gradient
-LUCID = 4.0  # Lucid divides the values by it, so that the sigmoid saturates less
+EDGE = 2**-10  # images start at least a quarter of an 8-bit step from black and white, where a sigmoid has a gradient
+LUCID = 4.0  # Lucid divides the values by this number, so that the sigmoid saturates less
 
 
 @runtime_checkable
 class Parametrization(Protocol):
-    """A way from parameters to images."""
+    """A map from parameters to images."""
 
     def start(self, size: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
-        """Random parameters, a row for each generator, [n, ...] float32 on the generators' device, without gradient.
+        """Random parameters [n, ...], float32 on the generators' device, without gradient.
 
         Args:
             size: Height and width of the images.
-            generators: One for each image.
+            generators: n generators, one for each image.
         """
         ...
 
     def start_from(self, images_nchw: Tensor) -> Tensor:
-        """The parameters whose images are these, as nearly as there are any; images in [0, 1]."""
+        """The parameters whose images are nearest to the given images in [0, 1]."""
         ...
 
     def images(self, params: Tensor, size: tuple[int, int]) -> Tensor:
-        """What the model sees: [n, 3, h, w] float32, differentiable."""
+        """The images [n, 3, h, w] that the model sees, float32, differentiable."""
         ...
 
     def project(self, params: Tensor) -> None:
-        """Brings parameters back to where they are allowed, in place; to be called after each step."""
+        """Move parameters back to allowed values, in place; called after each step."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """The name and every setting, in types of JSON."""
+        """The name and every setting, in JSON's types."""
         ...
 
 
 @dataclass(frozen=True)
 class Fourier:
-    """Frequencies of decorrelated colours, strong where natural images are strong, through a sigmoid.
+    """Frequencies of decorrelated colours, scaled as in natural images, through a sigmoid.
 
     The parameters are the real and imaginary parts of the real Fourier transform, [n, 3, h, w // 2 + 1, 2], each
-    multiplied by 1 / frequency ** decay. From Lucid and Lucent; odd sizes need no extra column here.
+    multiplied by 1 / frequency ** decay. The parametrization is that of Lucid and Lucent, but odd sizes need no extra
+    column.
 
     Attributes:
         sd: Standard deviation of the parameters at the start.
         decay: Exponent of the frequency.
-        decorrelate: Whether channels are those of `colour.correlate`; otherwise RGB.
+        decorrelate: Whether the channels are those of `colour.correlate` instead of RGB.
     """
 
     sd: float = 0.01
@@ -85,7 +86,7 @@ class Fourier:
         return _normal((3, size[0], size[1] // 2 + 1, 2), generators) * self.sd
 
     def start_from(self, images_nchw: Tensor) -> Tensor:
-        """The inverse; colours within 2 ** -10 of black or white become those."""
+        """The inverse; colours are kept at least 2 ** -10 from black and white."""
         values = _logit(images_nchw)
         values = decorrelate(values, longest=True) if self.decorrelate else values
         scale = self._scale((images_nchw.shape[-2], images_nchw.shape[-1]), values.device)
@@ -100,7 +101,7 @@ class Fourier:
         """All parameters are allowed."""
 
     def describe(self) -> dict[str, Any]:
-        """The name and every setting, in types of JSON."""
+        """The name and every setting, in JSON's types."""
         return {"name": "fourier", "sd": self.sd, "decay": self.decay, "decorrelate": self.decorrelate}
 
     def _scale(self, size: tuple[int, int], device: torch.device) -> Tensor:
@@ -109,15 +110,14 @@ class Fourier:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pixels themselves.
+    """Pixels, or their logits.
 
-    The parameters are [n, 3, h, w]: the pixels, or what a sigmoid makes pixels of. Ghiasi et al. 2022
-    (arXiv 2212.06727) start from uniform pixels and clamp.
+    The parameters are [n, 3, h, w]. Ghiasi et al. 2022 (arXiv 2212.06727) start from uniform pixels and clamp.
 
     Attributes:
-        init: "uniform", each channel of each pixel between 0 and 1, or "grey", mid-grey and normal noise.
-        sd: Standard deviation of that noise.
-        squash: What keeps pixels in [0, 1]: "clamp", after each step, or "sigmoid".
+        init: "uniform" starts each channel of each pixel between 0 and 1, "grey" from mid-grey and normal noise.
+        sd: Standard deviation of the noise.
+        squash: How pixels stay in [0, 1]: "clamp" after each step, or "sigmoid".
     """
 
     init: Literal["uniform", "grey"] = "uniform"
@@ -136,45 +136,46 @@ class Pixels:
         return self.start_from(_uniform(shape, generators) if uniform else GREY + self.sd * _normal(shape, generators))
 
     def start_from(self, images_nchw: Tensor) -> Tensor:
-        """The inverse; through a sigmoid, colours within 2 ** -10 of black or white become those."""
+        """The inverse; with a sigmoid, colours are kept at least 2 ** -10 from black and white."""
         return _logit(images_nchw) if self.squash == "sigmoid" else images_nchw.detach().float().clamp(0, 1)
 
     def images(self, params: Tensor, size: tuple[int, int]) -> Tensor:
-        """Images in [0, 1], where `project` was called after the last step."""
+        """Images in [0, 1], if `project` was called after the last step."""
         return torch.sigmoid(params) if self.squash == "sigmoid" else params
 
     def project(self, params: Tensor) -> None:
-        """Clamps pixels to [0, 1]."""
+        """Clamp pixels to [0, 1]."""
         if self.squash == "clamp":
             params.clamp_(0, 1)
 
     def describe(self) -> dict[str, Any]:
-        """The name and every setting, in types of JSON."""
+        """The name and every setting, in JSON's types."""
         return {"name": "pixels", "init": self.init, "sd": self.sd, "squash": self.squash}
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Only the phases of frequencies; each keeps the magnitude that it has in natural images.
+    """Phases of frequencies, whose magnitudes stay those of natural images.
 
     The parameters are phases in radians, [n, 3, h, w // 2 + 1]. After MACO (Fel et al. 2023, arXiv 2306.06805; Xplique,
     Horama), with these differences:
 
-    - Phases start uniform. Theirs are normal and always rescaled to a standard deviation of 1, so they agree in part,
-      and every image has a spot in its corner. As phases grow, that rescaling shrinks the steps; without it a learning
-      rate of 1 needs a falling schedule.
-    - Magnitudes are those of pixel values and keep their scale: a standard deviation of about 0.14 at any size. Theirs
-      rescale each image to a standard deviation of 1 before the sigmoid, which couples all its phases.
-    - The constant term, the mean colour, is fixed too: it has no phase.
-    - The squash is `sigmoid(4 * (value - 1/2))`: it leaves values about mid-grey as they are and stays in [0, 1], so
-      that what is saved is what the model saw. Theirs spans a range of normalised pixels.
+    - Phases start uniform. In MACO they are normal and rescaled to a standard deviation of 1 at each step, so that they
+      agree in part, and every image has a spot in its corner. As phases grow, the rescaling shrinks the steps; without
+      it, a learning rate of 1 needs a falling schedule.
+    - Magnitudes are those of pixel values and keep their scale: a standard deviation of about 0.14 at any size. MACO
+      rescales each image to a standard deviation of 1 before the sigmoid, which couples all its phases.
+    - The constant term, the mean colour, has no phase and is fixed.
+    - The squash is `sigmoid(4 * (value - 1/2))`. It hardly changes values near mid-grey and stays in [0, 1], so that
+      the saved image is the one that the model saw. The squash of MACO spans a range of normalised pixels.
 
     Attributes:
-        spectrum: Magnitudes [3, h, w // 2 + 1] as `spectrum.mean_magnitudes` makes them, for images of that size alone;
-            None: those of photographs, at any size.
-        squash: "sigmoid", or "none": values are pixels and may leave [0, 1]. A linear unit with the decorrelated
-            spectrum W then has the optimum sum |M||W|, which says how good an optimiser is; such images are not to be
-            saved.
+        spectrum: Magnitudes [3, h, w // 2 + 1] made by `spectrum.mean_magnitudes`, for images of one size; None takes
+            the magnitudes of photographs, at any size.
+        squash: "sigmoid", or "none", with which values are pixels and may leave [0, 1]. A linear unit with the
+            decorrelated spectrum W then has the known optimum sum |M||W|, which tests an optimiser; such images cannot
+            be saved.
+        digest: The magnitudes' name or hash.
     """
 
     spectrum: Tensor | None = field(default=None, compare=False, repr=False)
@@ -186,22 +187,23 @@ class Phase:
         if self.spectrum is None:
             object.__setattr__(self, "digest", f"natural {natural_provenance()['sha256']}")
             return
-        given = self.spectrum.detach().float().cpu().clone()
-        _require(given.ndim == 3 and given.shape[0] == 3, "spectrum", tuple(given.shape), "of shape [3, h, w // 2 + 1]")
-        _require(bool(given.isfinite().all()), "spectrum", "not finite", "finite")
-        object.__setattr__(self, "spectrum", given)
-        object.__setattr__(self, "digest", f"given {hashlib.sha256(given.numpy().tobytes()).hexdigest()}")
+        spectrum = self.spectrum.detach().float().cpu().clone()
+        shape = tuple(spectrum.shape)
+        _require(len(shape) == 3 and shape[0] == 3, "spectrum", shape, "of shape [3, h, w // 2 + 1]")
+        _require(bool(spectrum.isfinite().all()), "spectrum", "not finite", "finite")
+        object.__setattr__(self, "spectrum", spectrum)
+        object.__setattr__(self, "digest", f"given {hashlib.sha256(spectrum.numpy().tobytes()).hexdigest()}")
 
     def magnitudes(self, size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
-        """The magnitudes at a size, [3, h, w // 2 + 1]; the constant term has its sign."""
+        """The magnitudes at a size, [3, h, w // 2 + 1]; the constant term keeps its sign."""
         if self.spectrum is None:
             return natural_magnitudes(size, device)
         if self.spectrum.shape[1:] != (size[0], size[1] // 2 + 1):
             rows, columns = self.spectrum.shape[1:]
             raise VisualizeError(
-                f"The spectrum given is that of images of {rows} x {2 * columns - 2} or {rows} x {2 * columns - 1} "
-                f"pixels, the images asked for have {size[0]} x {size[1]}. Ask for that size, or make a spectrum of "
-                "images of this one with mean_magnitudes."
+                f"the spectrum is that of images of {rows} x {2 * columns - 2} or {rows} x {2 * columns - 1} pixels, "
+                f"but size is {size[0]} x {size[1]}: change the size, or make a spectrum of images of this size with "
+                "mean_magnitudes"
             )
         return self.spectrum.to(device)
 
@@ -210,12 +212,12 @@ class Phase:
         return (_uniform((3, size[0], size[1] // 2 + 1), generators) * 2 - 1) * math.pi
 
     def start_from(self, images_nchw: Tensor) -> Tensor:
-        """The phases of images: their edges and shapes. Mean colour and contrast become those of the spectrum."""
+        """The phases of images, which hold their edges and shapes; colour and contrast are those of the spectrum."""
         values = _logit(images_nchw) / 4 if self.squash == "sigmoid" else images_nchw.detach().float() - GREY
         return to_spectrum(decorrelate(values)).angle()
 
     def images(self, params: Tensor, size: tuple[int, int]) -> Tensor:
-        """Images in [0, 1], or, without squash, in natural contrast about the mean colour."""
+        """Images in [0, 1], or, without squash, with natural contrast about the mean colour."""
         magnitudes = self.magnitudes(size, params.device)
         constant = torch.zeros_like(magnitudes, dtype=torch.bool)
         constant[:, 0, 0] = True
@@ -227,7 +229,7 @@ class Phase:
         """All phases are allowed."""
 
     def describe(self) -> dict[str, Any]:
-        """The name and every setting, in types of JSON; a spectrum that was given by its hash."""
+        """The name and every setting, in JSON's types; a user's spectrum is described by its hash."""
         return {"name": "phase", "spectrum": self.digest, "squash": self.squash}
 
 
@@ -243,6 +245,6 @@ def _logit(images_nchw: Tensor) -> Tensor:
     return torch.logit(images_nchw.detach().float(), eps=EDGE)
 
 
-def _require(holds: bool, name: str, given: object, allowed: str) -> None:
+def _require(holds: bool, name: str, value: object, allowed: str) -> None:
     if not holds:
-        raise VisualizeError(f"{name} is {given!r}, it must be {allowed}.")
+        raise VisualizeError(f"{name} is {value!r}: it must be {allowed}")

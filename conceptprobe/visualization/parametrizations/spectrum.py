@@ -1,7 +1,7 @@
-"""Spectra of images: frequencies, the real Fourier transform, and how strong each frequency is in photographs.
+"""Spectra of images: frequencies, the real Fourier transform, and the magnitudes of photographs.
 
-Spectra are those of `torch.fft.rfft2` with norm "ortho", [..., h, w // 2 + 1]: in that norm an image of the same look
-has the same magnitude at the same frequency, in cycles a pixel, at any size. Channels are decorrelated
+Spectra are those of `torch.fft.rfft2` with norm "ortho", [..., h, w // 2 + 1]. In this norm the magnitude at a
+frequency, in cycles per pixel, does not depend on the size of the image. Channels are decorrelated
 (`colour.decorrelate`).
 """
 
@@ -22,7 +22,7 @@ DATA = files("conceptprobe.visualization") / "data"
 
 
 def radii(size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
-    """Cycles a pixel of each entry of a spectrum, [h, w // 2 + 1], float32, at most sqrt(1/2)."""
+    """Cycles per pixel of each entry of a spectrum, [h, w // 2 + 1], float32, at most sqrt(1/2)."""
     h, w = size
     rows = torch.fft.fftfreq(h, device=device, dtype=torch.float32)[:, None]
     return (rows**2 + torch.fft.rfftfreq(w, device=device, dtype=torch.float32) ** 2).sqrt()
@@ -36,9 +36,9 @@ def to_spectrum(values_nchw: Tensor) -> Tensor:
 def from_spectrum(spectrum: Tensor, size: tuple[int, int]) -> Tensor:
     """The real values of a spectrum, [n, c, h, w].
 
-    The first column, and the last where the width is even, hold every frequency twice: there the entry of the
-    non-negative row counts, and of a frequency that is its own mirror image only the real part. So every entry that
-    counts keeps its magnitude, and devices agree, whose transforms differ on spectra that no real image has.
+    The first column, and the last where the width is even, hold every frequency twice. Of these entries only the one in
+    the non-negative row is used, and only the real part of a frequency that is its own mirror image. Every entry that
+    is used then keeps its magnitude, and devices agree, although their transforms differ on spectra of no real image.
     """
     h, w = size
     rows = torch.arange(h, device=spectrum.device)
@@ -47,12 +47,12 @@ def from_spectrum(spectrum: Tensor, size: tuple[int, int]) -> Tensor:
     twice = (columns == 0) | (2 * columns == w)
     mirrored = spectrum.index_select(-2, mirror).conj()
     spectrum = torch.where(twice & (rows > mirror)[:, None], mirrored, spectrum)
-    own = twice & (rows == mirror)[:, None]
-    return torch.fft.irfft2(torch.complex(spectrum.real, spectrum.imag * ~own), s=size, norm="ortho")
+    real = twice & (rows == mirror)[:, None]
+    return torch.fft.irfft2(torch.complex(spectrum.real, spectrum.imag * ~real), s=size, norm="ortho")
 
 
 def counts(size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
-    """How often a spectrum's entry counts in its image, [h, w // 2 + 1], float32: 2 with its mirror image, 1, or 0."""
+    """Number of frequencies for which an entry stands, [h, w // 2 + 1], float32: 2 with its mirror image, 1, or 0."""
     h, w = size
     rows = torch.arange(h, device=device)
     mirror = (-rows) % h
@@ -65,7 +65,7 @@ def counts(size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
 
 
 def mean_magnitudes(images_nchw: Tensor) -> Tensor:
-    """The mean magnitude of each frequency over some images, for `Phase(spectrum=...)`.
+    """The mean magnitude of each frequency over images, for `Phase(spectrum=...)`.
 
     Args:
         images_nchw: [n, 3, h, w] in [0, 1].
@@ -80,19 +80,19 @@ def mean_magnitudes(images_nchw: Tensor) -> Tensor:
 
 
 def natural_magnitudes(size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
-    """The mean magnitudes of photographs at any size, as `mean_magnitudes` gives them, from the table shipped.
+    """The mean magnitudes of photographs at any size, in the layout of `mean_magnitudes`.
 
-    The table is made by `recipes/spectrum.py`; `natural_provenance` says of what. It is read at each frequency in
-    cycles a pixel. Between its entries, and below its lowest frequency, the magnitude times the frequency is
-    interpolated: by the 1/f law of natural images (Field 1987) that product hardly changes.
+    They are read, at each frequency in cycles per pixel, from a table that `recipes/spectrum.py` makes of the images
+    in `natural_provenance`. Between its entries, and below its lowest frequency, the magnitude times the frequency is
+    interpolated, since this product hardly changes by the 1/f law of natural images (Field 1987).
     """
     with torch.inference_mode(False), torch.no_grad():
         return _natural_magnitudes(tuple(size), str(device))
 
 
 def natural_provenance() -> dict[str, Any]:
-    """What the shipped magnitudes were made from, and how."""
-    return json.loads((DATA / "spectrum.json").read_text(encoding="utf-8"))
+    """The images from which the magnitudes of photographs were computed, and how."""
+    return dict(json.loads((DATA / "spectrum.json").read_text(encoding="utf-8")))
 
 
 @lru_cache(maxsize=8)
@@ -105,9 +105,9 @@ def resample(quadrant_ckk: Tensor, mean_c: Tensor, size: tuple[int, int]) -> Ten
     """Magnitudes at another size.
 
     Args:
-        quadrant_ckk: [3, k + 1, k + 1] magnitudes of a 2k x 2k image at rows and columns of 0 to k cycles; entry
+        quadrant_ckk: [3, k + 1, k + 1], magnitudes of a 2k x 2k image at rows and columns of 0 to k cycles; entry
             [:, 0, 0] is not used.
-        mean_c: [3] the mean of each channel.
+        mean_c: [3], the mean of each channel.
         size: Height and width.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Images to start from, instead of from noise."""
+"""Start images of an optimisation."""
 
 import dataclasses
 import hashlib
@@ -25,38 +25,42 @@ def load_starts(
     start: Start, features: Sequence[tuple[FeatureId, str] | None], model: VisionModel, size: tuple[int, int], *,
     index: Index | None, images: ImageSource | None,
 ) -> list[Tensor]:  # fmt: skip
-    """An image for each target, in the way of the model's own preprocessing.
+    """Load a start image for each target, preprocessed as for the model but at another size.
 
     Args:
-        start: One image for all targets, one for each, or "top": the image of an index that activates a target most.
-        features: For each target the feature that it is, and its pooling; None where it is something else.
-        size: Rows and columns that the images are to have.
-        index: Where "top" looks.
-        images: Where the index's images are now, if not where it was built from.
+        start: One image for all targets, one for each, or "top" for the image of an index that activates a target most.
+        features: For each target its feature and pooling; None where it is no feature.
+        model: The model.
+        size: Rows and columns of the start images.
+        index: The index for "top".
+        images: Where the index's images are now; by default where it was built from.
 
     Returns:
-        One float32 [3,h,w] in [0,1] a target, on the CPU.
+        For each target an image float32 [3,h,w] in [0,1], on the CPU.
 
     Raises:
-        VisualizeError: There is no index, a target is no feature, or there are more or fewer images than targets.
+        VisualizeError: There is no index, a target is no feature, or the number of images is not that of the targets.
     """
     if isinstance(start, Image.Image):
         return [_fitted(model, start, size)] * len(features)
     if not isinstance(start, str):
-        given = list(start)
-        if len(given) != len(features):
-            raise VisualizeError(f"{len(given)} start images for {len(features)} targets: give one, or one for each")
-        return [_fitted(model, image, size) for image in given]
+        images_to_fit = list(start)
+        if len(images_to_fit) != len(features):
+            raise VisualizeError(
+                f"there are {len(images_to_fit)} start images for {len(features)} targets: give one image, or one for "
+                "each target"
+            )
+        return [_fitted(model, image, size) for image in images_to_fit]
     if start != "top":
         raise VisualizeError(f"start is {start!r}: give an image, one for each target, or 'top' with an index")
     if index is None:
-        raise VisualizeError("start='top' takes the top image of an index: give one (index=open_index(...))")
+        raise VisualizeError("start='top' takes the top image of an index: give an index (index=open_index(...))")
     source = source_of(index, images)
     return [_fitted(model, _top_image(feature, index, source), size) for feature in features]
 
 
 def describe_start(start: Start, starts: Sequence[Tensor], index: Index | None) -> str:
-    """What tells start images from others: the index that they are the top of, or a hash of them all."""
+    """The origin of start images for the records: the index of top images, or a hash of a user's images."""
     if isinstance(start, str) and index is not None:
         return f"{start} of {index.path.name}"
     digest = hashlib.sha256()
@@ -67,11 +71,11 @@ def describe_start(start: Start, starts: Sequence[Tensor], index: Index | None) 
 
 def _top_image(feature: tuple[FeatureId, str] | None, index: Index, source: ImageSource) -> Image.Image:
     if feature is None:
-        raise VisualizeError("start='top' is for single features: give other objectives their own start images")
+        raise VisualizeError("start='top' is for single features: give start images for other objectives")
     name, pooling = feature
     top = index.top(name, 1, pooling if pooling in index.manifest.pooling else None)
     if not len(top):
-        raise VisualizeError(f"{index.path} has no top image of {name}: give it a start image of its own")
+        raise VisualizeError(f"{index.path} has no top image of {name}: give a start image for it")
     return source.load(source.row_of(top.ids[0])).image
 
 
@@ -83,7 +87,7 @@ def _fitted(model: VisionModel, image: Image.Image, size: tuple[int, int]) -> Te
     if not isinstance(preprocess, Preprocessing):
         return as_floats(levels_of(ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)))
     rows, columns = (
-        round(before * wanted / own)
-        for before, wanted, own in zip(preprocess.resize, size, preprocess.size, strict=True)
+        round(resized * wanted / cropped)
+        for resized, wanted, cropped in zip(preprocess.resize, size, preprocess.size, strict=True)
     )
     return dataclasses.replace(preprocess, size=size, resize=(rows, columns))(image).to(torch.float32)

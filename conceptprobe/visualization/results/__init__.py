@@ -1,1 +1,1 @@
-"""Finished images with their records, and how they are drawn."""
+"""Finished images with their records: saved, compared with natural images, and drawn."""

@@ -1,4 +1,4 @@
-"""The activations of finished images, and how they lie among those of the natural images of an index."""
+"""The activations of finished images, compared with those of the natural images of an index."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ from conceptprobe.visualization.objectives.expressions import Objective
 from conceptprobe.visualization.results.record import Natural
 
 BATCH = 32
-PAIRS = 1 << 10  # compared with a block of vectors at once
+PAIRS = 1 << 10  # features that are compared with a block of activations together
 
 
 def clean_pixels(images_nhwc: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """Finished images as a model of another size sees them: resized (bicubic, antialiased), not cropped.
+    """Finished images resized for the model (bicubic, antialiased), not cropped.
 
     Args:
         images_nhwc: uint8 [n,h,w,3].
-        size: Rows and columns of the result.
+        size: Rows and columns of the pixels.
 
     Returns:
         float32 [n,3,H,W] in [0,1], on the CPU.
@@ -45,11 +45,12 @@ def clean_pixels(images_nhwc: np.ndarray, size: tuple[int, int]) -> Tensor:
 
 @torch.no_grad()
 def measure(model: VisionModel, images_nhwc: np.ndarray, objectives: Sequence[Objective]) -> np.ndarray:
-    """The value of each objective for its own finished images, without any views.
+    """The value of each objective for its finished images, without views.
 
     Args:
+        model: The model.
         images_nhwc: uint8 [n*g,h,w,3], the g images of an objective one after the other.
-        objectives: n of them, with as many images each.
+        objectives: n objectives with g images each.
 
     Returns:
         float64 [n*g].
@@ -67,7 +68,7 @@ def measure(model: VisionModel, images_nhwc: np.ndarray, objectives: Sequence[Ob
 
 @torch.no_grad()
 def pooled_values(model: VisionModel, images_nhwc: np.ndarray, layer: str, pooling: str) -> np.ndarray:
-    """The activations of all features of a layer for finished images, pooled as an index does it, float32 [n,f]."""
+    """The activations of all features of a layer for finished images, pooled as in an index, float32 [n,f]."""
     (described,) = model.resolve(layer)
     values = []
     for start in range(0, len(images_nhwc), BATCH):
@@ -77,10 +78,10 @@ def pooled_values(model: VisionModel, images_nhwc: np.ndarray, layer: str, pooli
 
 
 def check_index(index: Index, model: VisionModel, layer: str, pooling: str | None) -> None:
-    """Refuse an index that cannot say how a layer's activations lie among natural ones.
+    """Refuse an index that has no natural activations of a layer with a pooling.
 
     Raises:
-        VisualizeError: It is of another model, or lacks the layer or the pooling.
+        VisualizeError: The index is of another model, or lacks the layer or the pooling.
     """
     try:
         model_of(index, model)
@@ -88,7 +89,7 @@ def check_index(index: Index, model: VisionModel, layer: str, pooling: str | Non
         raise VisualizeError(f"{error}, or leave the index out") from error
     if layer not in index.layers:
         raise VisualizeError(
-            f"{index.path} has no layer {layer}, so it cannot say how natural images activate it; it has "
+            f"{index.path} has no layer {layer}, so it has no natural activations of it; its layers are "
             f"{', '.join(index.layers)}. Leave the index out, or build one of that layer"
         )
     if pooling not in index.manifest.pooling:
@@ -101,15 +102,18 @@ def check_index(index: Index, model: VisionModel, layer: str, pooling: str | Non
 def compare(
     model: VisionModel, images_nhwc: np.ndarray, layer: str, pooling: str, features_n: Sequence[int], index: Index
 ) -> tuple[np.ndarray, tuple[Natural, ...]]:
-    """The activation of each finished image's own feature, and how it lies among the natural images of an index.
+    """Compare the activations of features in finished images with those in the natural images of an index.
 
     Args:
+        model: The model.
         images_nhwc: uint8 [n,h,w,3].
-        layer, pooling: Of all the features; the index must have them.
+        layer: The layer of all features.
+        pooling: The pooling of all features.
         features_n: The feature of each image.
+        index: An index with the layer and the pooling.
 
     Returns:
-        Activations float64 [n], and one `Natural` an image.
+        Activations float64 [n], and a `Natural` for each image.
 
     Raises:
         VisualizeError: See `check_index`.
@@ -118,41 +122,49 @@ def compare(
     values_nf = pooled_values(model, images_nhwc, layer, pooling)
     features = np.asarray(features_n, np.int64)
     stats = index.stats(layer, pooling)
-    own_n = values_nf[np.arange(len(features)), features]
-    below_n, how_n = shares_below(index, layer, pooling, features, own_n)
-    places = place(stats, values_nf, features)
+    values_n = values_nf[np.arange(len(features)), features]
+    below_n, how_n = shares_below(index, layer, pooling, features, values_n)
+    ranks = rank_features(stats, values_nf, features)
     columns = stats.iloc[features]
-    found = tuple(
+    compared = tuple(
         Natural(
             index=index.path.name,
             images=int(columns["count"].iloc[i]),
             maximum=float(columns["max"].iloc[i]),
             quantile=float(below_n[i]),
             how=str(how_n[i]),
-            z=float(places.z_n[i]),
-            rank=int(places.rank_n[i]) or None,
-            of=int(places.of_n[i]),
+            z=float(ranks.z_n[i]),
+            rank=int(ranks.rank_n[i]) or None,
+            of=int(ranks.of_n[i]),
         )
         for i in range(len(features))
     )
-    return own_n.astype(np.float64), found
+    return values_n.astype(np.float64), compared
 
 
 @dataclass(frozen=True)
-class Places:
-    """z-scores float64 [n]; ranks int64 [n], 1 first, 0 where there is none; numbers of ranked features int64 [n]."""
+class Ranks:
+    """The ranks of n features, each among the live features of its layer.
+
+    Attributes:
+        z_n: z-scores, float64.
+        rank_n: Ranks, int64, 1 for the first; 0 where z is NaN.
+        of_n: Numbers of ranked features, int64.
+    """
 
     z_n: np.ndarray
     rank_n: np.ndarray
     of_n: np.ndarray
 
 
-def place(stats: pd.DataFrame, values_nf: np.ndarray, features_n: np.ndarray) -> Places:
-    """Place each image's feature among the live features of its layer by z-score, that is by the activation minus the
-    natural mean in natural standard deviations. A feature that is dead itself is placed among the live ones.
+def rank_features(stats: pd.DataFrame, values_nf: np.ndarray, features_n: np.ndarray) -> Ranks:
+    """Rank each image's feature among the live features of its layer by z-score.
+
+    The z-score is the activation minus the natural mean, in natural standard deviations. A dead feature is ranked among
+    the live ones.
 
     Args:
-        stats: Of the layer and pooling, as `Index.stats` gives them.
+        stats: `Index.stats` of the layer and pooling.
         values_nf: Activations of all features for n images.
         features_n: The feature of each image.
     """
@@ -162,7 +174,7 @@ def place(stats: pd.DataFrame, values_nf: np.ndarray, features_n: np.ndarray) ->
     live_f = ~stats["dead"].to_numpy(bool) & (std_f > 0)
     z_n = z_nf[np.arange(len(features_n)), features_n]
     above_n = (z_nf[:, live_f] > z_n[:, None]).sum(1)
-    return Places(z_n, np.where(np.isfinite(z_n), above_n + 1, 0), live_f.sum() + ~live_f[features_n])
+    return Ranks(z_n, np.where(np.isfinite(z_n), above_n + 1, 0), live_f.sum() + ~live_f[features_n])
 
 
 def shares_below(
@@ -170,16 +182,20 @@ def shares_below(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The share of the natural images whose activation of a feature is below a value.
 
-    Above the last image of the feature's top list it is counted in that list. Otherwise it is counted in the
-    activations of all images, where the index keeps them as they are for this pooling; or interpolated between the
-    quantiles that the index keeps. Images whose activation is not finite are left out.
+    For values above the last image of the feature's top list, images are counted in that list. For other values they
+    are counted in the activations of all images, where the index keeps these for the pooling, or the share is
+    interpolated between the quantiles of the index. Images with an activation that is not finite are left out.
 
     Args:
-        features_m, values_m: m features and a value of each.
-        ties: What an image with just the value counts, 0 to 1.
+        index: The index.
+        layer: The layer of all features.
+        pooling: The pooling of all features.
+        features_m: m features.
+        values_m: A value of each feature.
+        ties: Weight of an image with exactly the value, 0 to 1.
 
     Returns:
-        Shares float64 [m], NaN for a value that is NaN; and how each was found, as in `Natural.how`.
+        Shares float64 [m], NaN for a value that is NaN; and the source of each share, as in `Natural.how`.
     """
     stats = index.stats(layer, pooling)
     count_m = stats["count"].to_numpy(np.int64)[features_m]
@@ -223,14 +239,16 @@ def _counted(index: Index, layer: str, features_m: np.ndarray, values_m: np.ndar
 
 
 def _known_quantiles(stats: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Levels [q] and values [f,q] of all that an index knows of a distribution, ascending."""
+    """Levels [q] and values [f,q] of the quantiles of an index, with minimum and maximum, ascending."""
     names = [f"q{round(level * 100):02d}" for level in QUANTILES]
     return np.array([0.0, *QUANTILES, 1.0]), stats[["min", *names, "max"]].to_numpy(np.float64)
 
 
 def _interpolated(levels_q: np.ndarray, values_q: np.ndarray, last: tuple[float, float], value: float) -> float:
-    """The share below a value, between the known quantiles and the last of a top list; where several quantiles are
-    equal, the lowest level counts, since none of those images is below."""
+    """The share below a value, interpolated between quantiles and the last image of a top list.
+
+    Of equal quantiles the lowest level is taken, since no image between them is below the value.
+    """
     levels, values = np.append(levels_q, last[0]), np.append(values_q, last[1])
     order = np.lexsort((levels, values))
     values, first = np.unique(values[order], return_index=True)

@@ -1,4 +1,4 @@
-"""The record of a visualization: the numbers that every picture carries, in the JSON beside its PNG."""
+"""The record of a visualization, which is the JSON file beside its PNG."""
 
 import math
 from collections.abc import Mapping
@@ -24,17 +24,17 @@ Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is Non
 
 @dataclass(frozen=True, config=_STORED)
 class Natural:
-    """How the activation of a visualization lies among those of the natural images of an index.
+    """The activation of a visualization compared with those of the natural images of an index.
 
     Attributes:
         index: Name of the index directory.
-        images: Natural images with a finite activation of the feature.
-        maximum: The largest of their activations.
-        quantile: Share of them below the visualization's, 0 to 1.
-        how: Where the quantile is from: `vectors` (of every image, exact), `top list` (above its last, exact), or
-            `quantiles` (interpolated between the quantiles that the index keeps).
+        images: Number of natural images with a finite activation of the feature.
+        maximum: The largest natural activation.
+        quantile: Share of the natural activations below that of the visualization, 0 to 1.
+        how: Source of the quantile: `vectors` (the activations of all images, exact), `top list` (exact above its last
+            image), or `quantiles` (interpolated between the quantiles of the index).
         z: The activation minus the natural mean, in natural standard deviations; NaN for a feature that never varies.
-        rank: Place of the feature among the live features of its layer by z, 1 for the first; None where z is NaN.
+        rank: Rank of the feature among the live features of its layer by z, 1 for the first; None where z is NaN.
         of: Number of features that were ranked.
     """
 
@@ -50,22 +50,29 @@ class Natural:
 
 @dataclass(frozen=True, config=_STORED)
 class VisualizationRecord:
-    """What is known of one visualization.
+    """The record of one visualization.
 
     Attributes:
-        target: What was maximised, as `Objective.key` prints it.
-        layer, feature, pooling: Where the target is one feature of a layer, or is specific for one; otherwise None.
-        seed, restart, member: What decides its random stream; `member` is its number within a set, else 0.
-        preset: All numbers of the preset, as `Preset.describe` gives them.
-        steps, views, size: Steps asked for, views an image and step, and rows and columns of the image.
-        model: spec and fingerprint.
-        activation: The feature's, or else the objective's value, for the saved image: rounded to 8 bits, without views,
-            resized (antialiased, not cropped) to the model's size.
-        natural: The same against an index; None without one, or where the target is not one feature.
-        curve: The objective's value at every step, the mean over views.
-        stopped: Step at which the image was stopped because its loss was not finite; None where it was not.
-        versions: Of the packages that computed it.
-        file, animation: Paths inside the folder that it was saved to.
+        target: Key of the objective.
+        layer: The layer, if the target is one feature or `specific` for it; otherwise None.
+        feature: Number of that feature, or None.
+        pooling: Pooling of that feature, or None.
+        seed: The random stream of an image is derived from `target`, `seed`, `restart` and `member`.
+        restart: Number of the restart.
+        member: Number of the image within a set; 0 for other images.
+        preset: Description of the preset, with the numbers that were used.
+        steps: Number of steps.
+        views: Views of the image in a step.
+        size: Rows and columns of the image.
+        model: Spec and fingerprint of the model.
+        activation: The activation of the feature, or the value of another objective, for the saved image: rounded to 8
+            bits, without views, resized (antialiased, not cropped) to the model's size.
+        natural: Comparison of the activation with an index; None without one, or where the target is no feature.
+        curve: Value of the objective at every step, averaged over views.
+        stopped: Step at which the image stopped because its loss was not finite; None where it did not.
+        versions: Versions of the packages.
+        file: Path of the image in the folder that it was saved to, or None.
+        animation: Path of the animation, or None.
     """
 
     target: str
@@ -90,7 +97,7 @@ class VisualizationRecord:
 
     @property
     def exceeds(self) -> bool | None:
-        """Whether the activation is above that of every natural image; None where that is not known."""
+        """Whether the activation is above that of every natural image; None without an index."""
         return None if self.natural is None else self.activation > self.natural.maximum
 
     def __repr__(self) -> str:
@@ -103,15 +110,15 @@ class VisualizationRecord:
         return f"VisualizationRecord({', '.join(parts)})"
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything in JSON's types; what is not finite is None."""
+        """All entries in JSON's types; NaN and infinity are None."""
         return {"schema_version": SCHEMA_VERSION, **_plain(asdict(self))}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "VisualizationRecord":
-        """Read what `as_dict` gave.
+        """The record with the entries of `as_dict`.
 
         Raises:
-            VisualizeError: It is of another schema version, or entries are missing or unknown.
+            VisualizeError: The schema version is another one, or entries are missing, unknown or of another type.
         """
         version = stored.get("schema_version") if isinstance(stored, Mapping) else None
         if version != SCHEMA_VERSION:
@@ -124,8 +131,11 @@ class VisualizationRecord:
 
 
 def file_stem(record: VisualizationRecord) -> str:
-    """The path of a record's files inside a folder, without an ending: `<layer>/<feature>` with what is not usual, or
-    `objectives/` and the objective's key; names that are no file names are percent-encoded."""
+    """The path of a record's files inside a folder, without a suffix.
+
+    It is `<layer>/<feature>`, with whatever differs from the defaults, or `objectives/` and the objective's key. Names
+    that are no file names are percent-encoded.
+    """
     if record.layer is not None and record.feature is not None:
         name = f"{quote(record.layer, safe='')}/{record.feature}"
         plain = f"{record.layer}:{record.feature}"
@@ -142,16 +152,16 @@ def file_stem(record: VisualizationRecord) -> str:
 
 
 def _short(key: str) -> str:
-    """A file name from an objective's key: its letters, shortened, and its hash, since others may share those."""
+    """A file name from an objective's key: its first letters, and a hash, since keys may share these letters."""
     name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in key)
     return f"{name[:LONGEST_NAME]}-{sha256(key.encode()).hexdigest()[:8]}"
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(name): _plain(own) for name, own in value.items()}
+        return {str(name): _plain(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(own) for own in value]
+        return [_plain(entry) for entry in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     return value

@@ -1,4 +1,4 @@
-"""Visualizations: images with their records, and the folder that keeps them."""
+"""Visualizations: images with their records."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -43,12 +43,12 @@ class Visualization:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Visualizations:
-    """Images that were optimised, each with its record.
+    """Optimised images with their records.
 
     Attributes:
         images_nhwc: uint8 [n,h,w,3].
-        records: One an image.
-        frames_nthwc: uint8 [n,t,h,w,3], the images on their way, the last of them finished; None where none were kept.
+        records: A record for each image.
+        frames_nthwc: uint8 [n,t,h,w,3], the images during their optimisation, the last of them finished; or None.
     """
 
     images_nhwc: np.ndarray
@@ -84,17 +84,17 @@ class Visualizations:
     @overload
     def __getitem__(self, chosen: slice | Sequence[int] | np.ndarray) -> "Visualizations": ...
     def __getitem__(self, chosen: Any) -> "Visualization | Visualizations":
-        """One by its number or target (of several of a target the first), or some of them.
+        """One visualization by its number or target (the first with this target), or several by their numbers.
 
         Raises:
             KeyError: No image has the target.
         """
         if isinstance(chosen, str):
-            places = [i for i, record in enumerate(self.records) if record.target == chosen]
-            if not places:
+            rows = [i for i, record in enumerate(self.records) if record.target == chosen]
+            if not rows:
                 some = ", ".join(record.target for record in self.records[:5])
                 raise KeyError(f"no image of {chosen!r}; there are {some}{', ...' if len(self) > 5 else ''}")
-            chosen = places[0]
+            chosen = rows[0]
         if isinstance(chosen, int | np.integer):
             return Visualization(Image.fromarray(self.images_nhwc[chosen]), self.records[chosen])
         rows = np.arange(len(self))[chosen]
@@ -106,8 +106,11 @@ class Visualizations:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row an image: target, layer, feature, pooling, seed, restart, member, activation, natural_maximum,
-        quantile, how, z, rank, of, exceeds, stopped, file. What only an index tells is missing without one."""
+        """One row an image, with the entries of its record.
+
+        The columns are target, layer, feature, pooling, seed, restart, member, activation, natural_maximum, quantile,
+        how, z, rank, of, exceeds, stopped and file. Those from natural_maximum to exceeds are missing without an index.
+        """
         return pd.DataFrame([_row(record) for record in self.records])
 
     def summary(self) -> pd.DataFrame:
@@ -128,9 +131,10 @@ class Visualizations:
         return counts.astype(np.int64).reset_index()
 
     def save(self, folder: str | os.PathLike[str], *, animate: str | None = None) -> Path:
-        """Write `<layer>/<feature>.png` and `.json` for each image, and `visualizations.json`, which says what they
-        have in common. They are added to the images that a folder holds already; those of the same target and seed are
-        replaced. A kill leaves each file as a whole or not at all.
+        """Write `<layer>/<feature>.png` and `.json` for each image, and `visualizations.json`.
+
+        The images are added to those that the folder holds already, and replace those of the same target and seed. A
+        kill leaves no file half-written, and an image is listed only when its files are complete.
 
         Args:
             folder: The folder; it is made where there is none.
@@ -159,11 +163,15 @@ class Visualizations:
             image.thumbnail((html.LARGE_SIDE, html.LARGE_SIDE), Image.Resampling.LANCZOS)
             tiles.append(html.Tile(image, *caption(record)))
         left = len(self) - len(tiles)
-        notes = [f"{left:,} more are not shown"] if left else []
+        notes = [f"{left:,} more images are not shown"] if left else []
         return html.block(repr(self), html.tiles(tiles, html.LARGE_SIDE), notes)
 
     def figure(self, columns: int = 5) -> "Figure":
-        """All images with their targets as a matplotlib figure; needs the extra `plots`."""
+        """All images with their targets as a matplotlib figure; needs the extra `plots`.
+
+        Raises:
+            DisplayError: matplotlib is not installed, there is no image, or columns is below 1.
+        """
         captions = ["\n".join(caption(record)) for record in self.records]
         return figures.images_figure(list(self.images_nhwc), captions, columns)
 
@@ -174,16 +182,16 @@ class Visualizations:
         """All images on one sheet, each with its feature, quantile and rank.
 
         Args:
-            index: Puts the top natural images of each feature beside it.
-            images: Where those are now, if not where the index was built from.
-            tops: How many of them.
-            columns: By default about as many as rows.
+            index: Puts the top natural images of each feature beside its image.
+            images: Where the natural images are now; by default where the index was built from.
+            tops: Number of natural images.
+            columns: By default the number that makes the sheet nearly square.
         """
         return draw_contact_sheet(self.images_nhwc, self.records, index, images=images, tops=tops, columns=columns)
 
 
 def join_visualizations(parts: Sequence[Visualizations]) -> Visualizations:
-    """Visualizations of the same size, one after the other; frames are kept where all have as many."""
+    """Join visualizations of one size; frames are kept if all parts have the same number of them."""
     if not parts:
         return Visualizations(np.empty((0, 1, 1, 3), np.uint8), ())
     frames = [part.frames_nthwc for part in parts if part.frames_nthwc is not None]
@@ -196,8 +204,7 @@ def join_visualizations(parts: Sequence[Visualizations]) -> Visualizations:
 
 
 def load_visualizations(folder: str | os.PathLike[str]) -> Visualizations:
-    """Read the images that `Visualizations.save` wrote, in the order in which they were first written; frames stay on
-    the disk.
+    """Read the visualizations of a folder in the order in which they were first written, without their frames.
 
     Raises:
         VisualizeError: The folder holds no visualizations, or those of another version; or a file is missing or

@@ -1,1 +1,1 @@
-"""What is done to the views of an image."""
+"""Random views of images, and the transforms that make them."""

@@ -1,7 +1,7 @@
-"""Affine maps of the image plane, one a view, and images sampled through them.
+"""Affine maps of the image plane, one for each view, and sampling of images through them.
 
 Points are (x, y) in pixels from the top left corner of an image, so that the middle of its first pixel is (0.5, 0.5).
-Maps go from a point of what comes out to the point of what went in that it shows.
+A map goes from a point of the output to the point of the input that it shows.
 """
 
 import math
@@ -28,7 +28,7 @@ class Affine(NamedTuple):
     y0: Number = 0.0
 
     def after(self, inner: "Affine") -> "Affine":
-        """This map of what `inner` gives."""
+        """The composition: this map after `inner`."""
         # Elementwise: a matrix product may be rounded to TF32, and differently in another batch.
         return Affine(
             self.xx * inner.xx + self.xy * inner.yx,
@@ -47,14 +47,14 @@ def about(center: tuple[float, float], xx: Number, xy: Number, yx: Number, yy: N
 
 
 def reduce(pixels_bchw: Tensor, factor: tuple[float, float]) -> Tensor:
-    """The images, antialiased, at 1/factor of their rows and columns; factors up to 1 change nothing."""
+    """The images, antialiased, with 1/factor of their rows and columns; factors up to 1 change nothing."""
     h, w = pixels_bchw.shape[-2:]
     size = tuple(max(1, round(side / max(1.0, f))) for side, f in zip((h, w), factor, strict=True))
     return pixels_bchw if size == (h, w) else resize(pixels_bchw, (size[0], size[1]))
 
 
 def resize(pixels_bchw: Tensor, size: Size) -> Tensor:
-    """The images at another size, antialiased; the very images where they have it."""
+    """The images resized, antialiased; the same tensor where they have the size already."""
     if tuple(pixels_bchw.shape[-2:]) == size:
         return pixels_bchw
     return F.interpolate(pixels_bchw, size=size, mode="bilinear", align_corners=False, antialias=True)
@@ -71,15 +71,17 @@ def sample(
     extents: tuple[float, float],
     exact: bool,
 ) -> Tensor:
-    """Views of a frame within images; beyond the image its edge goes on.
+    """Views of a frame within images; the edge is repeated beyond the image.
 
     Args:
-        pixels_nechw: One canvas an image (e = 1), or one a view.
+        pixels_nechw: One canvas for each image (e = 1), or one for each view.
+        views: Number of views.
         affine: From the frame to the frame, in pixels of the canvas.
-        frame, origin: Rows and columns of the frame, and of its top left corner on the canvas.
+        frame: Rows and columns of the frame.
+        origin: Row and column of the frame's top left corner on the canvas.
         size: Rows and columns of a view.
         extents: The smallest and the largest share of the frame's sides that a view shows.
-        exact: Every point falls on a pixel's middle: pixels are moved and not interpolated.
+        exact: Whether every point falls on the middle of a pixel, so that nothing is interpolated.
 
     Returns:
         [n,views,3,rows,columns].
@@ -105,10 +107,12 @@ def sample(
 
 
 def pick(pixels_nechw: Tensor, rows_neh: Tensor, columns_new: Tensor) -> Tensor:
-    """The pixels at some whole rows and columns of each view, [n,views,3,rows,columns], moved and not interpolated.
+    """The pixels at whole rows and columns of each view, [n,views,3,rows,columns], without interpolation.
 
     Args:
-        pixels_nechw: One canvas an image (e = 1), or one a view.
+        pixels_nechw: One canvas for each image (e = 1), or one for each view.
+        rows_neh: The rows of each view.
+        columns_new: The columns of each view.
     """
     h, w = pixels_nechw.shape[-2:]
     shape = (*rows_neh.shape, columns_new.shape[-1], 2)
@@ -119,9 +123,9 @@ def pick(pixels_nechw: Tensor, rows_neh: Tensor, columns_new: Tensor) -> Tensor:
 
 
 def _look(pixels_bchw: Tensor, grid_nehw2: Tensor, mode: str) -> Tensor:
-    """`grid_sample` of one canvas an image or one a view.
+    """`grid_sample` of one canvas for each image or for each view.
 
-    The views of one canvas lie under each other in one tall grid, so that the canvas is not copied for each.
+    The views of one canvas are rows of one tall grid, so that the canvas is not copied for each view.
     """
     n, views, h, w, _ = grid_nehw2.shape
     tall = grid_nehw2.reshape(len(pixels_bchw), -1, w, 2)
@@ -131,7 +135,7 @@ def _look(pixels_bchw: Tensor, grid_nehw2: Tensor, mode: str) -> Tensor:
 
 
 def _grid(affine: Affine, batch: tuple[int, int], size: Size, samples: int, canvas_size: Size, like: Tensor) -> Tensor:
-    """Where `grid_sample` looks, [n,e,rows,columns,2] in [-1,1] over the canvas."""
+    """The points that `grid_sample` reads, [n,e,rows,columns,2] in [-1,1] over the canvas."""
     rows, columns = size[0] * samples, size[1] * samples
     y = (torch.arange(rows, device=like.device, dtype=like.dtype) + 0.5) / samples
     x = (torch.arange(columns, device=like.device, dtype=like.dtype) + 0.5) / samples

@@ -1,4 +1,4 @@
-"""What is done to the views of an image: each is moved, cut, coloured or roughened at random.
+"""Random transforms of the views of an image: shifts, crops, rotations, colours and noise.
 
 Letters: n images, e views, k random numbers of a view, c channels, h w pixels.
 """
@@ -18,12 +18,12 @@ from conceptprobe.visualization.transforms.affine import Affine, Size, about, pi
 
 @runtime_checkable
 class Transform(Protocol):
-    """What is done to a view. `numbers` is how many uniform random numbers in [0,1) a view of it takes."""
+    """A random change of a view, which takes `numbers` uniform random numbers in [0,1)."""
 
     numbers: ClassVar[int]
 
     def describe(self) -> dict[str, Any]:
-        """Its name and every setting, in JSON's types."""
+        """The name and every setting, in JSON's types."""
         ...
 
 
@@ -31,7 +31,7 @@ class Transform(Protocol):
 class Moving(Transform, Protocol):
     """A transform that is an affine map of the plane."""
 
-    whole: ClassVar[bool]  # moves by whole pixels only
+    whole: ClassVar[bool]  # whether it moves by whole pixels only
 
     def affine(self, u_nek: Tensor, frame: Size, progress: float) -> Affine:
         """The map of each view, in pixels of the frame."""
@@ -44,25 +44,25 @@ class Moving(Transform, Protocol):
 
 @runtime_checkable
 class Changing(Transform, Protocol):
-    """A transform that makes new pixels of pixels."""
+    """A transform that computes new pixels."""
 
-    spatial: ClassVar[bool]  # where a pixel is matters to it, so views are brought to their size after it
+    spatial: ClassVar[bool]  # whether positions matter to it, so that views get their size only after it
 
     def apply(
         self, views_nechw: Tensor, u_nek: Tensor, generators: Sequence[torch.Generator], progress: float
     ) -> Tensor:
-        """The changed views, one after the other the same n and e."""
+        """The changed views, with the same n and e."""
         ...
 
 
 class _Described:
     def describe(self) -> dict[str, Any]:
-        """Its name and every setting, in JSON's types."""
+        """The name and every setting, in JSON's types."""
         return {"name": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
 
 
 def whole_pixels(pixels: float, of: int | None, frame: Size) -> int:
-    """An amount given for images of `of` pixels, at the size of this frame's shorter side."""
+    """An amount of pixels for images of side `of`, scaled to the shorter side of a frame."""
     return round(pixels if of is None else pixels * min(frame) / of)
 
 
@@ -77,11 +77,12 @@ def _whole_shifts(u_ne: Tensor, reach: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Jitter(_Described):
-    """Shift by whole pixels, evenly up to `pixels` in each direction; the edge goes on beyond the image.
+    """Shift by whole pixels, uniformly up to `pixels` in each direction; the edge is repeated beyond the image.
 
     Attributes:
-        of: The side of the images that `pixels` is meant for; at other sizes it grows or shrinks with the image's
-            shorter side. None: as given at every size.
+        pixels: The largest shift.
+        of: The side of images for which `pixels` is meant; at other sizes the shift scales with the image's shorter
+            side. None: the same shift at every size.
     """
 
     pixels: float
@@ -90,16 +91,18 @@ class Jitter(_Described):
     whole: ClassVar[bool] = True
 
     def affine(self, u_nek: Tensor, frame: Size, progress: float) -> Affine:
+        """The map of each view, in pixels of the frame."""
         shift = _whole_shifts(u_nek, whole_pixels(self.pixels, self.of, frame))
         return Affine(x0=shift[..., 0], y0=shift[..., 1])
 
     def extents(self, progress: float) -> tuple[float, float]:
+        """The smallest and the largest share of the frame\'s sides that a view shows."""
         return 1.0, 1.0
 
 
 @dataclass(frozen=True)
 class Scale(_Described):
-    """Enlarge about the middle by a factor drawn evenly from `low` to `high`."""
+    """Enlarge about the middle by a factor drawn uniformly from `low` to `high`."""
 
     low: float
     high: float
@@ -108,36 +111,40 @@ class Scale(_Described):
 
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.high:
-            raise VisualizeError(f"Scale takes factors 0 < low <= high, got {self.low} and {self.high}")
+            raise VisualizeError(f"Scale has factors from {self.low} to {self.high}: they must be 0 < low <= high")
 
     def affine(self, u_nek: Tensor, frame: Size, progress: float) -> Affine:
+        """The map of each view, in pixels of the frame."""
         shrink = 1.0 / (self.low + (self.high - self.low) * u_nek[..., 0])
         return about(_middle(frame), shrink, 0.0, 0.0, shrink)
 
     def extents(self, progress: float) -> tuple[float, float]:
+        """The smallest and the largest share of the frame\'s sides that a view shows."""
         return 1.0 / self.high, 1.0 / self.low
 
 
 @dataclass(frozen=True)
 class Rotate(_Described):
-    """Turn about the middle by an angle drawn evenly from -degrees to degrees."""
+    """Turn about the middle by an angle drawn uniformly from -degrees to degrees."""
 
     degrees: float
     numbers: ClassVar[int] = 1
     whole: ClassVar[bool] = False
 
     def affine(self, u_nek: Tensor, frame: Size, progress: float) -> Affine:
+        """The map of each view, in pixels of the frame."""
         angle = (2.0 * u_nek[..., 0] - 1.0) * math.radians(self.degrees)
         cos, sin = angle.cos(), angle.sin()
         return about(_middle(frame), cos, -sin, sin, cos)
 
     def extents(self, progress: float) -> tuple[float, float]:
+        """The smallest and the largest share of the frame\'s sides that a view shows."""
         return 1.0, 1.0
 
 
 @dataclass(frozen=True)
 class Crop(_Described):
-    """Show a box, anywhere within the image, whose side is drawn evenly from `low` to `high` of the image's side."""
+    """Show a box, anywhere within the image, whose side is drawn uniformly from `low` to `high` of the image's side."""
 
     low: float
     high: float
@@ -146,14 +153,16 @@ class Crop(_Described):
 
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.high <= 1:
-            raise VisualizeError(f"Crop takes shares 0 < low <= high <= 1, got {self.low} and {self.high}")
+            raise VisualizeError(f"Crop has shares from {self.low} to {self.high}: they must be 0 < low <= high <= 1")
 
     def affine(self, u_nek: Tensor, frame: Size, progress: float) -> Affine:
+        """The map of each view, in pixels of the frame."""
         share = self.low + (self.high - self.low) * u_nek[..., 0]
         room = 1.0 - share
         return Affine(share, 0.0, 0.0, share, room * u_nek[..., 1] * frame[1], room * u_nek[..., 2] * frame[0])
 
     def extents(self, progress: float) -> tuple[float, float]:
+        """The smallest and the largest share of the frame\'s sides that a view shows."""
         return self.low, self.high
 
 
@@ -161,8 +170,15 @@ class Crop(_Described):
 class ShrinkingCrop(_Described):
     """Show a box around the middle that shrinks as the optimisation goes on (MACO, Fel et al. 2023).
 
-    Its side is normal around a mean that runs evenly from `start` to `end`, and its centre normal around the middle,
-    all in shares of the image's side.
+    All numbers are shares of the image's side. The side of the box is normal, and so is its centre, around the middle
+    of the image.
+
+    Attributes:
+        start: Mean side at the first step.
+        end: Mean side at the last step; between them the mean changes linearly.
+        sd: Standard deviation of the side.
+        center_sd: Standard deviation of the centre.
+        smallest: The smallest side.
     """
 
     start: float
@@ -174,12 +190,14 @@ class ShrinkingCrop(_Described):
     whole: ClassVar[bool] = False
 
     def affine(self, u_nek: Tensor, frame: Size, progress: float) -> Affine:
+        """The map of each view, in pixels of the frame."""
         normal = math.sqrt(2.0) * torch.erfinv((2.0 * u_nek - 1.0).clamp(-0.999999, 0.999999))
         share = (self._mean(progress) + self.sd * normal[..., 0]).clamp(self.smallest, 1.0)
         x, y = (0.5 + self.center_sd * normal[..., axis] - 0.5 * share for axis in (1, 2))
         return Affine(share, 0.0, 0.0, share, x * frame[1], y * frame[0])
 
     def extents(self, progress: float) -> tuple[float, float]:
+        """The smallest and the largest share of the frame\'s sides that a view shows."""
         mean = self._mean(progress)
         low, high = (min(max(mean + by * self.sd, self.smallest), 1.0) for by in (-2, 2))
         return low, high
@@ -190,9 +208,10 @@ class ShrinkingCrop(_Described):
 
 @dataclass(frozen=True)
 class Roll(_Described):
-    """Shift by whole pixels, evenly up to `pixels` in each direction; what leaves on one side comes in on the other.
+    """Shift by whole pixels, uniformly up to `pixels` in each direction, around the edges of the image.
 
     Attributes:
+        pixels: The largest shift.
         of: As for `Jitter`.
     """
 
@@ -204,6 +223,7 @@ class Roll(_Described):
     def apply(
         self, views_nechw: Tensor, u_nek: Tensor, generators: Sequence[torch.Generator], progress: float
     ) -> Tensor:
+        """The changed views."""
         h, w = views_nechw.shape[-2:]
         shift = _whole_shifts(u_nek, whole_pixels(self.pixels, self.of, (h, w))).long()
         rows_neh = (torch.arange(h, device=shift.device) - shift[..., 1:]) % h
@@ -216,9 +236,11 @@ class Pad(_Described):
     """Put pixels around the image.
 
     Attributes:
+        pixels: Pixels on each side.
         of: As for `Jitter`.
-        mode: As in `torch.nn.functional.pad`; "constant" is grey of `value`.
-        shown: Views show the padding too. False: it is only there for what later transforms bring in from outside.
+        mode: As in `torch.nn.functional.pad`.
+        value: Grey value of the mode "constant".
+        shown: Whether views show the padding. Without, only later transforms that move the image bring it in.
     """
 
     pixels: float
@@ -232,6 +254,7 @@ class Pad(_Described):
     def apply(
         self, views_nechw: Tensor, u_nek: Tensor, generators: Sequence[torch.Generator], progress: float
     ) -> Tensor:
+        """The changed views."""
         h, w = views_nechw.shape[-2:]
         return self.around(views_nechw, whole_pixels(self.pixels, self.of, (h, w)))
 
@@ -243,11 +266,11 @@ class Pad(_Described):
 
 @dataclass(frozen=True)
 class ColourShift(_Described):
-    """(x - mu) / sigma of each channel (Ghiasi et al. 2022).
+    """Replace each channel x by (x - mu) / sigma (Ghiasi et al. 2022).
 
     Attributes:
-        mean: mu is drawn evenly from -mean to mean.
-        log_sd: The logarithm of sigma is drawn evenly from -log_sd to log_sd.
+        mean: mu is drawn uniformly from -mean to mean.
+        log_sd: The logarithm of sigma is drawn uniformly from -log_sd to log_sd.
     """
 
     mean: float = 1.0
@@ -258,6 +281,7 @@ class ColourShift(_Described):
     def apply(
         self, views_nechw: Tensor, u_nek: Tensor, generators: Sequence[torch.Generator], progress: float
     ) -> Tensor:
+        """The changed views."""
         even_ne6 = 2.0 * u_nek - 1.0
         mu, scale = self.mean * even_ne6[..., :3], torch.exp(-self.log_sd * even_ne6[..., 3:])
         return torch.addcmul((-mu * scale)[..., None, None], views_nechw, scale[..., None, None])
@@ -265,11 +289,12 @@ class ColourShift(_Described):
 
 @dataclass(frozen=True)
 class Noise(_Described):
-    """Add normal noise to each value, of a standard deviation that runs evenly from `sd` to `end`.
+    """Add normal noise to each value, and uniform noise where that is wanted.
 
     Attributes:
-        end: None: the standard deviation stays.
-        even: Width of the even noise, around 0, that is added too.
+        sd: Standard deviation at the first step.
+        end: Standard deviation at the last step; between them it changes linearly. None keeps it constant.
+        even: Width of the uniform noise around 0.
     """
 
     sd: float
@@ -281,14 +306,15 @@ class Noise(_Described):
     def apply(
         self, views_nechw: Tensor, u_nek: Tensor, generators: Sequence[torch.Generator], progress: float
     ) -> Tensor:
+        """The changed views."""
         sd = self.sd if self.end is None else self.sd + (self.end - self.sd) * progress
         like = views_nechw
         noise = torch.empty(*u_nek.shape[:2], *like.shape[2:], device=like.device, dtype=like.dtype)
-        for mine, generator in zip(noise, generators, strict=True):
-            mine.normal_(0.0, sd, generator=generator)
+        for view_echw, generator in zip(noise, generators, strict=True):
+            view_echw.normal_(0.0, sd, generator=generator)
         if self.even:
-            more = torch.empty_like(noise)
-            for mine, generator in zip(more, generators, strict=True):
-                mine.uniform_(-self.even / 2, self.even / 2, generator=generator)
-            noise += more
+            uniform = torch.empty_like(noise)
+            for view_echw, generator in zip(uniform, generators, strict=True):
+                view_echw.uniform_(-self.even / 2, self.even / 2, generator=generator)
+            noise += uniform
         return views_nechw + noise

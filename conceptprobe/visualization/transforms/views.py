@@ -1,8 +1,7 @@
-"""Views of an image: copies of it, each moved, cut, coloured or roughened at random.
+"""Views of an image: randomly transformed copies, which the model sees in one step.
 
-A view is what the model sees of an image in one step. All that is random in the views of an image comes from that
-image's own generator. Transforms that move the image are affine maps; those in a row become one map, through which the
-image is sampled once. Where nothing falls between pixels, pixels are moved and not interpolated.
+All random numbers of an image's views come from the generator of this image. Consecutive transforms that move the image
+are composed to one affine map, through which the image is sampled once. Shifts by whole pixels are not interpolated.
 """
 
 from collections.abc import Sequence
@@ -24,18 +23,19 @@ def make_views(
 ) -> Tensor:
     """Views of each image, differentiable.
 
-    Where a view shows more pixels of an image than it has, the image is first reduced, antialiased, as far as the view
-    that shows least allows, and views that show more still are averages of several samples a pixel.
+    Where a view shows more pixels of an image than it has itself, the image is first reduced, antialiased, as far as
+    the view that shows least allows. Views that show still more are averages of several samples for each pixel.
 
     Args:
-        transforms: In this order. Without any that moves or pads, an image of the views' size is passed on as it is,
-            and one of another size is resized.
-        generators: One an image, on the images' device. Everything random of an image's views comes from its own.
+        transforms: The transforms in their order. Where none moves or pads, images are only resized to the view size.
+        images_nchw: n images.
+        generators: n generators on the images' device.
+        views: Number of views of each image.
         view_size: Rows and columns of a view.
-        progress: Share of the steps that are done, in [0,1), for what changes over the run.
+        progress: Share of the steps that are done, in [0,1), for transforms that change during the run.
 
     Returns:
-        [n,views,3,h,w]. The i-th row depends on the i-th image and generator only.
+        [n,views,3,h,w]. Row i depends on image i and generator i only.
     """
     u_nek = _uniform(generators, views, sum(transform.numbers for transform in transforms), images_nchw)
     spatial = [i for i, t in enumerate(transforms) if isinstance(t, Moving) or (isinstance(t, Changing) and t.spatial)]
@@ -45,9 +45,9 @@ def make_views(
         canvas.resize(view_size)
     waiting: list[tuple[Moving, Tensor]] = []
     for position, transform in enumerate(transforms):
-        u_nek, mine = u_nek[..., transform.numbers :], u_nek[..., : transform.numbers]
+        u_nek, numbers_nek = u_nek[..., transform.numbers :], u_nek[..., : transform.numbers]
         if isinstance(transform, Moving):
-            waiting.append((transform, mine))
+            waiting.append((transform, numbers_nek))
             if position == last or not isinstance(transforms[position + 1], Moving):
                 canvas.move(waiting, view_size if position == last else canvas.frame, views, progress)
                 waiting = []
@@ -55,19 +55,19 @@ def make_views(
         if isinstance(transform, Pad) and not transform.shown:
             canvas.surround(transform)
         elif isinstance(transform, Changing):
-            canvas.change(transform, mine, generators, progress)
+            canvas.change(transform, numbers_nek, generators, progress)
         if position == last:
             canvas.resize(view_size)
     return canvas.pixels.expand(-1, views, -1, -1, -1)
 
 
 class _Canvas:
-    """The pixels on the way to the views, and the part of them that counts: the frame.
+    """The pixels between two transforms, and the frame in them that views show where nothing moves.
 
     Attributes:
-        pixels: [n,1,3,h,w], or [n,e,3,h,w] once each view has its own.
-        frame: Rows and columns of the part that views show where nothing moves.
-        origin: Its top left corner: there are pixels around it where a padding is not shown.
+        pixels: [n,1,3,h,w], or [n,e,3,h,w] once the views differ.
+        frame: Rows and columns of the frame.
+        origin: Row and column of the frame's top left corner; a padding that is not shown lies around the frame.
     """
 
     def __init__(self, pixels_nechw: Tensor, frame: Sequence[int]) -> None:
@@ -123,6 +123,6 @@ class _Canvas:
 def _uniform(generators: Sequence[torch.Generator], views: int, numbers: int, like: Tensor) -> Tensor:
     u_nek = torch.empty(len(generators), views, numbers, device=like.device)
     if numbers:
-        for mine, generator in zip(u_nek, generators, strict=True):
-            mine.uniform_(generator=generator)
+        for row_ek, generator in zip(u_nek, generators, strict=True):
+            row_ek.uniform_(generator=generator)
     return u_nek

@@ -43,10 +43,10 @@ def picture():
 
 
 def values_of(model, objectives, pixels, views=1, early=False):
-    bound = bind(model, objectives, views)
+    evaluator = bind(model, objectives, views)
     with torch.no_grad():
-        acts = model.capture(pixels, bound.early_layers if early else bound.layers)
-        return bound(acts, early)
+        acts = model.capture(pixels, evaluator.early_layers if early else evaluator.layers)
+        return evaluator(acts, early)
 
 
 def captured(model, pixels, layer):
@@ -190,9 +190,9 @@ def test_both_layouts_agree_where_there_are_as_many_images_as_tokens(name):
 
 
 def test_a_difference_of_layers_captures_both_in_model_order(clip):
-    bound = bind(clip, [text("dog"), feature("blocks.5.mlp.hidden", 0) + feature("blocks.1.resid", 3)], 1)
-    assert bound.layers == ("blocks.1.resid", "blocks.5.mlp.hidden", "embedding")
-    assert bound.early_layers == ("blocks.1.resid", "blocks.5.mlp.pre", "embedding")
+    evaluator = bind(clip, [text("dog"), feature("blocks.5.mlp.hidden", 0) + feature("blocks.1.resid", 3)], 1)
+    assert evaluator.layers == ("blocks.1.resid", "blocks.5.mlp.hidden", "embedding")
+    assert evaluator.early_layers == ("blocks.1.resid", "blocks.5.mlp.pre", "embedding")
 
 
 def test_the_warm_up_looks_before_the_activation(clip):
@@ -207,11 +207,11 @@ def test_a_latent_that_is_off_has_a_gradient_in_the_warm_up():
     model = mixer()
     sae = make_sae(threshold=1e6)
     pixels = random_pixels(model, 1).requires_grad_()
-    bound = bind(model, [latent(sae, 5)], 1)
-    value = bound(model.capture(pixels, bound.layers))
+    evaluator = bind(model, [latent(sae, 5)], 1)
+    value = evaluator(model.capture(pixels, evaluator.layers))
     assert value.item() == 0
     assert not torch.autograd.grad(value.sum(), pixels)[0].any()
-    early = bound(model.capture(pixels, bound.early_layers), early=True)
+    early = evaluator(model.capture(pixels, evaluator.early_layers), early=True)
     acts = captured(model, pixels, HIDDEN)[0, 1:]
     by_hand = [dot(p - sae.centre_d.numpy(), sae.encoder_df[:, 5].numpy()) + float(sae.bias_f[5]) for p in acts]
     assert early.item() == pytest.approx(math.fsum(by_hand) / 4, rel=1e-4)
@@ -233,8 +233,8 @@ def test_a_units_gradient_stays_within_the_unit(early, picture):
     model = mixer()
     objectives = [*ALL_KINDS, caricature(picture, HIDDEN), distance(picture, HIDDEN)]
     pixels = random_pixels(model, 2 * len(objectives)).requires_grad_()
-    bound = bind(model, objectives, views=2)
-    values = bound(model.capture(pixels, bound.early_layers if early else bound.layers), early)
+    evaluator = bind(model, objectives, views=2)
+    values = evaluator(model.capture(pixels, evaluator.early_layers if early else evaluator.layers), early)
     for unit, value in enumerate(values):
         (gradient,) = torch.autograd.grad(value.sum(), pixels, retain_graph=True)
         touched = gradient.flatten(1).any(1)
@@ -244,8 +244,8 @@ def test_a_units_gradient_stays_within_the_unit(early, picture):
 def test_a_view_has_no_part_in_another_views_gradient():
     model = mixer()
     pixels = random_pixels(model, 4 * 3).requires_grad_()
-    bound = bind(model, [diversity(feature(HIDDEN, 1), images=2), diversity(feature(HIDDEN, 2), images=2)], views=3)
-    values = bound(model.capture(pixels, bound.layers))
+    evaluator = bind(model, [diversity(feature(HIDDEN, 1), images=2), diversity(feature(HIDDEN, 2), images=2)], views=3)
+    values = evaluator(model.capture(pixels, evaluator.layers))
     (gradient,) = torch.autograd.grad(values[1, 0, 2], pixels)
     touched = gradient.flatten(1).abs().sum(1).unflatten(0, (2, 2, 3)) > 0
     expected = torch.zeros(2, 2, 3, dtype=torch.bool)
@@ -280,8 +280,8 @@ def test_images_that_are_all_the_same_are_as_alike_as_can_be_and_flat_ones_do_no
     same = random_pixels(model, 1).expand(3, -1, -1, -1)
     assert torch.allclose(values_of(model, [diversity(HIDDEN, images=3)], same), torch.tensor(-1.0))
     flat = torch.full((3, 3, 8, 8), 0.5, requires_grad=True)
-    bound = bind(model, [diversity(HIDDEN, images=3)], 1)
-    (gradient,) = torch.autograd.grad(bound(model.capture(flat, bound.layers)).sum(), flat)
+    evaluator = bind(model, [diversity(HIDDEN, images=3)], 1)
+    (gradient,) = torch.autograd.grad(evaluator(model.capture(flat, evaluator.layers)).sum(), flat)
     assert gradient.isfinite().all()
 
 
@@ -324,9 +324,9 @@ def test_a_distance_is_relative_to_the_image(picture):
 
 def test_views_of_another_size_are_refused_where_places_are_compared(picture):
     model = cnn()
-    bound = bind(model, [distance(picture, CONV)], 1)
+    evaluator = bind(model, [distance(picture, CONV)], 1)
     with pytest.raises(VisualizeError, match="has 16 patches, a view has 64"):
-        bound(model.capture(torch.rand(1, 3, 16, 16), bound.layers))
+        evaluator(model.capture(torch.rand(1, 3, 16, 16), evaluator.layers))
 
 
 def test_the_largest_patch_gets_the_gradient():
@@ -342,18 +342,18 @@ def test_the_largest_patch_gets_the_gradient():
 
 def test_units_are_evaluated_in_their_order_and_together(monkeypatch):
     model = mixer()
-    bound = bind(model, [feature(HIDDEN, i % 7) if i % 3 else cls(HIDDEN, i % 7) for i in range(30)], 1)
-    assert len(bound._groups) == 2
+    evaluator = bind(model, [feature(HIDDEN, i % 7) if i % 3 else cls(HIDDEN, i % 7) for i in range(30)], 1)
+    assert len(evaluator._groups) == 2
     acts = torch.arange(30 * 5 * 7.0).reshape(30, 5, 7)
     expected = [acts[i, 1:, i % 7].mean() if i % 3 else acts[i, 0, i % 7] for i in range(30)]
-    assert torch.allclose(bound({HIDDEN: acts}).flatten(), torch.stack(expected))
+    assert torch.allclose(evaluator({HIDDEN: acts}).flatten(), torch.stack(expected))
 
 
-def test_what_cannot_be_bound_together_is_refused():
+def test_objectives_that_cannot_be_evaluated_together_are_refused():
     model = mixer()
     with pytest.raises(VisualizeError, match=r"\[1, 4\] images a unit"):
         bind(model, [feature(HIDDEN, 0), diversity(feature(HIDDEN, 0))], 1)
-    with pytest.raises(VisualizeError, match="nothing to bind"):
+    with pytest.raises(VisualizeError, match="there are 0 objectives and 1 views"):
         bind(model, [], 1)
 
 

@@ -88,8 +88,8 @@ def test_the_layer_is_in_the_files_metadata_or_given(tmp_path):
 @pytest.mark.parametrize(
     ("tensors", "says"),
     [
-        ({"weights": W_ENC}, r"has no encoder, a matrix named W_enc or encoder.weight; found weights \[4, 10\]"),
-        ({"W_enc": W_ENC}, r"has no decoder, a matrix named W_dec or decoder.weight; found W_enc \[4, 10\]"),
+        ({"weights": W_ENC}, r"has no encoder, a matrix named W_enc or encoder.weight; the file has weights \[4, 10\]"),
+        ({"W_enc": W_ENC}, r"has no decoder, a matrix named W_dec or decoder.weight; the file has W_enc \[4, 10\]"),
         ({"W_enc": B_ENC, "W_dec": W_DEC}, "has no encoder"),
         ({"W_enc": W_ENC, "W_dec": W_ENC.clone()}, "takes 4 features to 10 latents, but the decoder takes 4 latents"),
         ({**LENS, "b_enc": B_DEC}, r"b_enc is \[4\], expected \[10\]"),

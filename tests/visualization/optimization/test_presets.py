@@ -58,5 +58,5 @@ def test_presets_are_found_by_name() -> None:
     assert get_preset("maco") is PRESETS["maco"]
     own = dataclasses.replace(PRESETS["fourier"], steps=3)
     assert get_preset(own) is own
-    with pytest.raises(VisualizeError, match="'lucid': there are fourier, ghiasi, maco, accentuate"):
+    with pytest.raises(VisualizeError, match="'lucid': choose fourier, ghiasi, maco, accentuate"):
         get_preset("lucid")

@@ -20,8 +20,8 @@ from conceptprobe.visualization.results.natural import (
     check_index,
     clean_pixels,
     compare,
-    place,
     pooled_values,
+    rank_features,
     shares_below,
 )
 
@@ -172,11 +172,11 @@ def test_ties_count_as_asked(index: Index) -> None:
 def test_places_are_among_live_features() -> None:
     stats = pd.DataFrame({"mean": [0.0, 1, 0, 5], "std": [1.0, 2, 0.1, 0], "dead": [False, False, True, True]})
     values = np.array([[1.0, 5, 9, 5], [3, 5, 0.05, 5], [np.nan, 5, 0, 5]])
-    own = place(stats, values, np.array([0, 0, 0]))  # z of the live ones: (1, 2), (3, 2), (nan, 2)
+    own = rank_features(stats, values, np.array([0, 0, 0]))  # z of the live ones: (1, 2), (3, 2), (nan, 2)
     np.testing.assert_allclose(own.z_n, [1, 3, np.nan])
     assert own.rank_n.tolist() == [2, 1, 0]
     assert own.of_n.tolist() == [2, 2, 2]
-    dead = place(stats, values, np.array([2, 2, 3]))  # z 90 and 0.5 among live 1, 2 and 3, 2
+    dead = rank_features(stats, values, np.array([2, 2, 3]))  # z 90 and 0.5 among live 1, 2 and 3, 2
     assert (dead.rank_n.tolist(), dead.of_n.tolist()) == ([1, 3, 0], [3, 3, 3])
 
 
