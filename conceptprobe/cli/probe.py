@@ -74,11 +74,11 @@ def probe(
     from conceptprobe.probes.run import check_scores, get_probe, load_models
 
     if name == "list":
-        for known in PROBES.values():
-            typer.echo(f"{known.name:20} {known.question}")
-        for test_set in SETS:
-            command = PREFIX + test_set
-            typer.echo(f"{command:20} How often is the model right on ImageNet's other test set of this name?")
+        questions = {known.name: known.question for known in PROBES.values()}
+        set_question = "How often is the model right on ImageNet's other test set of this name?"
+        questions |= {PREFIX + test_set: set_question for test_set in SETS}
+        lines = (f"{known:20} {question}" for known, question in questions.items())
+        typer.echo(json.dumps(questions) if as_json else "\n".join(lines))
         return
     if not model or images is None:
         raise typer.BadParameter("give at least one --model, and --images")

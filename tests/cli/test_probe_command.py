@@ -39,6 +39,7 @@ def test_the_list_names_every_probe_and_its_question() -> None:
     done = probe("list")
     assert done.exit_code == 0, done.output
     listed = dict(re.split(r"\s+", line, maxsplit=1) for line in done.stdout.splitlines())
+    assert json.loads(probe("list", "--json").stdout) == listed
     assert listed == {
         **{found.name: found.question for found in PROBES.values()},
         **{
