@@ -108,7 +108,8 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path, name:
         name: The family and architecture, for messages.
 
     Raises:
-        WeightsError: Keys or shapes differ; the message lists those that are missing, unexpected or different.
+        WeightsError: Keys or shapes differ, and the message lists those that are missing, unexpected or different; or
+            weights are NaN.
     """
     expected = module.state_dict()
     missing = [key for key in expected if key not in state]
@@ -127,6 +128,9 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path, name:
         raise WeightsError(
             f"{path} does not fit {name}\n  " + "\n  ".join(problems) + "\nIs the file of another architecture?"
         )
+    damaged = [key for key, value in state.items() if value.is_floating_point() and value.isnan().any()]
+    if damaged:
+        raise WeightsError(f"{path} holds NaN in {_first(damaged)}: its training diverged; take another checkpoint")
     module.load_state_dict(dict(state))
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +104,6 @@ def vision_model(
 ) -> VisionModel:
     """Make a `VisionModel` of any open_clip model; `variant` tells apart models whose spec has one architecture."""
 
-    def encode_text(texts: list[str]) -> Tensor:
-        with torch.device("cpu"):  # tokenizers make their tensors on the default device
-            tokens = tokenizer(texts)
-        embeddings: Tensor = module.encode_text(tokens.to(module.logit_scale.device), normalize=False)
-        return embeddings
-
     return VisionModel(
         spec.text,
         module,
@@ -117,8 +112,22 @@ def vision_model(
         # The same weights with another activation function are another model.
         architecture=" ".join([spec.name, *["quickgelu"] * _has_quick_gelu(module), *filter(None, [variant])]),
         forward=module.visual,
-        encode_text=encode_text,
+        encode_text=_TextEncoder(module, tokenizer),
     )
+
+
+@dataclass(frozen=True)
+class _TextEncoder:
+    """Embeds texts; a copy of the model has a copy of it, with the copied text tower."""
+
+    module: Any
+    tokenizer: Callable[[list[str]], Tensor]
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        with torch.device("cpu"):  # tokenizers make their tensors on the default device
+            tokens = self.tokenizer(texts)
+        embeddings: Tensor = self.module.encode_text(tokens.to(self.module.logit_scale.device), normalize=False)
+        return embeddings
 
 
 def _has_quick_gelu(module: nn.Module) -> bool:

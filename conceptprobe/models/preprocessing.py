@@ -12,6 +12,8 @@ from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
+from conceptprobe.models.errors import ModelError
+
 LONGEST = 16
 
 
@@ -50,6 +52,9 @@ class Preprocessing:
             fits both sides.
         interpolation: "bilinear", "bicubic" or another mode of torchvision.
         fill: Grey level or colour, 0-255, around the image in mode "longest".
+
+    Raises:
+        ModelError: `mean` or `std` is not for pixels in [0,1].
     """
 
     size: tuple[int, int]
@@ -59,6 +64,12 @@ class Preprocessing:
     mode: Literal["shortest", "longest", "squash"] = "shortest"
     interpolation: str = "bicubic"
     fill: int | tuple[int, int, int] = 0
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != 3 or not all(0 <= value <= 1 for value in self.mean):
+            raise ModelError(f"mean={self.mean} must be three numbers between 0 and 1, for pixels in [0,1]")
+        if len(self.std) != 3 or not all(0 < value <= 1 for value in self.std):
+            raise ModelError(f"std={self.std} must be three numbers above 0 and at most 1, for pixels in [0,1]")
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Pixels [3,H,W], float32 in [0,1], of an RGB image."""

@@ -20,7 +20,7 @@ from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import nn
 
 from conceptprobe.models.anatomy import Anatomy
-from conceptprobe.models.attention import unfused
+from conceptprobe.models.attention import UnfusedAttention
 from conceptprobe.models.checkpoints import (
     downloading,
     find_checkpoint,
@@ -241,8 +241,12 @@ def _block_layers(name: str, block: Any, width: int, tokens: Tokens) -> list[Hoo
 
     attention: Any = getattr(block, "attn", None)
     if isinstance(attention, _ATTENTIONS):
-        shown = functools.partial(unfused, attention)
-        add("attn.probs", attention.num_heads, HookPoint(attention.attn_drop, exposing=shown), "attention")
+        add(
+            "attn.probs",
+            attention.num_heads,
+            HookPoint(attention.attn_drop, exposing=UnfusedAttention(attention)),
+            "attention",
+        )
         # Some attentions norm or gate all heads together before the projection; `attn.heads` holds the values before.
         heads = getattr(attention, "norm", attention.proj)
         add("attn.heads", attention.proj.in_features, HookPoint(heads, "input"))

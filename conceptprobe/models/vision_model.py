@@ -3,8 +3,8 @@
 import functools
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -63,6 +63,7 @@ class VisionModel:
         self._encode_text = encode_text
         self._has_logits = has_logits
         self._class_names = class_names
+        self._interventions: list[dict[str, bool]] = []  # whether each layer's change has run, by context
         self._table = LayerTable(spec, module, anatomy, self._dry_run, has_logits=has_logits)
 
     @classmethod
@@ -92,6 +93,10 @@ class VisionModel:
             tokens: The token layout of modules that return [B,T,C]; patches only if it is None.
             channels_last: Whether modules that return four dimensions return [B,H,W,C].
             class_names: Names of the module's outputs if those are logits.
+
+        Raises:
+            UnknownLayerError: The module has no such submodule, or it cannot be a layer.
+            ModelError: The normalisation is not for pixels in [0,1], or there are not as many names as outputs.
         """
         size = (image_size, image_size) if isinstance(image_size, int) else image_size
         known = dict(module.named_modules())
@@ -118,6 +123,11 @@ class VisionModel:
             concurrent=False,  # the module may keep state
         )
         model._table.list_modules(paths)
+        if names is not None:
+            with suppress(UnknownLayerError):  # outputs that are not logits have no count
+                (logits,) = model.resolve("logits")
+                if logits.width != len(names):
+                    raise ModelError(f"{spec} has {logits.width} outputs, but class_names has {len(names)} names")
         return model
 
     def __repr__(self) -> str:
@@ -265,7 +275,7 @@ class VisionModel:
                 try:
                     self._run(pixels_bchw)
                 except _Stop:
-                    pass
+                    self._check_interventions(seen)
                 else:
                     raise ModelError(f"{self.spec}: {sorted(pending)} did not run in this forward pass")
                 finally:
@@ -293,16 +303,40 @@ class VisionModel:
                 tensor (batch first, in the layout of its kind) to another tensor of the same shape.
 
         Raises:
-            ModelError: A layer cannot be changed, or a function returns another shape.
+            ModelError: A layer cannot be changed, a function returns another shape, or a forward pass ignores a change,
+                as that of a compiled module does.
         """
+        has_run: dict[str, bool] = {}
+
+        def change(name: str, fn: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+            has_run[name] = True
+            return _changed(name, fn, value)
+
         with ExitStack() as hooks:
             for names, fn in changes.items():
                 for layer in self.resolve(names):
                     point = self._table.hook_point(layer.name)
                     if point.readonly:
                         raise ModelError(f"cannot intervene on {layer.name} of {self.spec}: {point.readonly}")
-                    hooks.enter_context(hooking(point, functools.partial(_changed, layer.name, fn)))
-            yield self
+                    has_run[layer.name] = False
+                    hooks.enter_context(hooking(point, functools.partial(change, layer.name, fn)))
+            self._interventions.append(has_run)
+            try:
+                yield self
+            finally:
+                self._interventions = [each for each in self._interventions if each is not has_run]
+
+    def _check_interventions(self, captured: Collection[str] | None = None) -> None:
+        """Refuse a forward pass in which an intervention did not run; one that stopped early ran up to `captured`."""
+        missing = [name for has_run in self._interventions for name, ran in has_run.items() if not ran]
+        if captured is not None and missing:
+            last = max((_block(name) for name in captured), default=-1)
+            missing = [name for name in missing if -1 < _block(name) < last]
+        if missing:
+            raise ModelError(
+                f"{self.spec}: the intervention on {', '.join(missing)} did not run in a forward pass. A compiled "
+                "module ignores it: take the module as it was before torch.compile"
+            )
 
     def attach(self, name: str, layer: str, fn: Callable[[Tensor], Tensor], width: int) -> Layer:
         """Add a layer that is derived from another, such as an SAE's encoder on `blocks.8.resid`.
@@ -382,7 +416,15 @@ class VisionModel:
             for values in (self._preprocessing.mean, self._preprocessing.std)
         )
         with evaluating(self.module):
-            return self._forward(((pixels - mean) / std).to(self.dtype))
+            output = self._forward(((pixels - mean) / std).to(self.dtype))
+        self._check_interventions()
+        return output
+
+
+def _block(layer: str) -> int:
+    """The number of the transformer block that a layer is in; -1 if it is in none."""
+    prefix, _, rest = layer.partition(".")
+    return int(rest.partition(".")[0]) if prefix == "blocks" else -1
 
 
 def _changed(name: str, fn: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
