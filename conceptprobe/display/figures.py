@@ -61,12 +61,12 @@ def shares_figure(tables: Sequence[tuple[str, pd.DataFrame]], verdicts: Sequence
     for axes, verdict in zip(panels, verdicts, strict=True):
         for at, (name, table) in enumerate(tables):
             part = table[table["verdict"] == verdict].set_index("layer")
-            places = np.array([layers.index(layer) for layer in part.index]) - 0.4 + width * (at + 0.5)
+            positions = np.array([layers.index(layer) for layer in part.index]) - 0.4 + width * (at + 0.5)
             share, low, high = (100 * part[column].to_numpy(np.float64) for column in ("share", "low", "high"))
             label = shorten(name)
             colour = COLOURS[at % len(COLOURS)]
-            axes.bar(places, np.nan_to_num(share), 0.9 * width, color=colour, alpha=0.8, label=label)
-            axes.vlines(places, low, high, color="black", linewidth=1)
+            axes.bar(positions, np.nan_to_num(share), 0.9 * width, color=colour, alpha=0.8, label=label)
+            axes.vlines(positions, low, high, color="black", linewidth=1)
         axes.set_title(verdict, parse_math=False)
         _name_ticks(axes, layers)
         _tidy(axes, "y")

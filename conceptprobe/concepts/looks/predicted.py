@@ -158,8 +158,7 @@ def inclusion(acts_n: np.ndarray, predicted_n: np.ndarray, scatter_n: np.ndarray
         chance_n[stratum] = 1 - short / len(stratum)
     certain = chance_n >= 1
     if certain.sum() > k:  # ties at the threshold
-        chance_n = certain * (k / certain.sum())
-        return chance_n
+        return np.where(certain, k / certain.sum(), 0.0)
     while abs(chance_n.sum() - k) > 1e-9 * k and not certain.all():  # what would come to more than one is certain
         chance_n[~certain] *= (k - certain.sum()) / chance_n[~certain].sum()
         chance_n = np.minimum(chance_n, 1)

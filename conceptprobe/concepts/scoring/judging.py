@@ -1,5 +1,6 @@
 """The verdict on each list of top images, with the numbers that it follows from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,7 @@ def judge(
     rows_fk = np.where(testable_f[:, None], rows_fk[:, :k], -1)
     enrichment = Enrichment(concepts, k)
     best = enrichment.best(rows_fk)
-    found_f = best.concept_f >= 0
+    enriched_f = best.concept_f >= 0
 
     p_random_f, p_hub_f = nulls.p_random(best.llr_f, k), nulls.p_hub(best.llr_f, k)
     p_visual_f = np.full(features, np.nan) if p_visual_f is None else np.asarray(p_visual_f, np.float64)
@@ -92,7 +93,7 @@ def judge(
     q_f = np.full(features, np.nan)
     if testable_f.any():
         q_f[testable_f] = false_discovery_control(p_f[testable_f])
-    significant_f = found_f & (q_f <= q)
+    significant_f = enriched_f & (q_f <= q)
 
     inside_fk = relations.inside(rows_fk, best.concept_f)
     second = second_concepts(rows_fk, inside_fk, best.concept_f, significant_f, relations, enrichment, nulls)
@@ -118,10 +119,11 @@ def judge(
     )  # fmt: skip
 
     def known(values: np.ndarray) -> np.ndarray:
-        return np.where(found_f, values, np.nan)
+        return np.where(enriched_f, values, np.nan)
 
-    def named(values: Any, at_f: np.ndarray) -> np.ndarray:
-        return np.array([*values, None], object)[at_f]
+    def named(values: Sequence[str], at_f: np.ndarray) -> np.ndarray:
+        names: np.ndarray = np.array([*values, None], object)[at_f]
+        return names
 
     return pd.DataFrame(
         {
@@ -129,7 +131,7 @@ def judge(
             "kind": named(concepts.kinds, best.concept_f),
             "hits": best.hits_f,
             "k": k,
-            "size": np.where(found_f, concepts.sizes[best.concept_f], 0),
+            "size": np.where(enriched_f, concepts.sizes[best.concept_f], 0),
             "llr": best.llr_f,
             "p_random": np.where(testable_f, p_random_f, np.nan),
             "p_hub": np.where(testable_f, p_hub_f, np.nan),

@@ -345,5 +345,5 @@ def learned_from(spec: str) -> frozenset[str]:
     if parsed.family == "open_clip":
         return frozenset(["text"])
     name = parsed.architecture if parsed.path else parsed.text
-    found = {kind for kind, words in WORDS.items() if any(word in name.lower() for word in words)}
-    return frozenset(found | ({"labels"} if not found or "_ft_" in name else set()))
+    kinds = {kind for kind, words in WORDS.items() if any(word in name.lower() for word in words)}
+    return frozenset(kinds | ({"labels"} if not kinds or "_ft_" in name else set()))

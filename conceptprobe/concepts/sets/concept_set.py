@@ -62,7 +62,8 @@ class ConceptSet:
     @cached_property
     def information(self) -> np.ndarray:
         """Information content -log(n_c / N) in nats, float64 [c] (Resnik 1995)."""
-        return -np.log(self.sizes / self.members_nc.shape[0])
+        information: np.ndarray = -np.log(self.sizes / self.members_nc.shape[0])
+        return information
 
     @cached_property
     def leaf_columns(self) -> np.ndarray:

@@ -102,7 +102,8 @@ def draw_lists(
     def propose(count: int) -> np.ndarray:
         if cumulative is None:
             return rng.integers(images, size=count)
-        return np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right").clip(max=images - 1)
+        rows: np.ndarray = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
+        return rows.clip(max=images - 1)
 
     for start in range(0, draws, LISTS_AT_ONCE):
         rows_dk = propose(min(LISTS_AT_ONCE, draws - start) * k).reshape(-1, k)

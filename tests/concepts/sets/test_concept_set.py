@@ -110,7 +110,7 @@ def test_bad_sets_are_refused(sets: dict[str, set[str]], options: dict, message:
 
 def test_a_name_twice_is_refused() -> None:
     members = sparse.csr_array(np.eye(4, dtype=np.float32)[:, :2])
-    with pytest.raises(ConceptError, match="1 names belong to several concepts, such as cat: rename"):
+    with pytest.raises(ConceptError, match="1 names belong to several concepts, such as cat: give each its name"):
         ConceptSet.from_members(["cat", "cat"], members)
 
 

@@ -87,7 +87,7 @@ def test_ties_go_to_the_leaf_then_the_smaller_then_the_first_name() -> None:
 
 def test_lists_of_another_length_are_refused() -> None:
     concepts = make(np.random.default_rng(0))
-    with pytest.raises(ConceptError, match="lists of 7 images, where lists of 6"):
+    with pytest.raises(ConceptError, match="the lists have 7 images: give lists of 6"):
         Enrichment(concepts, 6).best(np.zeros((1, 7), np.int64))
     assert len(Enrichment(concepts, 6).best(np.zeros((0, 6), np.int64)).llr_f) == 0
 
