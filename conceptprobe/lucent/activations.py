@@ -13,12 +13,12 @@ from conceptprobe.visualization.errors import VisualizeError
 INPUT, LABELS = "input", "labels"
 
 
-class Named:
-    """A model whose layers are found by Lucent's names (`layer4_1_conv1`) and by its own.
+class NamedModel:
+    """A model with its layers by Lucent's names (`layer4_1_conv1`) and by the model's names.
 
     Attributes:
         model: The model.
-        normalization: Mean and standard deviation that the model subtracts and divides by.
+        normalization: Mean and standard deviation of the model's normalisation.
     """
 
     def __init__(self, model: VisionModel, *, tokens_known: bool) -> None:
@@ -31,37 +31,37 @@ class Named:
                 self._paths.setdefault(path.replace(".", "_"), []).append(path)
 
     def layer(self, name: str) -> Layer:
-        """The layer of a name.
+        """The layer with a name.
 
         Raises:
-            UnknownLayerError: There is none; says which are near.
-            VisualizeError: The name fits several modules, or a layer of tokens of which nobody knows which are patches.
+            UnknownLayerError: There is no such layer; the error names similar layers.
+            VisualizeError: The name fits several modules, or it is a layer of tokens of unknown layout.
         """
         if name == LABELS:
             name = self._output()
         paths = self._paths.get(name, [])
         if len(paths) > 1:
             choices = " or ".join(f"{MODULE}{path}" for path in paths)
-            raise VisualizeError(f"the layer name {name!r} fits several modules: say {choices}")
+            raise VisualizeError(f"the layer name {name!r} fits several modules: write {choices}")
         try:
-            found = self.model.resolve(f"{MODULE}{paths[0]}" if paths else name)
+            layers = self.model.resolve(f"{MODULE}{paths[0]}" if paths else name)
         except UnknownLayerError as error:
             known = [*(layer.name for layer in self.model.layers), *self._paths]
             raise UnknownLayerError(f"{self.model.spec} has no layer {name!r}.{suggest(name, known)}") from error
-        if len(found) != 1:
-            raise VisualizeError(f"{name!r} selects {len(found)} layers: an objective looks at one")
-        if found[0].kind == "tokens" and not self._tokens_known:
+        if len(layers) != 1:
+            raise VisualizeError(f"{name!r} selects {len(layers)} layers: name one of them")
+        if layers[0].kind == "tokens" and not self._tokens_known:
             raise VisualizeError(
-                f"{name} is a layer of tokens, and which of them are patches is not known of a plain module: give a "
-                "model of load_model, or VisionModel.wrap(module, ..., tokens=Tokens(prefix=1, cls=0))"
+                f"{name} is a layer of tokens, and the module does not say which of them are patches: give a model of "
+                "load_model, or VisionModel.wrap(module, ..., tokens=Tokens(prefix=1, cls=0))"
             )
-        return found[0]
+        return layers[0]
 
     def lucent_name(self, name: str) -> str:
-        """The name that torch-lucent has for a layer: that of the module that puts it out.
+        """torch-lucent's name of a layer, which is that of the module with this output.
 
         Raises:
-            VisualizeError: It takes the wrong axis of the layer for features, or cannot see it.
+            VisualizeError: torch-lucent takes the wrong axis of the layer for features, or cannot read the layer.
         """
         layer = self.layer(name)
         if layer.kind == "tokens":
@@ -70,11 +70,11 @@ class Named:
                 "engine='lucent', which is a baseline for CNNs"
             )
         if not layer.name.startswith(MODULE):
-            raise VisualizeError(f"torch-lucent looks at what modules put out, and {name} is not that: name a module")
+            raise VisualizeError(f"torch-lucent reads only outputs of modules, and {name} is none: name a module")
         return layer.name.removeprefix(MODULE).replace(".", "_")
 
-    def shown(self, acts: Tensor, layer: Layer) -> Tensor:
-        """Activations as objectives see them: the patches of tokens as a map."""
+    def in_lucent_layout(self, acts: Tensor, layer: Layer) -> Tensor:
+        """Activations in Lucent's layout: the patches of tokens are a map."""
         if layer.kind != "tokens":
             return acts
         patches_bcp = acts[:, layer.prefix :].transpose(1, 2)
@@ -86,7 +86,7 @@ class Named:
         return patches_bcp.unflatten(2, grid)
 
     def _output(self) -> str:
-        """The last module, as in Lucent, or what the model says that it puts out."""
+        """The name of the output: the model's logits or embedding, or else the last module, as in Lucent."""
         for name in (LOGITS, "embedding"):
             try:
                 return self.model.resolve(name)[0].name
@@ -95,30 +95,34 @@ class Named:
         return list(self._paths)[-1]
 
 
-class Looked:
-    """T of one batch of views: a layer's name gives its activations."""
+class ActivationLookup:
+    """The argument T of an objective, for one batch of views: `T(name)` is the activations of a layer.
 
-    def __init__(self, named: Named, acts: Mapping[str, Tensor], images: Callable[[], Tensor]) -> None:
+    Attributes:
+        names: Names of the layers that the objective has read.
+    """
+
+    def __init__(self, named: NamedModel, acts: Mapping[str, Tensor], images: Callable[[], Tensor]) -> None:
         self._named = named
         self._acts = acts
         self._images = images
-        self.asked: list[str] = []
+        self.names: list[str] = []
 
     def __call__(self, name: str) -> Tensor:
         if name == INPUT:
             return self._images()
         layer = self._named.layer(name)
-        if layer.name not in self.asked:
-            self.asked.append(layer.name)
+        if layer.name not in self.names:
+            self.names.append(layer.name)
         if layer.name not in self._acts:
             raise VisualizeError(
-                f"the objective looks at {name} only now and then: it must look at the same layers in each step"
+                f"the objective does not read {name} in every step: an objective must read the same layers in each step"
             )
-        return self._named.shown(self._acts[layer.name].float(), layer)
+        return self._named.in_lucent_layout(self._acts[layer.name].float(), layer)
 
 
-class Lazily(dict[str, Tensor]):
-    """Activations of some views, captured when a layer is asked for."""
+class LazyActivations(dict[str, Tensor]):
+    """Activations of views, captured when a layer is read."""
 
     def __init__(self, model: VisionModel, views_bchw: Tensor) -> None:
         super().__init__()
@@ -133,13 +137,14 @@ class Lazily(dict[str, Tensor]):
 
 
 class LucentObjective:
-    """An objective function of Lucent as the engine wants it: one unit, whose images are the batch.
+    """An objective function of Lucent as an `Evaluator` of one unit, whose images are the batch.
 
-    It implements `Evaluator`.
+    Attributes:
+        layers: The layers to capture.
     """
 
     def __init__(
-        self, named: Named, loss: Callable[[Any], Any], images: Callable[[], Tensor], batch: int, views: int
+        self, named: NamedModel, loss: Callable[[Any], Any], images: Callable[[], Tensor], batch: int, views: int
     ) -> None:
         self._named, self._loss, self._images = named, loss, images
         self._batch, self._views = batch, views
@@ -152,27 +157,28 @@ class LucentObjective:
 
     @property
     def early_layers(self) -> tuple[str, ...]:
+        """The layers to capture in the first steps, which are the same."""
         return self.layers
 
     def find_layers(self, views_nechw: Tensor) -> float:
-        """Look once, to see which layers the objective asks for.
+        """Evaluate the objective once, to record which layers it reads.
 
         Returns:
             The loss.
         """
         with torch.no_grad():
-            looked = Looked(self._named, Lazily(self._named.model, views_nechw[:, 0]), self._images)
-            loss = _number(self._loss(looked))
-        self.layers = tuple(looked.asked)
+            lookup = ActivationLookup(self._named, LazyActivations(self._named.model, views_nechw[:, 0]), self._images)
+            loss = _number(self._loss(lookup))
+        self.layers = tuple(lookup.names)
         return float(loss)
 
     def __call__(self, acts: Mapping[str, Tensor], early: bool = False) -> Tensor:
-        """Values [1,g,e]: each image has its share of the loss of its views' number."""
+        """Values [1,g,e]: the loss of each view of the batch, divided equally among the images."""
         by_view = {name: value.unflatten(0, (self._batch, self._views)).unbind(1) for name, value in acts.items()}
         losses = []
         for view in range(self._views):
-            own = {name: values[view] for name, values in by_view.items()}
-            losses.append(_number(self._loss(Looked(self._named, own, self._images))))
+            acts_of_view = {name: values[view] for name, values in by_view.items()}
+            losses.append(_number(self._loss(ActivationLookup(self._named, acts_of_view, self._images))))
         return (-torch.stack(losses) / self._batch).expand(1, self._batch, self._views)
 
 
@@ -180,13 +186,13 @@ def _number(loss: Any) -> Tensor:
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         got = f"a tensor {list(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
         raise VisualizeError(
-            f"the objective gave {got}: it must give one number that depends on the layers it looks at"
+            f"the objective returned {got}: it must return one number that depends on the layers that it reads"
         )
     return loss.reshape(()).float()
 
 
 def declared_tokens(module: nn.Module) -> Tokens | None:
-    """How a ViT of timm or torchvision says that its tokens are laid out; None where a module says nothing."""
+    """The token layout that a ViT of timm or torchvision declares; None for other modules."""
     prefix, embed = getattr(module, "num_prefix_tokens", None), getattr(module, "patch_embed", None)
     if isinstance(prefix, int) and embed is not None:
         cls = 0 if getattr(module, "cls_token", None) is not None else None
@@ -198,7 +204,7 @@ def declared_tokens(module: nn.Module) -> Tokens | None:
 
 
 def declared_size(module: nn.Module) -> tuple[int, int] | None:
-    """The one size of images that a ViT of timm or torchvision takes; None where a module says nothing."""
+    """The image size that a ViT of timm or torchvision declares; None for other modules."""
     size: Any = getattr(getattr(module, "patch_embed", None), "img_size", None) or getattr(module, "image_size", None)
     if isinstance(size, int):
         return size, size

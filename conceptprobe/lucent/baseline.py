@@ -1,4 +1,4 @@
-"""torch-lucent itself, as another engine for the same call."""
+"""torch-lucent itself, as a baseline for the same call."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptprobe.lucent.activations import INPUT, LABELS, Lazily, Looked, Named
-from conceptprobe.lucent.optvis.transform import Composed, Known, TransformF
+from conceptprobe.lucent.activations import INPUT, LABELS, ActivationLookup, LazyActivations, NamedModel
+from conceptprobe.lucent.optvis.transform import Composed, KnownTransform, TransformF
 from conceptprobe.models.torch_internals import new_hooks_removed
 from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.optimization.model_state import frozen
@@ -19,7 +19,7 @@ def real_lucent(part: str) -> Any:
     """A module of torch-lucent.
 
     Raises:
-        VisualizeError: It is not installed, or does not run here.
+        VisualizeError: torch-lucent is not installed, or cannot be imported.
     """
     try:
         return importlib.import_module(f"lucent.{part}")
@@ -31,17 +31,26 @@ def real_lucent(part: str) -> Any:
 
 
 def render_by_lucent(
-    named: Named, objective_f: Callable[[Any], Any], param_f: Callable[[], Any], transforms: Sequence[TransformF], *,
-    preprocess: bool, **given: Any,
-) -> list[Any]:  # fmt: skip
-    """`lucent.optvis.render.render_vis` on the module of a model of maps; no hook of it stays.
+    named: NamedModel,
+    objective_f: Callable[[Any], Any],
+    param_f: Callable[[], Any],
+    transforms: Sequence[TransformF],
+    *,
+    preprocess: bool,
+    **options: Any,
+) -> list[Any]:
+    """Run `lucent.optvis.render.render_vis` on the module of a model, and remove its hooks afterwards.
 
     Args:
-        preprocess: Normalise as the model does.
-        given: The other arguments of that function.
+        named: The model.
+        objective_f: A function of T.
+        param_f: Returns parameters and the image function.
+        transforms: Transforms of this library or of Lucent, or other functions of images.
+        preprocess: Whether images are normalised for the model.
+        **options: Further arguments of that function.
 
     Raises:
-        VisualizeError: The objective looks at a layer of tokens, of which Lucent takes the wrong axis for features.
+        VisualizeError: The objective reads a layer of tokens, of which Lucent takes the wrong axis for features.
     """
     render, transform = real_lucent("optvis.render"), real_lucent("optvis.transform")
     module = named.model.module
@@ -52,13 +61,11 @@ def render_by_lucent(
         return (image_t - image_t.new_tensor(mean).reshape(shape)) / image_t.new_tensor(std).reshape(shape)
 
     params, image_f = param_f()
-    with (
-        torch.no_grad()
-    ):  # once before, since names are resolved by a look at the model, which Lucent's hooks would see
+    with torch.no_grad():  # names are resolved before, since that runs the model, which Lucent's hooks would record
         views_bchw = resize(image_f().to(named.model.device), named.model.image_size)
-        looked = Looked(named, Lazily(named.model, views_bchw), image_f)
-        objective_f(looked)
-    for name in looked.asked:
+        lookup = ActivationLookup(named, LazyActivations(named.model, views_bchw), image_f)
+        objective_f(lookup)
+    for name in lookup.names:
         named.lucent_name(name)
 
     def objective(hook: Callable[[str], Tensor]) -> Any:
@@ -71,19 +78,19 @@ def render_by_lucent(
             lambda: (params, image_f),
             transforms=[*_as_lucents(transforms, transform), normalize],
             preprocess=False,
-            **given,
+            **options,
         )
     return made
 
 
 def _as_lucents(transforms: Sequence[TransformF], module: Any) -> list[TransformF]:
-    found: list[TransformF] = []
+    lucent_transforms: list[TransformF] = []
     for transform in transforms:
-        if isinstance(transform, Known):
+        if isinstance(transform, KnownTransform):
             name, arguments = transform.lucent
-            found.append(getattr(module, name)(*arguments))
+            lucent_transforms.append(getattr(module, name)(*arguments))
         elif isinstance(transform, Composed):
-            found += _as_lucents(transform.transforms, module)
+            lucent_transforms += _as_lucents(transform.transforms, module)
         else:
-            found.append(transform)
-    return found
+            lucent_transforms.append(transform)
+    return lucent_transforms

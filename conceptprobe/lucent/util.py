@@ -6,6 +6,6 @@ import torch
 
 
 def set_seed(seed: int) -> None:
-    """Seed torch's and Python's own random numbers, from which parametrizations and transforms take theirs."""
+    """Seed the global random numbers of torch and Python, which parametrizations and transforms use."""
     torch.manual_seed(seed)
     random.seed(seed)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from conceptprobe import load_model
-from conceptprobe.lucent.activations import Lazily, Looked, Named
-from conceptprobe.lucent.adapters import Given, GivenOptimizer
+from conceptprobe.lucent.activations import ActivationLookup, LazyActivations, NamedModel
+from conceptprobe.lucent.adapters import LucentOptimizer, LucentParametrization
 from conceptprobe.lucent.modelzoo.util import get_model_layers
 from conceptprobe.lucent.optvis import objectives, param, transform
 from conceptprobe.lucent.util import set_seed
@@ -48,7 +48,7 @@ def test_objectives_by_hand() -> None:
     cosine = torch.cosine_similarity(a, weight[None, :, None, None], dim=1)
     assert objectives.direction("a", weight)(values) == pytest.approx(-cosine.mean().item())
     assert objectives.direction_neuron("a", weight, x=1, y=2)(values) == pytest.approx(-cosine[:, 2, 1].mean().item())
-    with pytest.raises(VisualizeError, match="3 numbers for a layer of 4"):
+    with pytest.raises(VisualizeError, match="3 numbers for 4 channels"):
         objectives.direction("a", torch.ones(3))(values)
 
 
@@ -65,7 +65,7 @@ def test_as_objective() -> None:
 def test_a_vit_s_channel_is_a_feature_over_its_patches() -> None:
     model = load_model("mini:clip", device="cpu")
     pixels = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
-    looked = Looked(Named(model, tokens_known=True), Lazily(model, pixels), lambda: pixels)
+    looked = ActivationLookup(NamedModel(model, tokens_known=True), LazyActivations(model, pixels), lambda: pixels)
     name = "blocks.4.mlp.hidden"
     tokens = model.capture(pixels, [name])[name]
     assert looked(name).shape == (2, 768, 6, 6)
@@ -82,7 +82,7 @@ def test_a_vit_s_channel_is_a_feature_over_its_patches() -> None:
 
 def test_layers_that_are_not_there_or_not_clear() -> None:
     model = load_model("mini:clip", device="cpu")
-    named = Named(model, tokens_known=True)
+    named = NamedModel(model, tokens_known=True)
     with pytest.raises(UnknownLayerError, match=re.escape("blocks.4.mlp.hidden")):
         named.layer("blocks.4.mlp.hiden")
     with pytest.raises(VisualizeError, match="token n for channel n"):
@@ -93,7 +93,7 @@ def test_layers_that_are_not_there_or_not_clear() -> None:
     twice.a.add_module("b", nn.Sequential(nn.Conv2d(2, 2, 1)))  # type: ignore[union-attr]
     wrapped = VisionModel.wrap(twice, layers=(), image_size=8, mean=(0.0,) * 3, std=(1.0,) * 3)
     with pytest.raises(VisualizeError, match=re.escape("module:a_b or module:a.b")):
-        Named(wrapped, tokens_known=False).layer("a_b")
+        NamedModel(wrapped, tokens_known=False).layer("a_b")
 
 
 def test_images_start_from_torch_s_own_random_numbers() -> None:
@@ -111,7 +111,7 @@ def test_a_param_f_is_a_parametrization_with_exact_gradients() -> None:
     set_seed(0)
     leaves, image_f = param.image(6, batch=2)
     shared = torch.tensor(0.3, requires_grad=True)
-    given = Given([*leaves, shared], lambda: image_f() * shared, torch.device("cpu"))
+    given = LucentParametrization([*leaves, shared], lambda: image_f() * shared, torch.device("cpu"))
     rows = given.start((6, 6), []).requires_grad_()
     pull = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(1))
     (gradient,) = torch.autograd.grad((given.images(rows, (6, 6)) * pull).sum(), rows)
@@ -127,8 +127,8 @@ def test_a_torch_optimizer_moves_as_it_does_alone() -> None:
         return leaves, torch.optim.SGD(leaves, lr=0.1, momentum=0.9)
 
     (leaves, optimizer), (alone, other) = make(), make()
-    given = Given(leaves, lambda: leaves[0].sum().expand(1, 3, 2, 2), torch.device("cpu"))
-    mover, params = GivenOptimizer(given, optimizer), given.rows(leaves)
+    given = LucentParametrization(leaves, lambda: leaves[0].sum().expand(1, 3, 2, 2), torch.device("cpu"))
+    mover, params = LucentOptimizer(given, optimizer), given.rows(leaves)
     for step in range(3):
         gradient = torch.arange(10.0)[None] + step
         params = mover.move(params, gradient, gradient, gradient, step)
@@ -136,7 +136,7 @@ def test_a_torch_optimizer_moves_as_it_does_alone() -> None:
         other.step()
     assert params[0].equal(torch.cat([x.detach().flatten() for x in alone]))
     with pytest.raises(VisualizeError, match="LBFGS"):
-        GivenOptimizer(given, torch.optim.LBFGS(leaves))
+        LucentOptimizer(given, torch.optim.LBFGS(leaves))
 
 
 def test_transforms_are_functions_of_images_and_known_to_the_engine() -> None:
@@ -148,12 +148,12 @@ def test_transforms_are_functions_of_images_and_known_to_the_engine() -> None:
     set_seed(1)
     assert first.equal(composed(image))
     names = [part.describe()["name"] for part in transform.as_transforms([composed, lambda x: x])]
-    assert names == ["Pad", "Jitter", "OneScale", "OneRotation", "Jitter", "Called"]
+    assert names == ["Pad", "Jitter", "OneScale", "OneRotation", "Jitter", "FunctionTransform"]
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     expected = (image.numpy() - mean[:, None, None]) / std[:, None, None]
     assert np.allclose(transform.normalize()(image), expected, atol=1e-6)
     assert transform.preprocess_inceptionv1()(image).max() <= 138
-    with pytest.raises(VisualizeError, match="2 pixels or more"):
+    with pytest.raises(VisualizeError, match="at least 2"):
         transform.jitter(1)
     with pytest.raises(VisualizeError, match="choose one of constant"):
         transform.pad(2, mode="wrap")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from conceptprobe import load_model
 from conceptprobe.lucent import baseline
-from conceptprobe.lucent.activations import Lazily, Looked
+from conceptprobe.lucent.activations import ActivationLookup, LazyActivations
 from conceptprobe.lucent.optvis import objectives, param, render
 from conceptprobe.lucent.util import set_seed
 from conceptprobe.models import UnknownLayerError, VisionModel
@@ -37,9 +37,9 @@ def cnn() -> nn.Module:
     ).eval()  # fmt: skip
 
 
-def ours(cnn: nn.Module, image: Tensor) -> Looked:
-    named = render._named(cnn, (image.shape[2], image.shape[3]), True)
-    return Looked(named, Lazily(named.model, image), lambda: image)
+def ours(cnn: nn.Module, image: Tensor) -> ActivationLookup:
+    named = render._name_layers(cnn, (image.shape[2], image.shape[3]), True)
+    return ActivationLookup(named, LazyActivations(named.model, image), lambda: image)
 
 
 @needs_lucent

@@ -1,1 +1,1 @@
-"""What is left of Lucent's `misc`."""
+"""The part of Lucent's `misc` that shows images."""

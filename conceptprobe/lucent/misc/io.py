@@ -1,5 +1,6 @@
 """Showing images."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,7 @@ from conceptprobe.display.sheets import draw_grid
 
 
 def show(thing: Any, domain: tuple[float, float] = (0.0, 1.0)) -> None:
-    """Show an image [h,w,3], several images [n,h,w,3] side by side, or a list of these: in a notebook below the cell,
-    elsewhere in a viewer.
+    """Show an image [h,w,3], several images [n,h,w,3] side by side, or a list of these, in the notebook or a viewer.
 
     Args:
         thing: An array, or a list of arrays.
@@ -28,6 +28,7 @@ def show(thing: Any, domain: tuple[float, float] = (0.0, 1.0)) -> None:
         except NameError:
             picture.show()
         else:
-            from IPython.display import display
+            from IPython import display
 
-            display(picture)
+            show_in_notebook: Callable[..., Any] = display.display
+            show_in_notebook(picture)

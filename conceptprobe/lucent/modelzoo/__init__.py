@@ -1,4 +1,4 @@
-"""The models that Lucent offers: torchvision's and, from torch-lucent itself, InceptionV1."""
+"""The models of Lucent: those of torchvision, and InceptionV1, which torch-lucent provides."""
 
 from typing import Any
 

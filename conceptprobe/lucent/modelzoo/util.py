@@ -11,10 +11,11 @@ def get_model_layers(
     model: VisionModel | nn.Module,
     getLayerRepr: bool = False,  # noqa: N803
 ) -> list[str] | OrderedDict[str, str]:
-    """The names of a model's layers: for a `VisionModel` first its own, then Lucent's of its modules.
+    """The names of a model's layers: those of a `VisionModel`, then Lucent's names of its modules.
 
     Args:
-        getLayerRepr: Give a mapping of the names to what the layers are.
+        model: A `VisionModel` or a torch module.
+        getLayerRepr: Return a mapping from each name to the layer's printed form.
     """
     module = model.module if isinstance(model, VisionModel) else model
     known: OrderedDict[str, str] = OrderedDict()

@@ -1,1 +1,1 @@
-"""Optimisation: `render`, and the objectives, parametrizations and transforms that it takes."""
+"""Optimisation: `render`, with its objectives, parametrizations and transforms."""

@@ -1,8 +1,8 @@
 """Objectives: functions from activations to a loss, with arithmetic.
 
-An objective is called with T, and `T("layer")` is a layer's activations: [B,C,H,W] for maps and for the patches of a
-ViT, [B,C] for vectors; `T("input")` is the images, `T("labels")` the model's output. As in Lucent the result is
-minimised, so objectives of activations are their negatives. Any function of T is an objective.
+An objective is called with T. `T("layer")` is a layer's activations, [B,C,H,W] for maps and for the patches of a ViT,
+and [B,C] for vectors; `T("input")` is the images, and `T("labels")` the model's output. As in Lucent the result is
+minimised, so that objectives are negative activations. Any function of T is an objective.
 """
 
 import functools
@@ -25,7 +25,8 @@ class Objective:
 
     Attributes:
         objective_func: From T to the loss.
-        name, description: For people.
+        name: The name of the function that made the objective.
+        description: The name with its arguments.
     """
 
     def __init__(self, objective_func: Loss, name: str = "", description: str = "") -> None:
@@ -34,6 +35,7 @@ class Objective:
         self.description = description
 
     def __call__(self, model: Activations) -> Any:
+        """The loss."""
         return self.objective_func(model)
 
     def __repr__(self) -> str:
@@ -49,7 +51,7 @@ class Objective:
 
     @staticmethod
     def sum(objs: Iterable["Objective"]) -> "Objective":
-        """All of them added."""
+        """The sum of objectives."""
         parts = tuple(objs)
         names = [getattr(part, "name", "") for part in parts]
         descriptions = [getattr(part, "description", "") for part in parts]
@@ -79,13 +81,13 @@ class Objective:
 
 
 def wrap_objective() -> Callable[[Callable[P, Loss]], Callable[P, Objective]]:
-    """A decorator for functions that give losses: they give objectives named after them."""
+    """A decorator that turns a function which returns a loss into one which returns a named objective."""
 
     def wrap(make: Callable[P, Loss]) -> Callable[P, Objective]:
         @functools.wraps(make)
         def made(*args: P.args, **kwargs: P.kwargs) -> Objective:
-            given = [*map(_short, args), *(f"{name}={_short(value)}" for name, value in kwargs.items())]
-            return Objective(make(*args, **kwargs), make.__name__, f"{make.__name__.title()} [{', '.join(given)}]")
+            arguments = [*map(_short, args), *(f"{name}={_short(value)}" for name, value in kwargs.items())]
+            return Objective(make(*args, **kwargs), make.__name__, f"{make.__name__.title()} [{', '.join(arguments)}]")
 
         return made
 
@@ -93,19 +95,19 @@ def wrap_objective() -> Callable[[Callable[P, Loss]], Callable[P, Objective]]:
 
 
 def handle_batch(batch: int | None = None) -> Callable[[Loss], Loss]:
-    """A decorator for losses that look at one image of the batch only, or at all where it is None."""
+    """A decorator that restricts a loss to one image of the batch; None takes all images."""
     return lambda loss: lambda model: loss(model if batch is None else lambda name: model(name)[batch : batch + 1])
 
 
 @wrap_objective()
 def neuron(layer: str, n_channel: int, x: int | None = None, y: int | None = None, batch: int | None = None) -> Loss:
-    """One channel at one place: column x and row y, by default the middle."""
+    """One channel at one position: column x and row y, by default the middle."""
     return handle_batch(batch)(lambda model: -_at(model(layer), x, y)[:, n_channel].mean())
 
 
 @wrap_objective()
 def channel(layer: str, n_channel: int, batch: int | None = None) -> Loss:
-    """One channel, its mean over all places."""
+    """The mean of one channel over all positions."""
     return handle_batch(batch)(lambda model: -model(layer)[:, n_channel].mean())
 
 
@@ -113,13 +115,13 @@ def channel(layer: str, n_channel: int, batch: int | None = None) -> Loss:
 def neuron_weight(
     layer: str, weight: Tensor | None, x: int | None = None, y: int | None = None, batch: int | None = None
 ) -> Loss:
-    """The mean of all channels at one place, each times its weight."""
+    """The weighted mean of all channels at one position."""
     return handle_batch(batch)(lambda model: -_weighted(_at(model(layer), x, y), weight).mean())
 
 
 @wrap_objective()
 def channel_weight(layer: str, weight: Tensor, batch: int | None = None) -> Loss:
-    """The mean of all channels and places, each channel times its weight."""
+    """The weighted mean of all channels over all positions."""
     return handle_batch(batch)(lambda model: -_weighted(model(layer), weight).mean())
 
 
@@ -133,7 +135,7 @@ def localgroup_weight(
     wy: int = 1,
     batch: int | None = None,
 ) -> Loss:
-    """The same within a box of wx columns from x on and wy rows from y on."""
+    """The weighted mean of all channels in a box of wx columns from x on and wy rows from y on."""
 
     def inner(model: Activations) -> Tensor:
         acts = _map(model(layer))
@@ -145,7 +147,7 @@ def localgroup_weight(
 
 @wrap_objective()
 def direction(layer: str, direction: Tensor, batch: int | None = None) -> Loss:
-    """The cosine of each place's channels with a direction."""
+    """The mean cosine of the channels at each position with a direction."""
     return handle_batch(batch)(lambda model: -_cosine(model(layer), direction).mean())
 
 
@@ -153,13 +155,13 @@ def direction(layer: str, direction: Tensor, batch: int | None = None) -> Loss:
 def direction_neuron(
     layer: str, direction: Tensor, x: int | None = None, y: int | None = None, batch: int | None = None
 ) -> Loss:
-    """The same at one place."""
+    """The cosine of the channels at one position with a direction."""
     return handle_batch(batch)(lambda model: -_cosine(_at(model(layer), x, y), direction).mean())
 
 
 @wrap_objective()
 def blur_input_each_step() -> Loss:
-    """Times -k: each step the images are mixed with k of their blurred selves (Nguyen et al. 2015)."""
+    """With weight -k, images are mixed in each step with a share k of their blurred copies (Nguyen et al. 2015)."""
 
     def inner(model: Activations) -> Tensor:
         images = model("input")
@@ -188,7 +190,7 @@ def channel_interpolate(layer1: str, n_channel1: int, layer2: str, n_channel2: i
 
 @wrap_objective()
 def alignment(layer: str, decay_ratio: float = 2) -> Loss:
-    """Neighbours in the batch, up to the fourth, differ little: mean squares, less for each step apart."""
+    """The mean squared differences between neighbours in the batch, up to the fourth, with falling weight."""
 
     def inner(model: Activations) -> Any:
         acts = model(layer)
@@ -202,9 +204,9 @@ def alignment(layer: str, decay_ratio: float = 2) -> Loss:
 
 @wrap_objective()
 def diversity(layer: str) -> Loss:
-    """Minus the cosines between the images' Gram matrices, summed, a share of the batch (Olah et al. 2017).
+    """Minus the summed cosines between the images' Gram matrices, divided by the batch size (Olah et al. 2017).
 
-    To be subtracted, so that the images are kept apart.
+    It is subtracted to keep the images apart.
     """
 
     def inner(model: Activations) -> Tensor:
@@ -217,13 +219,14 @@ def diversity(layer: str) -> Loss:
 
 
 def as_objective(obj: Any) -> Loss:
-    """An objective, or what stands for one: a function of T, or "layer:n" for a channel.
+    """The loss of an objective, of a function of T, or of "layer:n" for a channel.
 
     Raises:
-        VisualizeError: It is none of those.
+        VisualizeError: The argument is none of these.
     """
     if callable(obj):
-        return obj
+        loss: Loss = obj
+        return loss
     if isinstance(obj, str) and (split := obj.rpartition(":"))[2].strip().isdecimal():
         return channel(split[0].strip(), int(split[2]))
     raise VisualizeError(
@@ -237,12 +240,12 @@ def _short(value: object) -> str:
 
 
 def _map(acts: Tensor) -> Tensor:
-    """Vectors as maps of one place."""
+    """Vectors as maps of one position."""
     return acts[..., None, None] if acts.ndim == 2 else acts
 
 
 def _at(acts: Tensor, x: int | None, y: int | None) -> Tensor:
-    """The one place at column x and row y; by default the middle, of even sides the right or lower of the two."""
+    """The position at column x and row y; by default the middle, for even sides the right or lower of the two."""
     acts = _map(acts)
     x, y = acts.shape[3] // 2 if x is None else x, acts.shape[2] // 2 if y is None else y
     return acts[:, :, y : y + 1, x : x + 1]
@@ -257,8 +260,10 @@ def _cosine(acts: Tensor, direction: Tensor | Sequence[float]) -> Tensor:
 
 
 def _channels(values: Tensor | Sequence[float], acts: Tensor) -> Tensor:
-    """One number a channel, [1,C,1,1], on the activations' device."""
+    """One number for each channel, [1,C,1,1], on the activations' device."""
     numbers = torch.as_tensor(values, device=acts.device).to(acts.dtype).reshape(1, -1, 1, 1)
     if numbers.shape[1] != acts.shape[1]:
-        raise VisualizeError(f"{numbers.shape[1]} numbers for a layer of {acts.shape[1]} channels: give one a channel")
+        raise VisualizeError(
+            f"there are {numbers.shape[1]} numbers for {acts.shape[1]} channels: give one for each channel"
+        )
     return numbers

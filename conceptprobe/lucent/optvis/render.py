@@ -1,4 +1,4 @@
-"""Rendering: the optimisation of the images of one objective."""
+"""The optimisation of images for one objective."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -11,12 +11,12 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from conceptprobe.display.sheets import draw_grid
-from conceptprobe.lucent.activations import LucentObjective, Named, declared_size, declared_tokens
-from conceptprobe.lucent.adapters import Given, GivenOptimizer
+from conceptprobe.lucent.activations import LucentObjective, NamedModel, declared_size, declared_tokens
+from conceptprobe.lucent.adapters import LucentOptimizer, LucentParametrization
 from conceptprobe.lucent.baseline import render_by_lucent
 from conceptprobe.lucent.misc.io import show
 from conceptprobe.lucent.optvis import objectives, param, transform
-from conceptprobe.lucent.optvis.param.device import made_on
+from conceptprobe.lucent.optvis.param.device import parameters_on
 from conceptprobe.models import VisionModel
 from conceptprobe.validation import make_settings
 from conceptprobe.visualization.errors import VisualizeError
@@ -27,7 +27,7 @@ from conceptprobe.visualization.settings import VisualizationSettings
 from conceptprobe.visualization.transforms.transforms import Pad, Transform
 from conceptprobe.visualization.transforms.views import make_views
 
-SMALLEST = 224  # smaller images are shown to a plain module at this size
+SMALLEST = 224  # a plain module sees smaller images at this size
 
 
 def render_vis(
@@ -52,63 +52,72 @@ def render_vis(
     """Optimise images for an objective, with the arguments of Lucent's `render_vis`.
 
     Args:
-        model: A `VisionModel`, or a torch module, which is taken to want ImageNet's normalisation.
+        model: A `VisionModel`, or a torch module, for which images get ImageNet's normalisation.
         objective_f: An objective, a function of T, or "layer:n".
-        param_f: Gives parameters and the function that gives the images in [0,1]; `param.image(128)` by default.
+        param_f: Returns parameters and a function for the images in [0,1]; `param.image(128)` by default.
         optimizer: From the parameters to a torch optimiser; Adam with a learning rate of 0.05 by default.
         transforms: `transform.standard_transforms` by default.
-        thresholds: The steps after which images are kept; the last is the end.
-        verbose: Say the loss before the first step and at the end.
-        preprocess: Normalise as the model wants it. Without, it is shown the transformed images as they are.
+        thresholds: The steps after which images are kept; the largest is the last step.
+        verbose: Print the loss before the first step and at the end.
+        preprocess: Normalise the images for the model.
         progress: Show a bar on stderr.
         show_image: Show the result in a viewer.
-        save_image, image_name: Save the images, side by side, to a file, `image.jpg` by default.
+        save_image: Save the images, side by side.
+        image_name: File for `save_image`; `image.jpg` by default.
         show_inline: Show the result in the notebook instead.
-        fixed_image_size: What images are resized to after the transforms. By default a `VisionModel` and a ViT see
-            their own size, and other modules 224 pixels, or the images' own size where that is larger.
-        views: Differently transformed copies of each image in a step, of which the losses are averaged.
+        fixed_image_size: The size to which images are resized after the transforms. By default it is the image size of
+            a `VisionModel` or a ViT. Other modules see images of 224 pixels, or larger images at their size.
+        views: Differently transformed copies of each image in a step, over which the loss is averaged.
         engine: "lucent" runs torch-lucent, a baseline for CNNs.
 
     Returns:
         For each threshold the images [B,H,W,3], float32 in [0,1].
 
     Raises:
-        VisualizeError, UnknownLayerError: Something asked for is not possible; says what is.
+        VisualizeError: An argument or the objective is not possible.
+        UnknownLayerError: There is no such layer; the error names similar layers.
     """
     if not thresholds or min(thresholds) < 1 or views < 1:
-        raise VisualizeError(f"thresholds and views are 1 or more, got {list(thresholds)} and {views}")
+        raise VisualizeError(
+            f"thresholds are {list(thresholds)} and views {views}: give at least one threshold, and no number below 1"
+        )
     if engine not in ("conceptprobe", "lucent"):
         raise VisualizeError(f"engine {engine!r} is unknown: choose conceptprobe or lucent")
     loss = objectives.as_objective(objective_f)
     param_f = param_f or (lambda: param.image(128))
-    given_transforms = transform.standard_transforms if transforms is None else transforms
+    chosen_transforms = transform.standard_transforms if transforms is None else transforms
     device = model.device if isinstance(model, VisionModel) else _device(model)
     if engine == "lucent":
         if fixed_image_size is None and isinstance(model, VisionModel):
             fixed_image_size = model.image_size
-        with made_on(device):
+        with parameters_on(device):
             return render_by_lucent(
-                _named(model, None, preprocess), loss, param_f, given_transforms, preprocess=preprocess,
+                _name_layers(model, None, preprocess), loss, param_f, chosen_transforms, preprocess=preprocess,
                 optimizer=optimizer, thresholds=thresholds, verbose=verbose, progress=progress, show_image=show_image,
                 save_image=save_image, image_name=image_name, show_inline=show_inline,
                 fixed_image_size=fixed_image_size,
             )  # fmt: skip
 
-    with torch.inference_mode(False), torch.enable_grad(), made_on(device):
+    with torch.inference_mode(False), torch.enable_grad(), parameters_on(device):
         leaves, image_f = param_f()
-        given = Given(leaves, image_f, device, thresholds)
-        own_optimizer = None if optimizer is None else GivenOptimizer(given, optimizer(given.leaves))
-    parts = transform.as_transforms(given_transforms)
-    named = _named(model, _view_size(model, fixed_image_size, given.size, parts), preprocess)
+        parametrization = LucentParametrization(leaves, image_f, device, thresholds)
+        update_rule = None if optimizer is None else LucentOptimizer(parametrization, optimizer(parametrization.leaves))
+    parts = transform.as_transforms(chosen_transforms)
+    named = _name_layers(model, _view_size(model, fixed_image_size, parametrization.size, parts), preprocess)
     if not preprocess and isinstance(model, VisionModel):
-        parts = (*parts, transform.Called(_undo(*named.normalization)))
+        parts = (*parts, transform.FunctionTransform(_undo(*named.normalization)))
     settings = make_settings(
         VisualizationSettings,
-        {"preset": _preset(given, parts), "size": given.size, "steps": int(max(thresholds)), "views": views},
+        {
+            "preset": _preset(parametrization, parts),
+            "size": parametrization.size,
+            "steps": int(max(thresholds)),
+            "views": views,
+        },
         what="render_vis",
         error=VisualizeError,
     )
-    shots = _optimise(named, loss, given, settings, own_optimizer, verbose, progress)
+    shots = _optimise(named, loss, parametrization, settings, update_rule, verbose, progress)
     images = [tensor_to_img_array(shot) for shot in shots]
     if save_image:
         export(shots[-1], image_name)
@@ -120,16 +129,18 @@ def render_vis(
 
 
 def _optimise(
-    named: Named, loss: objectives.Loss, given: Given, settings: VisualizationSettings,
-    optimizer: GivenOptimizer | None, verbose: bool, progress: bool,
+    named: NamedModel, loss: objectives.Loss, parametrization: LucentParametrization, settings: VisualizationSettings,
+    optimizer: LucentOptimizer | None, verbose: bool, progress: bool,
 ) -> list[Tensor]:  # fmt: skip
-    """The images after each threshold; after Ctrl-C those of the last step too."""
+    """The images after each threshold, and after Ctrl-C also those of the last step."""
     say = Console(stderr=True).print
     model = named.model
-    evaluator = LucentObjective(named, loss, lambda: given.images_now, given.batch, settings.views)
-    generators = [transform.generator(model.device) for _ in range(given.batch)]
+    evaluator = LucentObjective(named, loss, lambda: parametrization.images_now, parametrization.batch, settings.views)
+    generators = [transform.generator(model.device) for _ in range(parametrization.batch)]
     seeds = [generator.initial_seed() for generator in generators]
-    views_nechw = make_views(settings.preset.transforms, given.images_now, generators, 1, model.image_size, 0.0)
+    views_nechw = make_views(
+        settings.preset.transforms, parametrization.images_now, generators, 1, model.image_size, 0.0
+    )
     first = evaluator.find_layers(views_nechw)
     if verbose:
         say(f"Initial loss: {first:.3f}")
@@ -140,19 +151,19 @@ def _optimise(
                 model, evaluator, seeds, settings, on_step=lambda step: meter.step(step, 1), optimizer=optimizer
             )
     except KeyboardInterrupt:
-        say("Interrupted: the images are those of the last step.")
-        return [*given.snapshots, given.images_now.detach()]
+        say("Interrupted: these are the images of the last step.")
+        return [*parametrization.snapshots, parametrization.images_now.detach()]
     if verbose:
-        say(f"Loss at step {settings.steps}: {-done.curves_ns[0, -1] * given.batch:.3f}")
+        say(f"Loss at step {settings.steps}: {-done.curves_ns[0, -1] * parametrization.batch:.3f}")
     if done.stopped[0] is None:
-        return given.snapshots
-    say(f"The loss or its gradient was not finite at step {done.stopped[0]}: the images stay as before it.")
+        return parametrization.snapshots
+    say(f"The loss or its gradient was not finite at step {done.stopped[0]}: these are the images before that step.")
     last = torch.from_numpy(done.images_nghwc[0]).permute(0, 3, 1, 2)
-    return [shot if shot.isfinite().all() else last for shot in given.snapshots]
+    return [shot if shot.isfinite().all() else last for shot in parametrization.snapshots]
 
 
 def tensor_to_img_array(tensor: Tensor) -> np.ndarray:
-    """[B,H,W,C] of [B,C,H,W]."""
+    """A tensor [B,C,H,W] as an array [B,H,W,C]."""
     return tensor.detach().cpu().numpy().transpose(0, 2, 3, 1)
 
 
@@ -175,10 +186,10 @@ def _device(module: nn.Module) -> torch.device:
     return next((weight.device for weight in module.parameters()), torch.device("cpu"))
 
 
-def _named(model: VisionModel | nn.Module, size: tuple[int, int] | None, preprocess: bool) -> Named:
-    """The model as a `VisionModel` that looks at views of a size, or as it does where that is None."""
+def _name_layers(model: VisionModel | nn.Module, size: tuple[int, int] | None, preprocess: bool) -> NamedModel:
+    """The model as a `VisionModel` with Lucent's layer names; `size` is the image size of a plain module."""
     if isinstance(model, VisionModel):
-        return Named(model, tokens_known=True)
+        return NamedModel(model, tokens_known=True)
     mean, std = transform.MEAN, transform.STD
     if type(model).__name__ == "InceptionV1":
         mean = (transform.INCEPTION_MEAN / transform.INCEPTION_SCALE,) * 3
@@ -188,7 +199,7 @@ def _named(model: VisionModel | nn.Module, size: tuple[int, int] | None, preproc
     tokens = declared_tokens(model)
     size = size or declared_size(model) or (SMALLEST, SMALLEST)
     wrapped = VisionModel.wrap(model, layers=(), image_size=size, mean=mean, std=std, tokens=tokens)
-    return Named(wrapped, tokens_known=tokens is not None)
+    return NamedModel(wrapped, tokens_known=tokens is not None)
 
 
 def _view_size(
@@ -197,17 +208,17 @@ def _view_size(
     size: tuple[int, int],
     parts: Sequence[Transform],
 ) -> tuple[int, int]:
-    asked = (fixed, fixed) if isinstance(fixed, int) else fixed
+    fixed = (fixed, fixed) if isinstance(fixed, int) else fixed
     if isinstance(model, VisionModel):
-        if asked is not None and tuple(asked) != model.image_size:
+        if fixed is not None and tuple(fixed) != model.image_size:
             raise VisualizeError(
-                f"{model.spec} looks at images of {model.image_size}: leave out fixed_image_size, or give the module "
-                "itself"
+                f"fixed_image_size is {fixed}, but {model.spec} has images of {model.image_size}: leave out "
+                "fixed_image_size, or give the module itself"
             )
         return model.image_size
-    own = declared_size(model)
-    if asked is not None or own is not None:
-        rows, columns = asked or own or size
+    declared = declared_size(model)
+    if fixed is not None or declared is not None:
+        rows, columns = fixed or declared or size
         return rows, columns
     if min(size) < SMALLEST:
         return SMALLEST, SMALLEST
@@ -216,17 +227,17 @@ def _view_size(
 
 
 def _undo(mean: Sequence[float], std: Sequence[float]) -> transform.TransformF:
-    """What the model's normalisation makes the images themselves of."""
+    """The inverse of the model's normalisation."""
     return lambda image_t: (
         image_t * image_t.new_tensor(std).reshape(1, -1, 1, 1) + image_t.new_tensor(mean).reshape(1, -1, 1, 1)
     )
 
 
-def _preset(given: Given, parts: tuple[Transform, ...]) -> Preset:
+def _preset(parametrization: LucentParametrization, parts: tuple[Transform, ...]) -> Preset:
     return Preset(
         name="lucent",
         citation="Swee Kiat Lim et al., Lucent, github.com/greentfrapp/lucent",
-        parametrization=given,
+        parametrization=parametrization,
         transforms=parts,
         regularizers=(),
         optimizer="adam",

@@ -1,7 +1,7 @@
-"""Transforms: functions of images [B,C,H,W], at random in each call.
+"""Transforms: functions of images [B,C,H,W] that are random in each call.
 
-What the functions here give can be called so; `render_vis` knows what is within them and makes one resampling of those
-in a row. Any other function of images is a transform too.
+`render_vis` composes consecutive transforms of this module to one resampling. Any other function of images is a
+transform too.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,11 +24,11 @@ INCEPTION_MEAN, INCEPTION_SCALE = 117.0, 255.0  # InceptionV1 takes -117 to 138
 
 
 @dataclass(frozen=True)
-class Known:
-    """Transforms of this library, and the call that makes their like in Lucent.
+class KnownTransform:
+    """Transforms of this library, and the call for the same transform in Lucent.
 
     Attributes:
-        parts: In order.
+        parts: The transforms, in order.
         lucent: Name and arguments of a function of `lucent.optvis.transform`.
     """
 
@@ -36,7 +36,7 @@ class Known:
     lucent: tuple[str, tuple[Any, ...]]
 
     def __call__(self, image_t: Tensor) -> Tensor:
-        """The images, each transformed anew; random numbers start from torch's own."""
+        """The transformed images; random numbers are derived from torch's global generator."""
         generators = [generator(image_t.device) for _ in image_t]
         by = sum(2 * int(part.pixels) for part in self.parts if isinstance(part, Pad))
         size = (image_t.shape[2] + by, image_t.shape[3] + by)
@@ -50,102 +50,112 @@ class Composed:
     transforms: tuple[TransformF, ...]
 
     def __call__(self, image_t: Tensor) -> Tensor:
+        """The transformed images."""
         for transform in self.transforms:
             image_t = transform(image_t)
         return image_t
 
 
 def generator(device: torch.device) -> torch.Generator:
-    """A random stream that starts from torch's own random numbers."""
+    """A generator with a seed from torch's global generator."""
     seed = int(torch.randint(2**62, (1,), device="cpu"))
     return torch.Generator(device=device).manual_seed(seed)
 
 
-def jitter(d: int) -> Known:
-    """Shift by whole pixels, evenly over d of them along each axis, about the middle."""
+def jitter(d: int) -> KnownTransform:
+    """Shift by whole pixels, uniformly over d pixels along each axis, about the middle."""
     if d <= 1:
-        raise VisualizeError(f"jitter takes 2 pixels or more, got {d}")
-    return Known((Jitter(d // 2),), ("jitter", (d,)))
+        raise VisualizeError(f"jitter is {d} pixels: it must be at least 2")
+    return KnownTransform((Jitter(d // 2),), ("jitter", (d,)))
 
 
-def pad(w: int, mode: str = "reflect", constant_value: float = 0.5) -> Known:
-    """Put w pixels on each side: "constant", or a mode of `torch.nn.functional.pad`."""
+def pad(w: int, mode: str = "reflect", constant_value: float = 0.5) -> KnownTransform:
+    """Add w pixels on each side, "constant" or by another mode of `torch.nn.functional.pad`."""
     allowed = ("constant", "reflect", "replicate", "circular")
     if mode not in allowed:
         raise VisualizeError(f"pad mode {mode!r} is unknown: choose one of {', '.join(allowed)}")
-    return Known((Pad(w, mode=mode, value=constant_value),), ("pad", (w, mode, constant_value)))  # type: ignore[arg-type]
+    return KnownTransform((Pad(w, mode=mode, value=constant_value),), ("pad", (w, mode, constant_value)))  # type: ignore[arg-type]
 
 
-def random_scale(scales: Sequence[float]) -> Known:
-    """Enlarge about the middle by one of some factors; the size stays."""
-    return Known((OneScale(tuple(map(float, scales))),), ("random_scale", (scales,)))
+def random_scale(scales: Sequence[float]) -> KnownTransform:
+    """Enlarge about the middle by one of several factors, without a change of size."""
+    return KnownTransform((OneScale(tuple(map(float, scales))),), ("random_scale", (scales,)))
 
 
-def random_rotate(angles: Sequence[float], units: str = "degrees") -> Known:
-    """Turn about the middle, anticlockwise, by one of some angles, in "degrees" or "radians"."""
-    given = np.asarray(angles, dtype=np.float64)
-    radians = np.deg2rad(given) if units.lower() == "degrees" else given
-    return Known((OneRotation(tuple(radians.tolist())),), ("random_rotate", (angles, units)))
+def random_rotate(angles: Sequence[float], units: str = "degrees") -> KnownTransform:
+    """Turn about the middle, anticlockwise, by one of several angles in "degrees" or "radians"."""
+    numbers = np.asarray(angles, dtype=np.float64)
+    radians = np.deg2rad(numbers) if units.lower() == "degrees" else numbers
+    return KnownTransform((OneRotation(tuple(radians.tolist())),), ("random_rotate", (angles, units)))
 
 
 def compose(transforms: Sequence[TransformF]) -> Composed:
-    """One function of several."""
+    """Compose several functions."""
     return Composed(tuple(transforms))
 
 
 def normalize() -> TransformF:
-    """ImageNet's normalisation. `render_vis` does the model's own where `preprocess` is true."""
+    """ImageNet's normalisation; `render_vis` applies the model's normalisation if `preprocess` is true."""
     return lambda image_t: (image_t - _channels(MEAN, image_t)) / _channels(STD, image_t)
 
 
 def preprocess_inceptionv1() -> TransformF:
-    """From [0,1] to the -117 to 138 of the original InceptionV1."""
+    """From [0,1] to the range of the original InceptionV1, -117 to 138."""
     return lambda image_t: image_t * INCEPTION_SCALE - INCEPTION_MEAN
 
 
 @dataclass(frozen=True)
 class OneScale:
-    """Enlarge about the middle by one of some factors, all equally likely."""
+    """Enlarge about the middle by one of several factors, all equally likely."""
 
     scales: tuple[float, ...]
     numbers: ClassVar[int] = 1
     whole: ClassVar[bool] = False
 
     def affine(self, u_nek: Tensor, frame: Size, progress: float) -> Affine:
+        """The map of each view, in pixels of the frame."""
         shrink = 1.0 / _one_of(self.scales, u_nek)
         return about((frame[1] / 2, frame[0] / 2), shrink, 0.0, 0.0, shrink)
 
     def extents(self, progress: float) -> tuple[float, float]:
+        """The smallest and the largest share of the frame\'s sides that a view shows."""
         return 1.0 / max(self.scales), 1.0 / min(self.scales)
 
     def describe(self) -> dict[str, Any]:
+        """The name and every setting, in JSON\'s types."""
         return {"name": "OneScale", "scales": list(self.scales)}
 
 
 @dataclass(frozen=True)
 class OneRotation:
-    """Turn about the middle by one of some angles in radians, all equally likely."""
+    """Turn about the middle by one of several angles in radians, all equally likely."""
 
     angles: tuple[float, ...]
     numbers: ClassVar[int] = 1
     whole: ClassVar[bool] = False
 
     def affine(self, u_nek: Tensor, frame: Size, progress: float) -> Affine:
+        """The map of each view, in pixels of the frame."""
         angle = _one_of(self.angles, u_nek)
         cos, sin = angle.cos(), angle.sin()
         return about((frame[1] / 2, frame[0] / 2), cos, -sin, sin, cos)
 
     def extents(self, progress: float) -> tuple[float, float]:
+        """The smallest and the largest share of the frame\'s sides that a view shows."""
         return 1.0, 1.0
 
     def describe(self) -> dict[str, Any]:
+        """The name and every setting, in JSON\'s types."""
         return {"name": "OneRotation", "angles": list(self.angles)}
 
 
 @dataclass(frozen=True)
-class Called:
-    """Any function of images as a transform of the views: it is called once for the images' views of one number, as
-    Lucent calls it in one step, and takes its random numbers from wherever it does."""
+class FunctionTransform:
+    """Any function of images as a transform of the views.
+
+    It is called for the first views of all images, then for the second ones, and so on, as Lucent calls it in a step.
+    Its random numbers are not controlled by a seed of this library.
+    """
 
     function: TransformF
     numbers: ClassVar[int] = 0
@@ -154,33 +164,37 @@ class Called:
     def apply(
         self, views_nechw: Tensor, u_nek: Tensor, generators: Sequence[torch.Generator], progress: float
     ) -> Tensor:
+        """The changed views."""
         n, views = u_nek.shape[:2]
-        given = views_nechw.expand(-1, views, -1, -1, -1).unbind(1)
-        made = [self.function(view) for view in given]
+        batches = views_nechw.expand(-1, views, -1, -1, -1).unbind(1)
+        made = [self.function(view) for view in batches]
         for view in made:
             if not isinstance(view, Tensor) or view.ndim != 4 or view.shape[:2] != (n, views_nechw.shape[2]):
                 got = list(view.shape) if isinstance(view, Tensor) else type(view).__name__
-                raise VisualizeError(f"a transform made {got} of images {list(given[0].shape)}: it must keep B and C")
+                raise VisualizeError(
+                    f"a transform returned {got} for images {list(batches[0].shape)}: it must keep B and C"
+                )
         size = (made[0].shape[2], made[0].shape[3])
         return torch.stack([resize(view, size) for view in made], 1)
 
     def describe(self) -> dict[str, Any]:
-        return {"name": "Called", "function": getattr(self.function, "__qualname__", repr(self.function))}
+        """The name and every setting, in JSON\'s types."""
+        return {"name": "FunctionTransform", "function": getattr(self.function, "__qualname__", repr(self.function))}
 
 
 def as_transforms(transforms: Sequence[TransformF]) -> tuple[Transform, ...]:
     """Lucent's transforms as this library's."""
-    found: list[Transform] = []
+    converted: list[Transform] = []
     for transform in transforms:
-        if isinstance(transform, Known):
-            found += transform.parts
+        if isinstance(transform, KnownTransform):
+            converted += transform.parts
         elif isinstance(transform, Composed):
-            found += as_transforms(transform.transforms)
+            converted += as_transforms(transform.transforms)
         elif callable(transform):
-            found.append(Called(transform))
+            converted.append(FunctionTransform(transform))
         else:
-            raise VisualizeError(f"{transform!r} is no transform: give functions of images [B,C,H,W]")
-    return tuple(found)
+            raise VisualizeError(f"{transform!r} is no transform: give a function of images [B,C,H,W]")
+    return tuple(converted)
 
 
 def _one_of(values: Sequence[float], u_nek: Tensor) -> Tensor:

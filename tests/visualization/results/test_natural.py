@@ -186,7 +186,7 @@ def test_refuses_what_cannot_be_compared(index: Index, made: np.ndarray) -> None
         other.module.patches.bias.add_(1)
     with pytest.raises(VisualizeError, match="linear is not the model that"):
         compare(other, made, LAYER, "mean", FEATURE_OF, index)
-    with pytest.raises(VisualizeError, match=f"has no layer blocks.1.mlp.hidden.*it has {LAYER}"):
+    with pytest.raises(VisualizeError, match=f"has no layer blocks.1.mlp.hidden.*its layers are {LAYER}"):
         check_index(index, wrapped(), "blocks.1.mlp.hidden", "mean")
     with pytest.raises(VisualizeError, match="has no pooling cls of module:patches; it has mean, max"):
         check_index(index, wrapped(), LAYER, "cls")

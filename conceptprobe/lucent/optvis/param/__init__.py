@@ -1,4 +1,4 @@
-"""Parametrizations: functions that give (parameters, function that gives the image)."""
+"""Parametrizations: functions that return parameters, and a function for the images."""
 
 from conceptprobe.lucent.optvis.param.color import to_valid_rgb
 from conceptprobe.lucent.optvis.param.cppn import CompositeActivation, cppn

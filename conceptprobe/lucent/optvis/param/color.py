@@ -15,10 +15,11 @@ color_mean = [0.48, 0.46, 0.41]
 
 
 def to_valid_rgb(image_f: Callable[[], Tensor], decorrelate: bool = False) -> Callable[[], Tensor]:
-    """What `image_f` gives, squeezed into [0,1] by a sigmoid.
+    """An image function with values in [0,1], by a sigmoid.
 
     Args:
-        decorrelate: Its channels are independent ones, to be mixed to RGB first.
+        image_f: The image function.
+        decorrelate: Whether its channels are decorrelated, and are converted to RGB first.
     """
 
     def inner() -> Tensor:

@@ -1,4 +1,4 @@
-"""Images that a small network paints from coordinates (Stanley 2007)."""
+"""Images that a small network computes from coordinates (Stanley 2007)."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -10,9 +10,10 @@ from conceptprobe.lucent.optvis.param.device import device
 
 
 class CompositeActivation(nn.Module):
-    """The arc tangent and its square, each scaled to about unit variance: twice as many channels."""
+    """The arc tangent and its square, each scaled to about unit variance, which doubles the channels."""
 
     def forward(self, values: Tensor) -> Tensor:
+        """Twice as many channels."""
         bent = torch.atan(values)
         return torch.cat([bent / 0.67, bent * bent / 0.6], 1)
 
@@ -25,10 +26,15 @@ def cppn(
     activation_fn: Callable[[], nn.Module] = CompositeActivation,
     normalize: bool = False,
 ) -> tuple[Iterator[nn.Parameter], Callable[[], Tensor]]:
-    """The weights of a network of 1 x 1 convolutions, and the function that gives its image [1,c,size,size] in [0,1].
+    """The weights of a network of 1 x 1 convolutions, and a function for its image [1,c,size,size] in [0,1].
 
     Args:
-        activation_fn: Makes the activations between layers; they must double the channels.
+        size: Height and width of the image.
+        num_output_channels: Channels of the image.
+        num_hidden_channels: Channels of the hidden layers.
+        num_layers: Number of layers.
+        activation_fn: Makes the activation between two layers, which must double the channels.
+        normalize: Normalise each channel after each convolution.
     """
     reach = 3**0.5
     along = torch.linspace(-reach, reach, size, device="cpu")

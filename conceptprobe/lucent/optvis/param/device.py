@@ -1,4 +1,4 @@
-"""Where parameters are made: on the device of the model that they are rendered for."""
+"""The device of parameters, which is that of the model that is rendered."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ _DEVICE: ContextVar[torch.device | None] = ContextVar("device", default=None)
 
 
 def device() -> torch.device:
-    """The device of the model that is being rendered for, otherwise the CPU."""
+    """The device of the model that is rendered, or the CPU outside of a rendering."""
     return _DEVICE.get() or torch.device("cpu")
 
 
 @contextmanager
-def made_on(where: torch.device) -> Iterator[None]:
-    """Parameters made meanwhile are made there."""
+def parameters_on(where: torch.device) -> Iterator[None]:
+    """Make the parameters of the block on a device."""
     token = _DEVICE.set(where)
     try:
         yield

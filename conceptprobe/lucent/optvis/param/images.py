@@ -1,4 +1,4 @@
-"""Images, in the way most scripts ask for them."""
+"""The parametrization of images that most scripts use."""
 
 from conceptprobe.lucent.optvis.param.color import to_valid_rgb
 from conceptprobe.lucent.optvis.param.spatial import Parameters, fft_image, pixel_image
@@ -13,12 +13,16 @@ def image(
     fft: bool = True,
     channels: int | None = None,
 ) -> Parameters:
-    """Parameters of a batch of images [batch,channels,h,w] in [0,1], and the function that gives the images.
+    """Parameters of a batch of images [batch,channels,h,w] in [0,1], and a function for the images.
 
     Args:
-        sd: Standard deviation of the parameters at the start, 0.01.
-        decorrelate: Of independent colours, if `channels` is None.
-        fft: Of frequencies and not of pixels.
+        w: Width.
+        h: Height; by default the width.
+        sd: Standard deviation of the parameters at the start; 0.01 by default.
+        batch: Number of images; 1 by default.
+        decorrelate: Use decorrelated colours; without effect if `channels` is given.
+        fft: Use frequencies instead of pixels.
+        channels: Number of channels; 3 by default.
     """
     shape = [batch or 1, channels or 3, h or w, w]
     params, image_f = fft_image(shape, sd=sd) if fft else pixel_image(shape, sd=sd)

@@ -1,4 +1,4 @@
-"""Tensors that are a coarse one, interpolated."""
+"""Tensors that are interpolated from a coarse tensor."""
 
 from collections.abc import Sequence
 
@@ -16,19 +16,21 @@ def lowres_tensor(
     offset: bool | int | Sequence[bool | int] | None = None,
     sd: float = 0.01,
 ) -> Parameters:
-    """A tensor of four dimensions, interpolated linearly along each, end to end, from one of fewer entries.
+    """A tensor of four dimensions, interpolated linearly along each dimension from a coarse tensor.
 
     Args:
-        underlying_shape: Of the parameters. 1 along the first dimension shares them between the images of a batch.
-        offset: Move the tensor, reflected at its start, by so many entries along each dimension; True for half of the
-            distance between two parameters.
+        shape: Shape of the tensor.
+        underlying_shape: Shape of the parameters; 1 in the first dimension shares them between the images of a batch.
+        offset: Entries by which the tensor is moved along each dimension, reflected at its start; True stands for half
+            of the distance between two parameters.
+        sd: Standard deviation of the parameters at the start.
     """
     coarse = (torch.randn(*underlying_shape, device="cpu") * sd).to(device()).requires_grad_(True)
     moves = [0] * 4
     if offset is not None:
-        given = [offset] * 4 if isinstance(offset, bool | int) else list(offset)
+        offsets = [offset] * 4 if isinstance(offset, bool | int) else list(offset)
         moves = [
-            int(a / b / 2) if o is True else int(o) for o, a, b in zip(given, shape, underlying_shape, strict=True)
+            int(a / b / 2) if o is True else int(o) for o, a, b in zip(offsets, shape, underlying_shape, strict=True)
         ]
 
     def inner() -> Tensor:
@@ -52,5 +54,5 @@ def _move(values: Tensor, dim: int, by: int) -> Tensor:
     if by == 0:
         return values
     side = values.shape[dim]
-    places = [abs(place - by) for place in range(side)]
-    return values.index_select(dim, torch.tensor(places, device=values.device))
+    indices = [abs(index - by) for index in range(side)]
+    return values.index_select(dim, torch.tensor(indices, device=values.device))

@@ -13,19 +13,19 @@ Parameters = tuple[list[Tensor], Callable[[], Tensor]]
 
 
 def pixel_image(shape: Sequence[int], sd: float | None = None) -> Parameters:
-    """Normal numbers of that standard deviation (0.01), in the shape [b,c,h,w]."""
+    """Images [b,c,h,w] whose pixels start as normal numbers of a standard deviation, 0.01 by default."""
     pixels = _normal(shape, sd or 0.01)
     return [pixels], lambda: pixels
 
 
 def rfft2d_freqs(h: int, w: int) -> np.ndarray:
-    """Cycles a pixel of each entry of a spectrum of h by w pixels; odd widths have a spare column."""
+    """Cycles per pixel of each entry of a spectrum of h by w pixels; odd widths have an extra column."""
     rows, columns = np.fft.fftfreq(h)[:, None], np.fft.fftfreq(w)[: w // 2 + 1 + w % 2]
     return np.sqrt(rows * rows + columns * columns)
 
 
 def fft_image(shape: Sequence[int], sd: float | None = None, decay_power: float = 1) -> Parameters:
-    """Normal numbers (0.01) for frequencies, each multiplied by 1 / frequency ** decay_power, as an image [b,c,h,w]."""
+    """Images [b,c,h,w] whose frequencies start as normal numbers times 1 / frequency ** decay_power."""
     batch, channels, h, w = shape
     frequencies = rfft2d_freqs(h, w)
     spectrum = _normal((batch, channels, *frequencies.shape, 2), sd or 0.01)
@@ -40,5 +40,5 @@ def fft_image(shape: Sequence[int], sd: float | None = None, decay_power: float 
 
 
 def _normal(shape: Sequence[int], sd: float) -> Tensor:
-    """From torch's own random numbers on the CPU, as Lucent's are."""
+    """Normal numbers of torch's global generator on the CPU, as in Lucent."""
     return (torch.randn(*shape, device="cpu") * sd).to(device()).requires_grad_(True)
