@@ -27,7 +27,8 @@ from numpy.random import Generator
 
 from conceptprobe.concepts.comparison.intervals import Measure, binomial, estimate
 from conceptprobe.concepts.comparison.resampling import SHARE, Plan, random_null, rejudge, sublists
-from conceptprobe.concepts.scoring.verdicts import judge
+from conceptprobe.concepts.scoring.judging import judge
+from conceptprobe.concepts.scoring.verdicts import VERDICTS, Verdict
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.statistics.enrichment import Enrichment
 from conceptprobe.concepts.statistics.hierarchy import Relations
@@ -114,9 +115,9 @@ def plant(
     nulls = draw_nulls(rows_fk[:, :K], concepts, rng, draws=DRAWS, random=world.random)
     verdict_f = judge(rows_fk[:, :K], world.relations, nulls)["verdict"].to_numpy()
     again = rejudge(rows_fk, world.relations, world.plan, resamples, rng, random=world.random_again, draws=DRAWS)
-    value_bf = again.is_verdict("conceptual")
+    value_bf = (again.verdict_bf == VERDICTS.index(Verdict.CONCEPTUAL)).astype(np.float64)
     ones = np.ones(len(rows_fk)), np.ones(value_bf.shape)
-    measure = Measure((verdict_f == "conceptual").astype(float), ones[0], value_bf, ones[1], world.plan.scale)
+    measure = Measure((verdict_f == Verdict.CONCEPTUAL).astype(float), ones[0], value_bf, ones[1], world.plan.scale)
     return Model(measure, np.repeat(np.arange(clusters), sizes), kind_g)
 
 

@@ -21,7 +21,8 @@ from numpy.random import Generator
 from conceptprobe.concepts.looks.look_alikes import draw_look_alikes
 from conceptprobe.concepts.looks.predicted import VisualNull
 from conceptprobe.concepts.looks.significance import p_look_alike
-from conceptprobe.concepts.scoring.verdicts import judge, list_faults
+from conceptprobe.concepts.scoring.judging import judge, list_faults
+from conceptprobe.concepts.scoring.verdicts import POSITIVE
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.statistics.coherence import mean_cosine
 from conceptprobe.concepts.statistics.enrichment import Enrichment
@@ -87,7 +88,7 @@ def discoveries(world: str, seed: int, without: str | None = None) -> int:
     rng = np.random.default_rng([seed, list(WORLDS).index(world)])
     concepts, acts_nf, looks_nv = WORLDS[world](rng)
     rows_fk, values_fk = top_lists(acts_nf, 2 * K)
-    dead_f, faults_f = np.ptp(acts_nf, axis=0) == 0, list_faults(rows_fk, values_fk, K)
+    dead_f, faults_f = np.ptp(acts_nf, axis=0) == 0, list_faults(rows_fk, values_fk, K).fault_f
     if without == "faults":
         dead_f[:], faults_f[:] = False, ""
     rows_fk = rows_fk[:, :K]
@@ -108,7 +109,7 @@ def discoveries(world: str, seed: int, without: str | None = None) -> int:
     frame = judge(
         rows_fk, Relations(concepts), nulls, q=Q, p_visual_f=p_visual_f, dead_f=dead_f, faults_f=faults_f
     )  # fmt: skip
-    return int(frame["verdict"].isin(["object", "conceptual", "polysemantic"]).sum())
+    return int(frame["verdict"].isin(POSITIVE).sum())
 
 
 def main() -> None:

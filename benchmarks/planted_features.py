@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from conceptprobe.concepts.scoring.verdicts import judge, list_faults
+from conceptprobe.concepts.scoring.judging import judge, list_faults
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.statistics.hierarchy import Relations
 from conceptprobe.concepts.statistics.nulls import draw_nulls
@@ -113,7 +113,7 @@ def verdicts_of(planted: Planted, k: int, rng: np.random.Generator, draws: int =
     rows_fk, values_fk = top_lists(planted.acts_nf, 2 * k)
     dead_f = np.ptp(planted.acts_nf, axis=0) == 0
     nulls = draw_nulls(rows_fk[:, :k], planted.concepts, rng, live_f=~dead_f, draws=draws)
-    faults_f = list_faults(rows_fk, values_fk, k)
+    faults_f = list_faults(rows_fk, values_fk, k).fault_f
     frame = judge(rows_fk, Relations(planted.concepts), nulls, dead_f=dead_f, faults_f=faults_f)
     return frame.assign(planted=planted.kind_f, planted_concept=planted.concept_f)
 

@@ -12,7 +12,7 @@ import time
 import numpy as np
 from scipy import sparse
 
-from conceptprobe.concepts.scoring.verdicts import explain, judge
+from conceptprobe.concepts.scoring.judging import explain, judge
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.statistics.hierarchy import Relations
 from conceptprobe.concepts.statistics.nulls import counts_of, draw_null, draw_nulls

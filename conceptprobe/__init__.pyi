@@ -4,8 +4,8 @@ from .concepts.comparison.matching import Matches, match_features
 from .concepts.errors import ConceptError, ContrastError
 from .concepts.naming.names import FeatureNames, label_features, load_names
 from .concepts.naming.vocabulary import word_list
-from .concepts.scoring.label_free import score_without_labels
-from .concepts.scoring.localisation import Localisation, localise
+from .concepts.scoring.label_free import LabelFreeScores, load_label_free, score_without_labels
+from .concepts.scoring.localisation import Localisation, load_localisation, localise
 from .concepts.scoring.scores import FeatureScores, load_scores, score_features
 from .concepts.sets.concept_set import ConceptSet
 from .concepts.sets.from_index import concepts_of
@@ -57,6 +57,7 @@ __all__ = [
     "ImageSource",
     "Index",
     "IndexingError",
+    "LabelFreeScores",
     "Layer",
     "Localisation",
     "Matches",
@@ -85,6 +86,8 @@ __all__ = [
     "list_models",
     "load_contrast",
     "load_images",
+    "load_label_free",
+    "load_localisation",
     "load_model",
     "load_names",
     "load_probe",

@@ -5,6 +5,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
+import numpy as np
 from pydantic import ConfigDict, ValidationError
 
 from conceptprobe.errors import ConceptProbeError
@@ -19,7 +20,7 @@ def make_settings(kind: type[T], values: Mapping[str, Any], *, what: str, error:
     """Make a dataclass of settings from values that a user gave.
 
     The dataclass checks types and the constraints of `Annotated[..., pydantic.Field(...)]`. Lists are taken for tuples,
-    whole numbers for decimal ones, and nothing else is converted.
+    numbers of NumPy for Python's, whole numbers for decimal ones, and nothing else is converted.
 
     Args:
         kind: A pydantic dataclass, with `CONFIG` as its config.
@@ -37,7 +38,7 @@ def make_settings(kind: type[T], values: Mapping[str, Any], *, what: str, error:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise error(f"{name!r} is not a setting of {what}{hint}. Settings: {', '.join(known) or 'none'}")
     try:
-        return kind(**{name: _as_tuples(value) for name, value in values.items()})
+        return kind(**{name: _plain(value) for name, value in values.items()})
     except ValidationError as invalid:
         raise error(f"{what}: {first_fault(invalid)}") from invalid
 
@@ -52,5 +53,7 @@ def first_fault(invalid: ValidationError) -> str:
     return f"{name} is {fault['input']!r}: {message[:1].lower()}{message[1:]}" if name else message
 
 
-def _as_tuples(value: Any) -> Any:
-    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    return tuple(_plain(item) for item in value) if isinstance(value, list) else value

@@ -1,5 +1,6 @@
 from typing import Annotated
 
+import numpy as np
 import pytest
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -29,6 +30,12 @@ def test_values_of_the_right_types_are_taken_lists_as_tuples_and_whole_numbers_a
     made = make(layers=["a", "b"], k=3, rate=1, fast=True)
     assert made == Settings(layers=("a", "b"), k=3, rate=1.0, fast=True)
     assert isinstance(made.rate, float)
+
+
+def test_numbers_of_numpy_are_taken():
+    made = make(layers=("a",), k=np.int64(3), rate=np.float32(0.5), fast=np.bool_(True))
+    assert made == Settings(layers=("a",), k=3, rate=0.5, fast=True)
+    assert [type(value) for value in (made.k, made.rate, made.fast)] == [int, float, bool]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from conceptprobe.cli.interrupt import resumable
+from conceptprobe.concepts.scoring.verdicts import POSITIVE
 
 if TYPE_CHECKING:
     from conceptprobe.feature import FeatureId
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from conceptprobe.visualization.results.visualizations import Visualizations
 
 CONTACT = "contact.png"
-TOP = re.compile(r"top-(conceptual|object|polysemantic):([1-9][0-9]*)")
+TOP = re.compile(rf"top-({'|'.join(POSITIVE)}):([1-9][0-9]*)")
 RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 
 

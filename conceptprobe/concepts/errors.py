@@ -4,8 +4,8 @@ from conceptprobe.errors import ConceptProbeError
 
 
 class ConceptError(ConceptProbeError):
-    """Concepts cannot be made of what was given, or do not fit an index."""
+    """Concepts cannot be made, do not fit an index, or a setting of theirs is out of range."""
 
 
 class ContrastError(ConceptError):
-    """Models cannot be compared by the indices that were given."""
+    """Models cannot be compared by their indices."""

@@ -1,1 +1,1 @@
-"""What people look at, from plain data: HTML for notebooks, figures for papers, short texts."""
+"""Display of plain data: HTML for notebooks, figures for papers, and short texts."""

@@ -1,7 +1,7 @@
 """Results as matplotlib figures for papers. A result's `figure` calls these functions; the extra is `plots`.
 
-Figures are made without pyplot, so that neither its state nor a backend is touched: `figure.savefig("scores.pdf")`
-works anywhere, and a notebook shows a figure after `%matplotlib inline`. Texts are never read as mathematics.
+Figures are made without pyplot and change neither its state nor the backend: `figure.savefig("scores.pdf")` works
+anywhere, and a notebook shows a figure after `%matplotlib inline`. Texts are never parsed as mathematics.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The report's colours of models, in their order.
+# The colours of models, as in reports.
 COLOURS = ("#2160c4", "#b94a0b", "#0a7484", "#6d6500", "#7a5444", "#55617a")
 MUTED, LINE = "#5c5953", "#dfdcd5"
 ALL = "all"
@@ -26,7 +26,11 @@ LONGEST = 36
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure, in inches.
+    """Make an empty figure.
+
+    Args:
+        width: Width in inches.
+        height: Height in inches.
 
     Raises:
         DisplayError: matplotlib is not installed.
@@ -44,8 +48,8 @@ def shares_figure(tables: Sequence[tuple[str, pd.DataFrame]], verdicts: Sequence
     """The share of tested features with each verdict by layer, with 95 % intervals; models side by side.
 
     Args:
-        tables: A model's name and its shares: layer, verdict, share, low, high.
-        verdicts: Which to show, a panel each.
+        tables: Name and shares of each model; the columns are layer, verdict, share, low, high.
+        verdicts: The verdicts to show, a panel for each.
 
     Raises:
         DisplayError: matplotlib is not installed.
@@ -73,13 +77,15 @@ def shares_figure(tables: Sequence[tuple[str, pd.DataFrame]], verdicts: Sequence
 
 
 def differences_figure(differences: pd.DataFrame, first: str, measures: Sequence[str]) -> "Figure":
-    """Differences between the first model and each other with their 95 % intervals, by layer: shares of verdicts in
-    percentage points, and mean abstraction. Filled where the interval leaves out zero.
+    """Differences between the first model and each other model by layer, with their 95 % intervals.
+
+    Shares of verdicts are in percentage points, the mean abstraction is as it is. Points are filled where the interval
+    excludes zero.
 
     Args:
         differences: place, model_b, measure, difference, low, high.
         first: Name of the first model.
-        measures: Which to show, a panel each.
+        measures: The measures to show, a panel for each.
 
     Raises:
         DisplayError: matplotlib is not installed.
@@ -117,13 +123,38 @@ def differences_figure(differences: pd.DataFrame, first: str, measures: Sequence
     return figure
 
 
+def localisation_figure(summary: pd.DataFrame) -> "Figure":
+    """The median AUC of probes by their number of features, a line for each layer, with its quartiles shaded.
+
+    Args:
+        summary: layer, features, median_auc, lower_quartile, upper_quartile.
+
+    Raises:
+        DisplayError: matplotlib is not installed.
+    """
+    figure = new_figure(4.2, 3.2)
+    axes = figure.subplots()
+    for at, (layer, rows) in enumerate(summary.groupby("layer", sort=False)):
+        colour = COLOURS[at % len(COLOURS)]
+        axes.plot(rows["features"], rows["median_auc"], marker="o", color=colour, label=_cut(str(layer)))
+        axes.fill_between(rows["features"], rows["lower_quartile"], rows["upper_quartile"], color=colour, alpha=0.15)
+    axes.set_xscale("log", base=2)
+    ticks = sorted(summary["features"].unique())
+    axes.set_xticks(ticks, labels=[str(count) for count in ticks])
+    axes.set_xlabel("features of a probe")
+    axes.set_ylabel("median AUC over the concepts")
+    _tidy(axes, "y")
+    _legend(figure, axes, columns=2)
+    return figure
+
+
 def images_figure(pictures: Sequence[np.ndarray | None], captions: Sequence[str], columns: int = COLUMNS) -> "Figure":
     """Images in rows, each under its caption.
 
     Args:
-        pictures: uint8 [h,w,3] each; None where the image is missing.
+        pictures: Images, uint8 [h,w,3]; None where one is missing.
         captions: Texts above the images, of one or more lines.
-        columns: Images in a row.
+        columns: Number of images in a row.
 
     Raises:
         DisplayError: matplotlib is not installed, there is no image, or columns is below 1.
@@ -155,20 +186,20 @@ def _name_ticks(axes: "Axes", names: Sequence[str]) -> None:
 
 
 def _tidy(axes: "Axes", values: Any) -> None:
-    """Lines only where values are read."""
+    """Draw grid lines only along the axis of the values."""
     axes.grid(axis=values, color=LINE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: "Figure", axes: "Axes") -> None:
+def _legend(figure: "Figure", axes: "Axes", columns: int | None = None) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    legend = figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns or len(labels), frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
 def _cut(text: str) -> str:
-    """Names of layers and features differ at their end, which therefore stays."""
+    """Cut a name at its start, since names of layers and features differ at their end."""
     line = shorten(text)
     return line if len(line) <= LONGEST else f"…{line[1 - LONGEST :]}"

@@ -1,4 +1,4 @@
-"""HTML for notebooks: plain markup with inline styles, every text escaped, images embedded as data.
+"""HTML for notebooks: plain markup with inline styles, in which every text is escaped and images are embedded.
 
 A result's `_repr_html_` builds its rows and calls these functions.
 """
@@ -24,9 +24,9 @@ class Tile:
     """An image with its texts.
 
     Attributes:
-        image: None leaves an empty square.
-        name: What the image is, below the caption.
-        caption: In bold.
+        image: The image; None leaves an empty square.
+        name: Name of the image, below the caption.
+        caption: Text in bold below the image.
     """
 
     image: Image.Image | None
@@ -37,8 +37,8 @@ class Tile:
 def block(title: str, body: str, notes: Iterable[str] = ()) -> str:
     """A titled block of markup with small notes below it."""
     small = _style("font-size: 12px; opacity: 0.75; margin: 4px 0")
-    said = "".join(f"<p{small}>{escape(note)}</p>" for note in notes)
-    return f"<div><p><b>{escape(shorten(title))}</b></p>{body}{said}</div>"
+    paragraphs = "".join(f"<p{small}>{escape(note)}</p>" for note in notes)
+    return f"<div><p><b>{escape(shorten(title))}</b></p>{body}{paragraphs}</div>"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -49,7 +49,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def tiles(images: Sequence[Tile], side: int) -> str:
-    """Images beside each other, each in a square of `side` pixels with its caption and name below it."""
+    """Images beside each other, each in a square of `side` pixels, with its caption and name below it."""
     figures = "".join(_figure(tile.image, side, shorten(tile.name), tile.caption) for tile in images)
     return f"<div{_style('display: flex; flex-wrap: wrap; gap: 10px')}>{figures}</div>"
 
@@ -60,7 +60,7 @@ def heading(text: str) -> str:
 
 
 def lines(text: str) -> str:
-    """A paragraph that keeps the lines of a text; lines that begin with two blanks are indented."""
+    """A paragraph that keeps the lines of a text; lines that start with two spaces are indented."""
     indented = _style("padding-left: 1.5em")
     return "<p>{}</p>".format(
         "<br>".join(
@@ -71,12 +71,12 @@ def lines(text: str) -> str:
 
 
 def folded(summary: str, body: str) -> str:
-    """Markup that is shown when the reader opens its summary."""
+    """Markup that is hidden until the reader opens its summary."""
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
-def _figure(image: Image.Image | None, side: int, name: str, said: str) -> str:
-    """An image with two lines below it; an empty square where there is no image."""
+def _figure(image: Image.Image | None, side: int, name: str, caption: str) -> str:
+    """An image, or an empty square, with two lines below it."""
     box = f"width: {side}px; height: {side}px; object-fit: contain; border-radius: 4px; background: #8881"
     if image is None:
         picture = f'<div role="img" aria-label="no image"{_style(box)}></div>'
@@ -85,7 +85,7 @@ def _figure(image: Image.Image | None, side: int, name: str, said: str) -> str:
     text = _style(f"width: {side}px; font-size: 11px; line-height: 1.3; max-height: 5.2em; overflow: hidden; "
                   "overflow-wrap: anywhere")  # fmt: skip
     return (
-        f"<figure{_style('margin: 0')}>{picture}<figcaption{text}><b>{escape(said)}</b><br>"
+        f"<figure{_style('margin: 0')}>{picture}<figcaption{text}><b>{escape(caption)}</b><br>"
         f"<bdi>{escape(name)}</bdi></figcaption></figure>"
     )
 
@@ -101,12 +101,12 @@ def _data_uri(image: Image.Image) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits; a dash for what is missing."""
+    """A number with three significant digits; a dash if it is missing."""
     return "–" if value is None or math.isnan(value) else f"{value:.3g}"
 
 
 def percent(share: float) -> str:
-    """A share from 0 to 1 in percent; a dash for what is missing."""
+    """A share from 0 to 1 in percent; a dash if it is missing."""
     return "–" if math.isnan(share) else f"{100 * share:.1f} %"
 
 

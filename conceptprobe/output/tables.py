@@ -80,7 +80,7 @@ def load_tables(
         folder: The result.
         name: Of its JSON file.
         tables: Names of its tables.
-        command: The command that makes it again, for errors.
+        command: The command that makes it again, for errors; `{folder}` stands for the folder.
 
     Raises:
         FolderBusyError: Another process is replacing the result at this moment.
@@ -89,8 +89,9 @@ def load_tables(
     folder = Path(folder)
     restore(folder)
     path = folder / f"{name}.json"
+    command = command.replace("{folder}", str(folder))
     if not path.is_file():
-        raise OutputError(f"{folder} holds no {path.name}: make it with `{command} --out {folder}`")
+        raise OutputError(f"{folder} holds no {path.name}: make it with `{command}`")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         version = about.pop("schema_version")

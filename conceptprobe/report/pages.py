@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from conceptprobe.concepts.scoring.verdicts import EXAMPLE_TITLES
 from conceptprobe.report.output_folder import MARKER
 from conceptprobe.report.scripts import Json
 
@@ -33,7 +34,10 @@ def write_pages(folder: Path, report: Json) -> None:
     nav = [names for names in pages.values() if names[1]]
     for page, (file, _) in pages.items():
         template = environment.get_template(f"{page}.html")
-        html = template.render(title=report["title"], page=page, file=file, nav=nav, has=has, models=report["models"])
+        html = template.render(
+            title=report["title"], page=page, file=file, nav=nav, has=has, models=report["models"],
+            examples=EXAMPLE_TITLES,
+        )  # fmt: skip
         (folder / file).write_text(html, encoding="utf-8", errors="replace")
     marker = {"schema": SCHEMA, "title": report["title"], "models": [model["label"] for model in report["models"]]}
     (folder / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")

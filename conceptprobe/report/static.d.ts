@@ -68,6 +68,16 @@ interface ModelData {
   cli: string[];
   layers: LayerData[];
 }
+/** A verdict, with the groups that it is in. */
+interface VerdictData {
+  name: Verdict;
+  glyph: string;
+  marker: string;
+  explanation: string;
+  positive: boolean;
+  one_concept: boolean;
+  tested: boolean;
+}
 /** Model, value, low, high. */
 type Interval = [number, Maybe<number>, Maybe<number>, Maybe<number>];
 interface ProbeSummary {
@@ -117,6 +127,7 @@ interface ReportData {
   sources: { spec: string; fingerprint: string; background: string }[];
   models: ModelData[];
   probes: ProbeSummary[];
+  verdicts: VerdictData[];
   concepts_note: Maybe<string>;
   missing: { reasons: string[] };
   caveats: string[];
@@ -141,7 +152,6 @@ interface ImageTable {
   tag_names: string[];
 }
 interface CatalogueTable {
-  verdicts: Verdict[];
   words: string[];
   columns: Record<string, Packed>;
 }
@@ -672,9 +682,8 @@ interface Charts {
   stack(draws: Draw[]): Draw;
 }
 interface Measures {
-  VERDICTS: Verdict[];
   wilson(count: number, of: number): [number, number];
-  count(layer: LayerData, verdict: Verdict): number;
+  counts(layer: LayerData): Record<Verdict, number>;
   layerNames(): string[];
   scored(): number[];
   contrastOfAll(contrasts: ContrastData[]): Maybe<ContrastData>;
@@ -742,7 +751,10 @@ interface App {
     plural(count: number, word: string, many?: string): string;
   };
   // badges.js
-  VERDICTS: Record<Verdict, { shape: string; words: string }>;
+  VERDICTS: Record<Verdict, VerdictData>;
+  POSITIVE: Verdict[];
+  ONE_CONCEPT: Verdict[];
+  TESTED: Verdict[];
   verdictBadge(verdict: Verdict): HTMLElement;
   paintModel<T extends HTMLElement>(node: T, model: number): T;
   modelLabel(model: number, className?: string): HTMLElement;

@@ -25,6 +25,7 @@ from conceptprobe.visualization.objectives.objectives import (
     token,
 )
 from conceptprobe.visualization.optimization.presets import PRESETS, Near, Preset, get_preset
+from conceptprobe.visualization.optimization.regularizers import L1, L2, Spectral, TotalVariation
 from conceptprobe.visualization.parametrizations.parametrizations import Fourier, Phase, Pixels
 from conceptprobe.visualization.results.record import VisualizationRecord
 from conceptprobe.visualization.results.visualizations import (
@@ -36,6 +37,8 @@ from conceptprobe.visualization.results.visualizations import (
 from conceptprobe.visualization.visualize import visualize
 
 __all__ = [
+    "L1",
+    "L2",
     "PRESETS",
     "SAE",
     "Evaluation",
@@ -45,6 +48,8 @@ __all__ = [
     "Phase",
     "Pixels",
     "Preset",
+    "Spectral",
+    "TotalVariation",
     "Visualization",
     "VisualizationRecord",
     "Visualizations",

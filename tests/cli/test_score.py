@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from conceptprobe.cli.main import app
 from conceptprobe.concepts.errors import ConceptError
+from conceptprobe.concepts.looks.method import describe_looks
 from conceptprobe.concepts.scoring.scores import load_scores
 from conceptprobe.images import load_images
 from conceptprobe.indexing import build_index
@@ -43,7 +44,7 @@ def test_scores_are_printed_and_written(folder: Path, tmp_path: Path) -> None:
     done = score(str(folder / "index"), "--out", str(tmp_path / "all"), "--no-visual")
     assert done.exit_code == 0, done.output
     assert "FeatureScores(mini:supervised@random, k 10:" in done.output
-    assert "looks: left out on demand" in done.output
+    assert "looks: not tested by choice" in done.output
     assert "blocks.5.mlp.hidden  object" in done.output
     frame = load_scores(tmp_path / "all").frame
     assert frame["layer"].value_counts().to_dict() == {"blocks.4.mlp.hidden": 768, "blocks.5.mlp.hidden": 768}
@@ -70,7 +71,7 @@ def test_concepts_of_a_file_and_a_scorer(folder: Path, tmp_path: Path) -> None:
     scores = load_scores(tmp_path / "out")
     assert scores.settings["concepts"]["kinds"] == {"label": 4, "set": 2}
     assert scores.settings["scorer"] == "mini:clip"
-    assert scores.settings["looks"] == "activations predicted from colours and gradients"
+    assert describe_looks(scores.settings["looks"]) == "activations predicted from colours and gradients"
     live = scores.frame[scores.frame["tested"]]
     assert live[["clarity", "monosemanticity", "redundancy"]].notna().all(axis=None)
     assert live["clarity"].between(-1, 1).all()

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from conceptprobe.concepts.scoring.verdicts import VERDICTS
 from conceptprobe.report import write_report
 
 
@@ -14,7 +15,13 @@ def test_an_index_without_labels_vectors_or_scores_is_shown_without_them(make_in
         "other_visualizations": 0, "maps": False, "labels": False, "tags": False, "full_images": None, "probes": 0,
     }  # fmt: skip
     assert "nothing is known of what the 18 images show" in about["concepts_note"]
-    assert set(read_data(tmp_path / "report", "catalogue")["columns"]) == {"flags", "top", "firing_rate", "max"}
+    assert set(read_data(tmp_path / "report", "catalogue")["columns"]) == {
+        "verdict",
+        "flags",
+        "top",
+        "firing_rate",
+        "max",
+    }
     chunk = read_data(tmp_path / "report", "features/0-0-0")
     absent = ("scores", "curve", "table", "names", "neighbours", "matches", "visualizations", "histogram", "random")
     assert [chunk[name] for name in absent] == [None] * len(absent)
@@ -31,7 +38,8 @@ def test_without_scores_concepts_are_still_listed(make_index, tmp_path, read_dat
     columns = columns["columns"]
     assert names["name"][columns["concept"][2, 0]] == "guitar"
     assert columns["hits"][2] == 3
-    assert {"verdict", "p", "q"}.isdisjoint(columns)
+    assert {"p", "q"}.isdisjoint(columns)
+    assert {VERDICTS[code] for code in columns["verdict"]} == {"untested"}
 
 
 def test_a_feature_without_images_has_empty_lists(make_index, tmp_path, read_data):

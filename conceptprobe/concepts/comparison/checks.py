@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from conceptprobe.concepts.comparison.layer_pairs import place_name
 from conceptprobe.concepts.errors import ContrastError
+from conceptprobe.concepts.looks.method import describe_looks
 from conceptprobe.concepts.scoring.scores import FeatureScores
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.errors import ConceptProbeError
@@ -40,7 +41,11 @@ def check_scores(
             raise ContrastError(f"the scores of {its['model']} are of pooling {its['pooling']}, not {pooling}")
         for name in ("k", "q", "looks"):
             if its[name] != scores[0].settings[name]:
-                raise ContrastError(f"{name} of the scores differ: {scores[0].settings[name]} and {its[name]}")
+                first, second = (
+                    describe_looks(settings[name]) if name == "looks" else settings[name]
+                    for settings in (scores[0].settings, its)
+                )  # fmt: skip
+                raise ContrastError(f"{name} of the scores differ: {first} and {second}")
         if its["concepts"] != scores[0].settings["concepts"]:
             raise ContrastError("the scores are by different concepts: score all indices by the same")
         if len(concepts) != its["concepts"]["count"] or not known.issuperset(score.frame["concept"].dropna()):
@@ -76,8 +81,9 @@ def caveats_of(
             yield f"at {place_name(place)} the models have {' and '.join(map(str, sorted(widths)))} features"
     if not comparable(indices, pooling):
         yield "without vectors of this pooling no redundant features are known: each counts by itself"
-    if scores[0].settings["looks"].startswith("left out"):
-        yield f"whether images share a concept only because they look alike was {scores[0].settings['looks']}"
+    looks = scores[0].settings["looks"]
+    if looks["method"] is None:
+        yield f"whether images share a concept only because they look alike was {describe_looks(looks)}"
     if short > FEW_SHORT:
         yield (
             f"{100 * short:.0f} % of the resampled lists are too short: build the indices with a k well above "

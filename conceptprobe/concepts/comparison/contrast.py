@@ -27,8 +27,8 @@ from conceptprobe.concepts.comparison.matching import match_features
 from conceptprobe.concepts.comparison.resampling import Plan, Resamples, codes, random_null, rejudge
 from conceptprobe.concepts.comparison.summary import summarise
 from conceptprobe.concepts.errors import ContrastError
-from conceptprobe.concepts.scoring.scores import POSITIVE, FeatureScores, score_features
-from conceptprobe.concepts.scoring.verdicts import VERDICTS
+from conceptprobe.concepts.scoring.scores import FeatureScores, score_features
+from conceptprobe.concepts.scoring.verdicts import ONE_CONCEPT, POSITIVE, TESTED, VERDICTS
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.concepts.statistics.hierarchy import Relations
@@ -43,9 +43,8 @@ if TYPE_CHECKING:
 
 RESAMPLES = 100
 ALL = "all"
-SHARES = ("object", "conceptual", "polysemantic", "unresolved")
-MEASURES = (*SHARES, "abstraction")
-ONE_MEANING = (VERDICTS.index("object"), VERDICTS.index("conceptual"))
+MEASURES = (*(verdict.value for verdict in TESTED), "abstraction")
+ONE_MEANING = [VERDICTS.index(verdict) for verdict in ONE_CONCEPT]
 TABLES = ("differences", "models", "concepts", "matches")
 
 
@@ -119,7 +118,7 @@ def load_contrast(folder: str | os.PathLike[str]) -> Contrast:
     Raises:
         OutputError: The folder holds no contrast, or a damaged one, or of another version.
     """
-    tables, about = load_tables(folder, NAME, TABLES, command="conceptprobe contrast INDEX_A INDEX_B")
+    tables, about = load_tables(folder, NAME, TABLES, command="conceptprobe contrast INDEX_A INDEX_B --out {folder}")
     return Contrast(**tables, settings=about["settings"], caveats=tuple(about["caveats"]))
 
 
@@ -288,7 +287,7 @@ def measure_of(side: Side, name: str, plan: Plan) -> Measure:
     """What `name` of MEASURES averages: whether a tested feature has a verdict, or the abstraction of those that are
     object or conceptual."""
     verdict_f, verdict_bf = codes(side.scores["verdict"]), side.again.verdict_bf
-    if name in SHARES:
+    if name in TESTED:
         counts_f = side.scores["tested"].to_numpy()
         counts_bf = np.broadcast_to(counts_f, verdict_bf.shape)
         value_f, value_bf = (verdict == VERDICTS.index(name) for verdict in (verdict_f, verdict_bf))
@@ -298,7 +297,7 @@ def measure_of(side: Side, name: str, plan: Plan) -> Measure:
         counts_bf = np.isin(verdict_bf, ONE_MEANING) & ~np.isnan(value_bf)
     arrays = np.where(counts_f, value_f, 0), counts_f, np.where(counts_bf, value_bf, 0), counts_bf
     own_f, counts, own_bf, counts_b = (array.astype(np.float64) for array in arrays)
-    return Measure(own_f, counts, own_bf, counts_b, plan.scale, is_share=name in SHARES)
+    return Measure(own_f, counts, own_bf, counts_b, plan.scale, is_share=name in TESTED)
 
 
 def compare(a: Side, b: Side, places: Sequence[Sequence[str]], plan: Plan, seed: int) -> pd.DataFrame:

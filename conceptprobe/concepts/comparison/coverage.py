@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, hypergeom
 
+from conceptprobe.concepts.scoring.verdicts import POSITIVE
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.statistics.enrichment import Enrichment, log_likelihood_ratio
 
 ENRICHED_P = 0.05
 SURE = 0.8
-MEANT = ("object", "conceptual", "polysemantic")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ def holders(model: str, lists: Sequence[Lists], concepts: ConceptSet) -> pd.Data
         testable = np.flatnonzero(scores["tested"])
         hits = enrichment.hits(part.rows_fk[testable]).tocoo()
         row, concept = testable[hits.coords[0]], hits.coords[1]
-        own_f = scores["concept"].map(names).fillna(-1).astype(np.int64).where(scores["verdict"].isin(MEANT), -1)
+        own_f = scores["concept"].map(names).fillna(-1).astype(np.int64).where(scores["verdict"].isin(POSITIVE), -1)
         held_c += np.bincount(own_f[own_f >= 0], minlength=count)
         found = pd.DataFrame(
             {
@@ -84,7 +84,7 @@ def holders(model: str, lists: Sequence[Lists], concepts: ConceptSet) -> pd.Data
 
 def least_llr(scores: pd.DataFrame) -> float:
     """The smallest log-likelihood ratio of a significant feature of a model; NaN where there is none."""
-    return float(scores.loc[scores["verdict"].isin(MEANT), "llr"].min())
+    return float(scores.loc[scores["verdict"].isin(POSITIVE), "llr"].min())
 
 
 def power_to_find(table: pd.DataFrame, strongest_hits_c: np.ndarray, least: float, images: int) -> np.ndarray:

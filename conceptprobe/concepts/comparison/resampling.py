@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from conceptprobe.concepts.scoring.verdicts import VERDICTS, judge
+from conceptprobe.concepts.scoring.judging import judge
+from conceptprobe.concepts.scoring.verdicts import VERDICTS
 from conceptprobe.concepts.statistics.hierarchy import Relations
 from conceptprobe.concepts.statistics.nulls import Null, draw_null, draw_nulls, lengths_of
 
@@ -75,10 +76,6 @@ class Resamples:
             (own * self.short + its * other.short) / (own + its),
         )
 
-    def is_verdict(self, name: str) -> np.ndarray:
-        """Where the verdict is `name`, as 0 and 1, float64 [b,f]."""
-        return (self.verdict_bf == VERDICTS.index(name)).astype(np.float64)
-
     def at(self, features: np.ndarray) -> "Resamples":
         """Those of some features, by their positions."""
         return Resamples(self.verdict_bf[:, features], self.abstraction_bf[:, features], self.short)
@@ -145,5 +142,5 @@ def rejudge(
 
 def codes(verdicts: Sequence[str]) -> np.ndarray:
     """Positions in `VERDICTS`, int8 [f]."""
-    position = {name: at for at, name in enumerate(VERDICTS)}
+    position: dict[str, int] = {name: at for at, name in enumerate(VERDICTS)}
     return np.array([position[name] for name in verdicts], np.int8)

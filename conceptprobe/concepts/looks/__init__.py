@@ -1,1 +1,1 @@
-"""What images show without meaning, and whether that explains a feature."""
+"""What images look like, without what they mean, and whether that explains a feature."""

@@ -1,4 +1,4 @@
-"""Lists of images that look alike: what the top list of a feature without meaning could be."""
+"""Lists of images that look alike, as a feature without meaning could list them."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ CHUNK = 1 << 23  # scores held at once
 
 @dataclass(frozen=True)
 class LookAlikes:
-    """A bank of lists, by how much alike their images look.
+    """A bank of lists, in the order of how alike their images look.
 
     Attributes:
-        rows_dk: Rows of the descriptors, best first, int64 [d,k].
-        coherence_d: Mean cosine of the pairs of each list, float64 [d], ascending.
+        rows_dk: Rows of images, best first, int64 [d,k].
+        coherence_d: Mean cosine of the pairs of each list, ascending, float64 [d].
     """
 
     rows_dk: np.ndarray
@@ -26,14 +26,17 @@ class LookAlikes:
         return len(self.rows_dk)
 
     def matched(self, coherence_f: np.ndarray, count: int = 1000) -> np.ndarray:
-        """For each feature the first of the `count` successive lists that match its coherence: half of them look less
-        alike than its own images, half more. Features that look more alike than most of the bank get its tightest.
+        """Find the lists of the bank that match each feature's coherence.
+
+        Half of the matches look less alike than the feature's images, half more. A feature whose images look more alike
+        than most of the bank gets the most alike lists.
 
         Args:
-            coherence_f: `mean_cosine` of the features' lists in the space of the descriptors; NaN gets any.
+            coherence_f: `mean_cosine` of the features' lists in the space of the descriptors; NaN matches any list.
+            count: Number of matches of each feature.
 
         Returns:
-            int64 [f]: the matches of feature i are `first[i] : first[i] + count` of the bank.
+            The first match of each feature, int64 [f]: the matches are the lists from there, `count` in all.
         """
         count = min(count, len(self))
         at = np.searchsorted(self.coherence_d, coherence_f)
@@ -41,20 +44,23 @@ class LookAlikes:
 
 
 def draw_look_alikes(descriptors_nv: np.ndarray, k: int, draws: int, generator: np.random.Generator) -> LookAlikes:
-    """Draw lists of k images that look alike, from hardly to as much as there is.
+    """Draw lists of k images that look alike, from hardly alike to as alike as possible.
 
-    Half are the neighbourhoods of random images, half the top images of random directions; each list's scores are
-    mixed with noise, by an angle drawn from none to nothing but noise.
+    Half of the lists are neighbourhoods of random images, half the top images of random directions. The scores of each
+    list are mixed with noise by an angle that is drawn between no noise and only noise.
 
     Args:
         descriptors_nv: What images look like, rows of length one, float32 [n,v].
+        k: Length of the lists.
+        draws: Number of lists.
+        generator: The generator.
 
     Raises:
         ConceptError: There are fewer than k images, or k is less than 2.
     """
     images, width = descriptors_nv.shape
     if not 2 <= k <= images:
-        raise ConceptError(f"lists of {k} images cannot be drawn from {images}: k must be from 2 to that")
+        raise ConceptError(f"lists of {k} images cannot be drawn from {images} images: k must be from 2 to {images}")
     rows_dk = np.empty((draws, k), np.int64)
     step = max(1, CHUNK // images)
     for start in range(0, draws, step):

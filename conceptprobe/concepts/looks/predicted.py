@@ -1,9 +1,9 @@
-"""What the top list of a feature would be if looks alone decided, and chance where looks leave it open.
+"""The null distribution of top lists that looks alone would give, where the activations of all images are known.
 
-Its activations, and how far they scatter, are predicted from visual descriptors; among images of which looks promise as
-much, who exceeds the prediction by how much is left to chance. This is the conditional randomization test (Candes et
-al. 2018, arXiv 1610.02351) of whether a feature's list depends on a concept given what the images look like, with the
-residuals exchanged (Freedman & Lane 1983) within strata of the prediction.
+A feature's activations and their scatter are predicted from visual descriptors. Among images with similar predictions,
+the residuals are exchanged at random. This is the conditional randomization test (Candes et al. 2018, arXiv 1610.02351)
+of whether a feature's list depends on a concept given what the images look like, with the residuals exchanged (Freedman
+& Lane 1983) within strata of the prediction.
 """
 
 from collections.abc import Callable
@@ -25,12 +25,12 @@ FIRST_DRAWS, ENOUGH = 100, 10
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Features held against the lists that looks alone would give.
+    """Features compared with the lists that looks alone would give.
 
     Attributes:
-        p_f: (1 + lists whose statistic is at least as large) / (1 + lists), float64 [f]. A feature that ten of the
-            first 100 lists reach is not drawn for any further.
-        mean_f: Mean of the lists' statistic, float64 [f].
+        p_f: (1 + lists with a statistic at least as large) / (1 + lists), float64 [f]. Where ten of the first 100 lists
+            reach a feature's statistic, no more are drawn for it.
+        mean_f: Mean of the statistic over the lists, float64 [f].
     """
 
     p_f: np.ndarray
@@ -38,11 +38,11 @@ class Comparison:
 
 
 class VisualNull:
-    """Lists that looks alone would give, for features whose activations on all images are known.
+    """The null distribution of the lists that looks alone would give.
 
     Args:
         descriptors_nv: What images look like, rows of length one, float32 [n,v].
-        seed: Of the folds and the random waves.
+        seed: Seed of the folds and of the random waves.
     """
 
     def __init__(self, descriptors_nv: np.ndarray, *, seed: int = 0) -> None:
@@ -59,8 +59,10 @@ class VisualNull:
         ]
 
     def predict(self, acts_nf: np.ndarray) -> np.ndarray:
-        """Ridge predictions of activations from looks, float64 [n,f]: for each image from the other two thirds of the
-        images, so that its own activation is not in it; linear or bent, with the penalty that predicts a feature best.
+        """Predict activations from looks by ridge regression, float64 [n,f].
+
+        An image's activation is predicted from the two thirds of the images that are in other folds. Each feature gets
+        the linear or non-linear regression and the penalty that predict it best.
         """
         mean_f, std_f = acts_nf.mean(0, dtype=np.float64), acts_nf.std(0, dtype=np.float64)
         scaled = ((acts_nf - mean_f) / np.where(std_f > 0, std_f, 1)).astype(np.float32)
@@ -74,7 +76,8 @@ class VisualNull:
             error_f = np.square(predicted - scaled).mean(0)
             better = error_f < least_f
             best[:, better], least_f[better] = predicted[:, better], error_f[better]
-        return best * std_f + mean_f
+        predicted_nf: np.ndarray = best * std_f + mean_f
+        return predicted_nf
 
     def compare(
         self,
@@ -85,18 +88,19 @@ class VisualNull:
         *,
         draws: int = 1000,
     ) -> Comparison:
-        """Hold each feature's list against lists that looks alone would give.
+        """Compare each feature's list with lists that looks alone would give.
 
         Args:
             acts_nf: Activations of all images, finite.
             rows_fk: The top lists of these activations, without gaps.
-            statistic: From lists int64 [d,k] to numbers [d], the larger the more the images have in common.
-            draws: Lists for each feature, unless it is clear before.
+            statistic: A function from lists, int64 [d,k], to numbers [d] that grow with what the images have in common.
+            generator: The generator of the draws.
+            draws: Lists for each feature, unless the first 100 decide.
         """
         features, k = rows_fk.shape
         predicted_nf = self.predict(acts_nf)
         scatter_nf = self.predict(np.abs(acts_nf - predicted_nf))
-        found_f = statistic(rows_fk)
+        observed_f = statistic(rows_fk)
         reached, drawn, total = np.zeros(features), np.zeros(features), np.zeros(features)
         first = min(FIRST_DRAWS, draws)
         for count in (first, draws - first):
@@ -104,15 +108,18 @@ class VisualNull:
             for feature in open_f:
                 chance_n = inclusion(acts_nf[:, feature], predicted_nf[:, feature], scatter_nf[:, feature], k)
                 values = statistic(draw_by_chance(chance_n, k, count, generator))
-                reached[feature] += (values >= found_f[feature] - 1e-9).sum()
+                reached[feature] += (values >= observed_f[feature] - 1e-9).sum()
                 total[feature] += values.sum()
                 drawn[feature] += count
         return Comparison((1 + reached) / (1 + drawn), total / drawn)
 
 
 def expand(descriptors_nv: np.ndarray, generator: Generator) -> np.ndarray:
-    """Descriptors, products of their first 30 principal components, and 1,000 random waves (Rahimi & Recht 2007) of
-    two widths, centred and each of these with a total variance of one: what ridge needs to bend."""
+    """Expand descriptors so that ridge regression on them is non-linear.
+
+    The result has the descriptors, the products of their first 30 principal components, and 1,000 random waves of two
+    widths (Rahimi & Recht 2007); each of these is centred and has a total variance of one.
+    """
     width = descriptors_nv.shape[1]
     centred = descriptors_nv - descriptors_nv.mean(0)
     values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
@@ -128,11 +135,17 @@ def expand(descriptors_nv: np.ndarray, generator: Generator) -> np.ndarray:
 
 
 def inclusion(acts_n: np.ndarray, predicted_n: np.ndarray, scatter_n: np.ndarray, k: int) -> np.ndarray:
-    """How likely each image is in the top k if residuals are exchanged among the hundred images of like promise: the
-    share of their residuals that would lift it over the k-th activation. Scaled to add up to k, float64 [n].
+    """The probability of each image to be in the top k when residuals are exchanged, float64 [n], with the sum k.
 
-    Residuals are in units of the predicted scatter, which counts as at least a tenth of its mean; the promise of an
-    image is its prediction and twice its scatter.
+    Images are sorted by their prediction plus twice their predicted scatter, and residuals are exchanged within strata
+    of a hundred: the probability is the share of a stratum's residuals that would lift the image over the k-th
+    activation. Residuals are in units of the predicted scatter, which counts as at least a tenth of its mean.
+
+    Args:
+        acts_n: Activations of a feature.
+        predicted_n: Predictions of the activations.
+        scatter_n: Predictions of their scatter.
+        k: Length of the lists.
     """
     acts_n, predicted_n = acts_n.astype(np.float64), predicted_n.astype(np.float64)
     scatter_n = np.maximum(scatter_n, LEAST_SCATTER * scatter_n.mean() or 1.0)
@@ -145,7 +158,8 @@ def inclusion(acts_n: np.ndarray, predicted_n: np.ndarray, scatter_n: np.ndarray
         chance_n[stratum] = 1 - short / len(stratum)
     certain = chance_n >= 1
     if certain.sum() > k:  # ties at the threshold
-        return certain * (k / certain.sum())
+        chance_n = certain * (k / certain.sum())
+        return chance_n
     while abs(chance_n.sum() - k) > 1e-9 * k and not certain.all():  # what would come to more than one is certain
         chance_n[~certain] *= (k - certain.sum()) / chance_n[~certain].sum()
         chance_n = np.minimum(chance_n, 1)
@@ -154,14 +168,22 @@ def inclusion(acts_n: np.ndarray, predicted_n: np.ndarray, scatter_n: np.ndarray
 
 
 def draw_by_chance(chance_n: np.ndarray, k: int, draws: int, generator: Generator) -> np.ndarray:
-    """Lists of k different images that hold each image with its given chance, int64 [d,k]: systematic sampling in
-    random orders (Madow 1949), a new order for every twenty lists."""
+    """Draw lists of k different images, each image with its probability, int64 [d,k].
+
+    This is systematic sampling in random orders (Madow 1949), with a new order for every twenty lists.
+
+    Args:
+        chance_n: Probability of each image, with the sum k.
+        k: Length of the lists.
+        draws: Number of lists.
+        generator: The generator.
+    """
     possible = np.flatnonzero(chance_n)
     lists_dk = np.empty((draws, k), np.int64)
     for start in range(0, draws, ORDERS):
         order = generator.permutation(possible)
         ends = np.cumsum(chance_n[order])
         points = generator.random((min(ORDERS, draws - start), 1)) + np.arange(k)
-        places = np.searchsorted(ends * (k / ends[-1]), points, side="right")
-        lists_dk[start : start + ORDERS] = order[places.clip(max=len(order) - 1)]
+        positions = np.searchsorted(ends * (k / ends[-1]), points, side="right")
+        lists_dk[start : start + ORDERS] = order[positions.clip(max=len(order) - 1)]
     return lists_dk

@@ -1,6 +1,7 @@
 """Whether a feature's images share a concept only because they look alike."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -8,6 +9,7 @@ from numpy.random import Generator
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.looks.descriptors import describe_images
 from conceptprobe.concepts.looks.look_alikes import LookAlikes, draw_look_alikes
+from conceptprobe.concepts.looks.method import ALIKE, PREDICTED, LooksMethod
 from conceptprobe.concepts.looks.predicted import VisualNull
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.statistics.coherence import mean_cosine
@@ -29,7 +31,13 @@ SORTS = 2
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """Lists of images that look alike, with the best concept of each."""
+    """Lists of images that look alike, with the best concept of each.
+
+    Attributes:
+        descriptors_nv: What images look like, rows of length one, float32 [n,v].
+        look_alikes: The lists.
+        best: The best concept of each list.
+    """
 
     descriptors_nv: np.ndarray
     look_alikes: LookAlikes
@@ -37,78 +45,105 @@ class Bank:
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
-    """How an index's features are held against what its images look like.
+class LooksTest:
+    """The test of an index's features against what its images look like; made by `prepare_looks_test`.
 
     Attributes:
-        how: In words; or why they are not.
-        predicted: The null where the activations of all images are known.
-        bank: The null where only the lists are.
+        index: The index.
+        method: How looks are tested, or why they are not.
+        predicted: The null distribution where the activations of all images are known.
+        bank: The null distribution where only the lists are.
     """
 
-    how: str
+    index: Index
+    method: LooksMethod
     predicted: VisualNull | None = None
     bank: Bank | None = None
 
     def p_values(
         self,
-        index: Index,
         layer: str,
         lists_fk: np.ndarray,
         best: Best,
         enrichment: Enrichment,
-        asked_f: np.ndarray,
+        chosen_f: np.ndarray,
         rng: Generator,
     ) -> np.ndarray:
-        """p-values of the features asked about, float64 [f]; NaN for the others."""
+        """p-values of some features of a layer, float64 [f]; NaN for the others, and where looks are not tested.
+
+        Args:
+            layer: The layer's name.
+            lists_fk: Top lists of the layer's features, int64 [f,k].
+            best: The best concept of each list.
+            enrichment: The statistic of the test, for lists of k images.
+            chosen_f: Which features to test, bool [f].
+            rng: The generator of the draws.
+        """
         result = np.full(len(lists_fk), np.nan)
-        asked = np.flatnonzero(asked_f)
-        if not len(asked):
+        chosen = np.flatnonzero(chosen_f)
+        if not len(chosen):
             return result
         if self.predicted is not None:
-            acts_nf = np.concatenate([acts_bf[:, asked] for acts_bf in activations_of(index, layer)])
-            compared = self.predicted.compare(acts_nf, lists_fk[asked], enrichment.best_llr, rng, draws=DRAWS)
-            result[asked] = compared.p_f
+            acts_nf = np.concatenate([acts_bf[:, chosen] for acts_bf in activations_of(self.index, layer)])
+            compared = self.predicted.compare(acts_nf, lists_fk[chosen], enrichment.best_llr, rng, draws=DRAWS)
+            result[chosen] = compared.p_f
         elif self.bank is not None:
-            result[asked] = p_look_alike(
-                Best(best.concept_f[asked], best.hits_f[asked], best.llr_f[asked]),
-                mean_cosine(self.bank.descriptors_nv, lists_fk[asked]),
+            result[chosen] = p_look_alike(
+                Best(best.concept_f[chosen], best.hits_f[chosen], best.llr_f[chosen]),
+                mean_cosine(self.bank.descriptors_nv, lists_fk[chosen]),
                 self.bank.look_alikes, self.bank.best, enrichment.concepts,
             )  # fmt: skip
         return result
 
 
-def look_at(
+def prepare_looks_test(
     index: Index,
     concepts: ConceptSet,
+    visual: np.ndarray | str | None,
+    *,
     k: int,
     pooling: str,
-    visual: np.ndarray | str | None,
     images: ImageSource | None,
     seed: int,
     progress: bool,
-) -> Looks:
-    """Choose and prepare the null; see `score_features`."""
+) -> LooksTest:
+    """Choose and prepare the null distribution of looks.
+
+    Args:
+        index: The index.
+        concepts: The concepts over its images.
+        visual: `auto`, an array with a row for each image, or None; see `score_features`.
+        k: Length of the lists.
+        pooling: The pooling whose lists are tested.
+        images: The images, if not those that the index names.
+        seed: Seed of the draws.
+        progress: Whether to show a bar on stderr.
+
+    Raises:
+        ConceptError: visual is none of these.
+        ConceptProbeError: The images that the user gave cannot be read.
+    """
     if visual is None:
-        return Looks("left out on demand")
+        return LooksTest(index, LooksMethod(reason="off"))
     if isinstance(visual, str):
         if visual != "auto":
-            raise ConceptError(f"visual is {visual!r}: it must be 'auto', None, or an array with a row an image")
+            raise ConceptError(f"visual is {visual!r}: it must be 'auto', None, or an array with a row for each image")
         try:
             descriptors_nv = describe_images(source_of(index, images), progress=progress)
         except ConceptProbeError as error:
             if images is not None:
                 raise
-            return Looks(f"left out, as the images cannot be read: {error}")
-        what = "colours and gradients"
+            return LooksTest(index, LooksMethod(reason="unreadable", error=str(error)))
     else:
         if visual.ndim != 2 or len(visual) != len(index.images) or not np.isfinite(visual).all():
             raise ConceptError(
-                f"visual has shape {visual.shape}: it must be finite, with {len(index.images)} rows, one an image"
+                f"visual has shape {visual.shape}: it must be finite, with {len(index.images)} rows, one for each image"
             )
-        descriptors_nv, what = unit(np.asarray(visual, np.float32)), "descriptors that were given"
+        descriptors_nv = unit(np.asarray(visual, np.float32))
+    space: Literal["default", "array"] = "default" if isinstance(visual, str) else "array"
     if index.manifest.vectors and pooling == index.manifest.pooling[0] and len(index.images) <= MOST_IMAGES:
-        return Looks(f"activations predicted from {what}", predicted=VisualNull(descriptors_nv, seed=seed))
+        null = VisualNull(descriptors_nv, seed=seed)
+        return LooksTest(index, LooksMethod(PREDICTED, space), predicted=null)
     rng = np.random.default_rng([seed, k])
     rows = np.arange(len(index.images))
     if len(rows) > MOST_IMAGES:
@@ -116,22 +151,23 @@ def look_at(
     sampled = draw_look_alikes(descriptors_nv[rows], k, LISTS, rng)
     look_alikes = LookAlikes(rows[sampled.rows_dk], sampled.coherence_d)
     best = Enrichment(concepts, k).best(look_alikes.rows_dk)
-    return Looks(f"lists alike in {what}", bank=Bank(descriptors_nv, look_alikes, best))
+    return LooksTest(index, LooksMethod(ALIKE, space), bank=Bank(descriptors_nv, look_alikes, best))
 
 
 def p_look_alike(
     best: Best, coherence_f: np.ndarray, look_alikes: LookAlikes, drawn: Best, concepts: ConceptSet
 ) -> np.ndarray:
-    """p-values against lists of images that look as much alike as a feature's own, float64 [f].
+    """p-values against lists of images that look as much alike as a feature's images do, float64 [f].
 
     A match counts as no weaker when its best concept is of the same sort, at leaf level or broader, with a ratio at
-    least as large. The sort is the feature's own, so the share of such matches is doubled for the two sorts.
+    least as large. The sort is that of the feature's concept, so the share of such matches is doubled for the two
+    sorts.
 
     Args:
         best: The best concepts of the features.
         coherence_f: How much alike the features' images look, by `mean_cosine` of the same descriptors.
         look_alikes: Lists of the same length.
-        drawn: The best concepts of these.
+        drawn: The best concepts of these lists.
         concepts: The concepts of both.
     """
     first_f = look_alikes.matched(coherence_f, MATCHES)

@@ -100,7 +100,7 @@ def load_names(folder: str | os.PathLike[str]) -> FeatureNames:
     Raises:
         OutputError: The folder holds no names, or damaged ones, or of another version.
     """
-    tables, settings = load_tables(folder, NAME, ("names",), command="conceptprobe label INDEX")
+    tables, settings = load_tables(folder, NAME, ("names",), command="conceptprobe label INDEX --out {folder}")
     return FeatureNames(tables["names"], settings)
 
 

@@ -1,1 +1,1 @@
-"""Concepts as named sets of images, and where they come from."""
+"""Concepts as named sets of images, and the sources of these sets."""

@@ -1,4 +1,4 @@
-"""Nouns of captions, in the singular, by a table of English nouns."""
+"""The nouns of captions in the singular, by a table of English nouns."""
 
 import re
 from functools import cache
@@ -20,14 +20,14 @@ ENDINGS = (
 
 
 def nouns(caption: str) -> list[str]:
-    """The nouns of a caption, each once, in the order in which they come."""
-    found = (singular(word) for word in WORD.findall(caption.lower()))
-    return list(dict.fromkeys(noun for noun in found if noun))
+    """The nouns of a caption, each once, in the order of the caption."""
+    singulars = (singular(word) for word in WORD.findall(caption.lower()))
+    return list(dict.fromkeys(noun for noun in singulars if noun))
 
 
 @cache
 def singular(word: str) -> str | None:
-    """The noun that a word in small letters is a form of; None for what is no noun, or mostly none."""
+    """The singular noun of a lower-case word; None where the word is not, or hardly ever, a noun."""
     known, irregular = _table()
     if word in irregular or word in NO_NOUNS:
         return irregular.get(word)
@@ -38,7 +38,7 @@ def singular(word: str) -> str | None:
 
 @cache
 def _table() -> tuple[frozenset[str], dict[str, str]]:
-    """Singular nouns, and those of irregular plurals."""
+    """The singular nouns, and the singular of each irregular plural."""
     lines = (files("conceptprobe.concepts") / "data" / "nouns.txt").read_text(encoding="utf-8").splitlines()
     irregular = dict(line.split() for line in lines if " " in line)
     return frozenset(line for line in lines if " " not in line), irregular

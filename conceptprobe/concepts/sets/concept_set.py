@@ -1,4 +1,4 @@
-"""A family of concepts: named sets of images that may overlap, some of which are leaves."""
+"""Concepts: named sets of images that may overlap, some of which are leaves."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,18 +17,19 @@ MIN_IMAGES = 2
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ConceptSet:
-    """Concepts over the images of an index, in its order; made by `ConceptSet.from_sets` or `concepts_of`.
+    """Concepts over the images of an index, in the order of the index; see `ConceptSet.from_sets` and `concepts_of`.
 
     Attributes:
         names: Name of each concept, unique.
         members_nc: Which image is in which concept, CSR of 0 and 1 (float32) [n,c].
         is_leaf: Declared leaves, bool [c]: the finest names there are, such as classes.
-        edges: Pairs of positions (broader, narrower), int64 [e,2]; only for showing paths.
-        kinds: What each concept is: label, taxonomy, folder, tag, caption, mask or set, or the column it is a value of.
-        aliases: Other names of a concept, among them those of concepts of the very same images, by its name.
-        dropped: Why a concept that was given cannot be tested, by its name.
-        unplaced: Labels that the taxonomy does not know.
-        options: What `conceptprobe score` takes to make it again; empty for all that a source knows.
+        edges: Pairs of positions (broader, narrower), int64 [e,2]; used only to show paths.
+        kinds: Kind of each concept: label, taxonomy, folder, tag, caption, mask or set, or the column that it is a
+            value of.
+        aliases: Other names of each concept, by its name; concepts of exactly the same images are aliases of one.
+        dropped: Number of images of each concept that cannot be tested, by its name: too few, or all.
+        unplaced: Labels that are not in the taxonomy.
+        options: Options of `conceptprobe score` that make these concepts again; empty for the default.
     """
 
     names: tuple[str, ...]
@@ -37,7 +38,7 @@ class ConceptSet:
     edges: np.ndarray
     kinds: tuple[str, ...]
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    dropped: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
     unplaced: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
@@ -45,17 +46,18 @@ class ConceptSet:
         return len(self.names)
 
     def __repr__(self) -> str:
-        said = f"{len(self)} concepts over {self.members_nc.shape[0]} images, {int(self.is_leaf.sum())} leaves"
+        text = f"{len(self)} concepts over {self.members_nc.shape[0]} images, {int(self.is_leaf.sum())} leaves"
         if self.dropped:
-            said += f", {len(self.dropped)} dropped"
+            text += f", {len(self.dropped)} dropped"
         if self.unplaced:
-            said += f", {len(self.unplaced)} labels not in the taxonomy, such as {', '.join(self.unplaced[:3])}"
-        return f"ConceptSet({said})"
+            text += f", {len(self.unplaced)} labels not in the taxonomy, such as {', '.join(self.unplaced[:3])}"
+        return f"ConceptSet({text})"
 
     @cached_property
     def sizes(self) -> np.ndarray:
-        """Images of each concept, int64 [c]."""
-        return np.asarray(self.members_nc.sum(0)).ravel().astype(np.int64)
+        """Number of images of each concept, int64 [c]."""
+        sizes: np.ndarray = np.asarray(self.members_nc.sum(0)).ravel().astype(np.int64)
+        return sizes
 
     @cached_property
     def information(self) -> np.ndarray:
@@ -69,21 +71,21 @@ class ConceptSet:
 
     @cached_property
     def at_leaf_level(self) -> np.ndarray:
-        """Leaves, and every concept whose images all lie in one leaf; bool [c]."""
+        """Which concepts are leaves, or have all their images in one leaf, bool [c]."""
         leaves = self.members_nc[:, self.leaf_columns]
         shared = (self.members_nc.T @ leaves).tocsr() if len(self.leaf_columns) else sparse.csr_array((len(self), 0))
         largest = shared.max(axis=1).toarray().ravel() if shared.shape[1] else np.zeros(len(self))
         return self.is_leaf | (largest >= self.sizes)
 
     def position(self, name: str) -> int:
-        """The position of a concept by its name or alias.
+        """The position of the concept with a name or alias.
 
         Raises:
-            ConceptError: There is none.
+            ConceptError: No concept has it.
         """
         if (at := self._positions.get(name)) is not None:
             return at
-        why = f": {self.dropped[name]}" if name in self.dropped else ""
+        why = f": {why_dropped(self.dropped[name], self.members_nc.shape[0])}" if name in self.dropped else ""
         raise ConceptError(f"no concept {name!r}{why}; there are {len(self)}, such as {', '.join(self.names[:5])}")
 
     @cached_property
@@ -92,7 +94,7 @@ class ConceptSet:
         return aliases | {name: at for at, name in enumerate(self.names)}
 
     def rows(self, name: str) -> np.ndarray:
-        """Rows of a concept's images, ascending."""
+        """Rows of the images of the concept with a name or alias, ascending."""
         return np.flatnonzero(self.members_nc[:, [self.position(name)]].toarray().ravel())
 
     @classmethod
@@ -109,16 +111,16 @@ class ConceptSet:
         """Make concepts of named sets of image ids.
 
         Args:
-            sets: Ids of each concept's images; ids that are not among `images` do not count.
-            images: Ids of the index's images, in its order.
-            leaves: Names of the leaves; by default, or where none is kept, the concepts that contain no other one.
-            edges: Pairs (broader, narrower) of names.
-            kinds: What each concept is, by name; `set` where it is not said.
-            min_images: Concepts of fewer images are dropped.
+            sets: Image ids of each concept; ids that are not among `images` are ignored.
+            images: Image ids of the index, in its order.
+            leaves: Names of the leaves; by default, or where no leaf is kept, the concepts that contain no other one.
+            edges: Pairs of names (broader, narrower).
+            kinds: Kind of each concept, by name; `set` by default.
+            min_images: Concepts with fewer images are dropped.
 
         Raises:
-            ConceptError: No concept is left that holds enough images and not all of them; a leaf or an edge names no
-                concept; or the edges have a cycle.
+            ConceptError: No concept has enough images without having all of them; a leaf or an edge names no concept;
+                or the edges have a cycle.
         """
         row_of = {id_: row for row, id_ in enumerate(images)}
         columns = [
@@ -127,7 +129,7 @@ class ConceptSet:
         indices = np.concatenate([np.empty(0, np.int64), *columns])
         if sets and not len(indices):
             some = ", ".join(map(repr, list(images)[:3]))
-            raise ConceptError(f"no id of the {len(sets)} sets is one of the {len(images)} images, such as {some}")
+            raise ConceptError(f"no id of the {len(sets)} sets is one of the {len(images)} image ids, such as {some}")
         starts = np.concatenate([[0], np.cumsum([len(rows) for rows in columns])]).astype(np.int64)
         shape = (len(images), len(columns))
         members_nc = sparse.csc_array((np.ones(len(indices), np.float32), indices, starts), shape=shape)
@@ -154,16 +156,32 @@ class ConceptSet:
         unplaced: Sequence[str] = (),
         min_images: int = MIN_IMAGES,
     ) -> "ConceptSet":
-        """Make concepts of a matrix of 0 and 1 [n,c]; see `from_sets`. Of equal sets a leaf is kept, else the first."""
+        """Make concepts of a matrix of 0 and 1 [n,c]. Of equal sets a leaf is kept, else the first.
+
+        Args:
+            names: Name of each concept.
+            members_nc: Which image is in which concept.
+            leaves: See `from_sets`.
+            edges: See `from_sets`.
+            kinds: Kind of each concept; `set` by default.
+            aliases: Other names of each concept, by its name.
+            unplaced: Labels that are not in the taxonomy.
+            min_images: See `from_sets`.
+
+        Raises:
+            ConceptError: Two concepts have the same name, min_images is below 1, and as for `from_sets`.
+        """
         if min_images < 1:
             raise ConceptError(f"min_images is {min_images}: it must be at least 1")
         edges, known, leaf_names = list(edges), set(names), frozenset(leaves or ())
         if len(known) < len(names):
             twice = sorted(name for name, times in Counter(names).items() if times > 1)
-            raise ConceptError(f"{len(twice)} names are given to several concepts, such as {', '.join(twice[:3])}")
+            raise ConceptError(
+                f"{len(twice)} names belong to several concepts, such as {', '.join(twice[:3])}: give each its name"
+            )
         if unknown := sorted({*leaf_names, *(name for edge in edges for name in edge)} - known):
             raise ConceptError(
-                f"{len(unknown)} leaves or ends of edges are no concept, such as {', '.join(unknown[:3])}"
+                f"{len(unknown)} leaves or ends of edges are not concepts, such as {', '.join(unknown[:3])}"
             )
         refuse_cycle(edges)
         columns = sparse.csc_array(members_nc, dtype=np.float32)
@@ -172,20 +190,19 @@ class ConceptSet:
         declared = np.array([name in leaf_names for name in names], bool)
         kept: dict[bytes, int] = {}
         others = {at: list((aliases or {}).get(name, ())) for at, name in enumerate(names)}
-        dropped: dict[str, str] = {}
+        dropped: dict[str, int] = {}
         for at in np.argsort(~declared, kind="stable").tolist():
             rows = columns.indices[columns.indptr[at] : columns.indptr[at + 1]]
-            if len(rows) < min_images:
-                dropped[names[at]] = f"it has {len(rows)} image{'s' if len(rows) != 1 else ''} here"
-            elif len(rows) == images:
-                dropped[names[at]] = f"all {images} images are in it"
+            if not min_images <= len(rows) < images:
+                dropped[names[at]] = len(rows)
             elif (first := kept.setdefault(sha256(rows).digest(), at)) != at:
                 others[first] += [names[at], *others[at]]
         if not kept:
-            some = "; ".join(f"{name}: {why}" for name, why in list(dropped.items())[:3])
+            some = "; ".join(f"{name}: {why_dropped(count, images)}" for name, count in list(dropped.items())[:3])
             raise ConceptError(
-                f"none of {len(names)} concepts over {images} images can be tested ({some or 'none given'}): a concept "
-                f"needs {min_images} images, and images outside it. Give labels, tags, a taxonomy, or sets of image ids"
+                f"none of {len(names)} concepts over {images} images can be tested ({some or 'there are none'}): a "
+                f"concept needs {min_images} images, and images outside it. Give labels, tags, a taxonomy, or sets of "
+                "image ids"
             )
         order = np.array(sorted(kept.values()))
         members = sparse.csr_array(columns[:, order])
@@ -204,8 +221,15 @@ class ConceptSet:
         )
 
 
+def why_dropped(count: int, images: int) -> str:
+    """The reason why a concept with `count` of the images cannot be tested, in words."""
+    if count == images > 1:
+        return f"all {images} images are in it"
+    return f"it has {count} image{'s' if count != 1 else ''} here"
+
+
 def minimal(members_nc: sparse.csr_array) -> np.ndarray:
-    """Which concepts contain no other one, bool [c]."""
+    """Which concepts contain no other concept, bool [c]."""
     shared = sparse.coo_array(members_nc.T @ members_nc)
     sizes = np.asarray(members_nc.sum(0)).ravel()
     rows, columns = shared.coords

@@ -1,4 +1,4 @@
-"""What the masks of images show: a concept is in an image where its mask is not empty."""
+"""Concepts from masks: an image shows a concept if the concept's mask of it is not empty."""
 
 import os
 from collections.abc import Sequence
@@ -13,35 +13,38 @@ from conceptprobe.images.metadata import read_table
 
 
 def read_masks(path: str | os.PathLike[str], ids: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Which image shows what.
+    """Read which image shows which concept.
 
     Args:
-        path: A folder with a sub-folder a concept, in which the mask of the image `a/b.jpg` is `a/b.png` (or any other
-            image file called so; a mask of zeros shows nothing); or a .csv, .jsonl or .parquet table with the columns
-            `id` and `concept`, a row for each concept that an image shows.
+        path: A folder with a sub-folder for each concept, in which the mask of the image `a/b.jpg` is `a/b.png` or
+            another image file of that name (a mask of zeros shows nothing); or a .csv, .jsonl or .parquet table with
+            the columns `id` and `concept` and a row for each concept that an image shows.
         ids: Image ids, in the order of the rows.
 
     Returns:
-        Rows of the images and names of the concepts, of the same length.
+        Rows of images and names of concepts, a pair for each concept that an image shows.
 
     Raises:
         ConceptError: There is no such folder or table, a mask cannot be read, or no mask is of one of the images.
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        found = [
+        files = [
             (concept.name, file, str(file.relative_to(concept).with_suffix("")))
             for concept in sorted(path.iterdir())
             if concept.is_dir()
             for file in sorted(concept.rglob("*"))
             if file.suffix.lower() in Image.registered_extensions()
         ]
-        rows = _rows([stem for _, _, stem in found], [str(PurePosixPath(id_).with_suffix("")) for id_ in ids])
-        shown = np.array([row >= 0 and _shows(file) for row, (_, file, _) in zip(rows, found, strict=True)], bool)
-        names = [name for name, _, _ in found]
+        rows = _rows([stem for _, _, stem in files], [str(PurePosixPath(id_).with_suffix("")) for id_ in ids])
+        shown = np.array([row >= 0 and _shows(file) for row, (_, file, _) in zip(rows, files, strict=True)], bool)
+        names = [name for name, _, _ in files]
     else:
         if not path.is_file():
-            raise ConceptError(f"{path} is neither a folder nor a table of masks: there is no such file")
+            raise ConceptError(
+                f"there is no folder or table of masks {path}: give a folder with a sub-folder for each concept, or a "
+                "table with id and concept"
+            )
         table = read_table(path).to_pandas()
         if missing := {"id", "concept"} - set(table.columns):
             raise ConceptError(f"{path} has no column {sorted(missing)[0]!r}: a table of masks has id and concept")
@@ -55,11 +58,12 @@ def read_masks(path: str | os.PathLike[str], ids: Sequence[str]) -> tuple[np.nda
     return rows[shown], [name for name, keep in zip(names, shown, strict=True) if keep]
 
 
-def _rows(wanted: Sequence[str], ids: Sequence[str]) -> np.ndarray:
-    """Where each wanted id is first among the ids; -1 where it is not."""
+def _rows(mask_ids: Sequence[str], ids: Sequence[str]) -> np.ndarray:
+    """The first row of each mask's image, int64; -1 where there is no such image."""
     first = pd.Series(np.arange(len(ids)), index=pd.Index(ids, dtype=object))
     first = first[~first.index.duplicated()]
-    return first.reindex(pd.Index(wanted, dtype=object), fill_value=-1).to_numpy(np.int64)
+    rows: np.ndarray = first.reindex(pd.Index(mask_ids, dtype=object), fill_value=-1).to_numpy(np.int64)
+    return rows
 
 
 def _shows(file: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Concepts of the user's own, from a file, beside the labels of the images."""
+"""Concepts that a user defines in a file, beside the labels of the images."""
 
 import json
 import os
@@ -14,10 +14,10 @@ KIND = "set"
 
 
 def read_sets(path: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Named lists of labels or image ids: a JSON object such as `{"death": ["skull", "coffin"]}`.
+    """Read named lists of labels or image ids from a JSON object such as `{"death": ["skull", "coffin"]}`.
 
     Raises:
-        ConceptError: The file is not of that form.
+        ConceptError: The file has another format.
     """
     path = Path(path).expanduser()
     try:
@@ -36,38 +36,39 @@ def sets_of(entries: Mapping[str, Sequence[str]], images: pd.DataFrame) -> dict[
     """The image ids of each set.
 
     Args:
-        entries: Labels, each for all its images, or image ids.
+        entries: Labels, which stand for all their images, or image ids, by the name of the set.
         images: `Index.images`.
 
     Raises:
-        ConceptError: An entry is neither.
+        ConceptError: An entry is neither a label nor an image id.
     """
     labels = images.groupby("label")["id"].apply(list).to_dict() if "label" in images else {}
     ids = set(images["id"])
     sets = {}
-    for name, own in entries.items():
-        if unknown := [entry for entry in own if entry not in labels and entry not in ids]:
+    for name, members in entries.items():
+        if unknown := [entry for entry in members if entry not in labels and entry not in ids]:
             raise ConceptError(
                 f"{name!r}: {unknown[0]!r} is neither a label nor an image id of this index "
-                f"({len(unknown)} of {len(own)} entries); labels are such as {', '.join(map(str, list(labels)[:3]))}"
+                f"({len(unknown)} of {len(members)} entries); labels include {', '.join(map(str, list(labels)[:3]))}"
             )
-        sets[name] = [id_ for entry in own for id_ in labels.get(entry, [entry])]
+        sets[name] = [id_ for entry in members for id_ in labels.get(entry, [entry])]
     return sets
 
 
 def beside_labels(entries: Mapping[str, Sequence[str]], images: pd.DataFrame) -> ConceptSet:
-    """The sets and the labels as one family in which the labels are the leaves, so that a feature is for a set only
-    where the set explains its images better than any label does.
+    """Make concepts of the sets and the labels, in which the labels are the leaves.
+
+    A feature is then for a set only where the set explains its images better than any label does.
 
     Args:
-        entries: See `sets_of`.
+        entries: Labels or image ids by the name of the set; see `sets_of`.
         images: `Index.images`.
 
     Raises:
         ConceptError: An entry is neither a label nor an image id, or no set has two images.
     """
-    given = sets_of(entries, images)
+    sets = sets_of(entries, images)
     labels = images.groupby("label")["id"].apply(list).to_dict() if "label" in images else {}
-    own = {f"{KIND}:{name}" if name in labels else name: ids for name, ids in given.items()}
-    kinds = {**dict.fromkeys(labels, "label"), **dict.fromkeys(own, KIND)}
-    return ConceptSet.from_sets({**labels, **own}, images["id"], leaves=list(labels) or None, kinds=kinds)
+    renamed = {f"{KIND}:{name}" if name in labels else name: ids for name, ids in sets.items()}
+    kinds = {**dict.fromkeys(labels, "label"), **dict.fromkeys(renamed, KIND)}
+    return ConceptSet.from_sets({**labels, **renamed}, images["id"], leaves=list(labels) or None, kinds=kinds)

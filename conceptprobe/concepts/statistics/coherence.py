@@ -1,28 +1,26 @@
-"""How much alike the images of a feature are, in some space of embeddings.
+"""How alike the images of a feature are in a space of embeddings.
 
-Clarity, polysemanticity and redundancy follow SemanticLens (Dreyer et al. 2025, arXiv 2501.05398; `scores.py` of
+Clarity and redundancy follow SemanticLens (Dreyer et al. 2025, arXiv 2501.05398; `scores.py` of
 semanticlens 0.2.1), monosemanticity Pach et al. 2025 (arXiv 2504.02821).
 """
 
 from collections.abc import Iterable
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from conceptprobe.indexing.storage.faiss_files import unit
 
 CHUNK = 1 << 22  # floats gathered at once
-LEAST_IN_CLUSTER = 2
-COMPARED = 10
 
 
 def mean_cosine(units_nd: np.ndarray, rows_fk: np.ndarray) -> np.ndarray:
-    """Mean cosine of the pairs in each list. In the space of an encoder this is the clarity of a feature,
-    n/(n-1) (||mean e||^2 - 1/n).
+    """The mean cosine of the pairs in each list.
+
+    In the space of an encoder this is the clarity of a feature, n/(n-1) (||mean e||^2 - 1/n).
 
     Args:
         units_nd: Vectors of length one, float [n,d].
-        rows_fk: Lists of rows; -1 past their ends.
+        rows_fk: Lists of rows, int [f,k]; -1 past their ends.
 
     Returns:
         float64 [f], from -1/(n-1) to 1; NaN for lists shorter than two.
@@ -36,7 +34,8 @@ def mean_cosine(units_nd: np.ndarray, rows_fk: np.ndarray) -> np.ndarray:
         squares = np.einsum("fkd,fkd->f", gathered, gathered, dtype=np.float64)
         sums_f[start : start + step] = np.einsum("fd,fd->f", total, total) - squares
     pairs = lengths_f * (lengths_f - 1.0)
-    return np.divide(sums_f, pairs, out=np.full(len(rows_fk), np.nan), where=pairs > 0)
+    cosine_f: np.ndarray = np.divide(sums_f, pairs, out=np.full(len(rows_fk), np.nan), where=pairs > 0)
+    return cosine_f
 
 
 def mean_vectors(units_nd: np.ndarray, rows_fk: np.ndarray) -> np.ndarray:
@@ -49,11 +48,16 @@ def mean_vectors(units_nd: np.ndarray, rows_fk: np.ndarray) -> np.ndarray:
 
 
 def redundancy(units_nd: np.ndarray, rows_fk: np.ndarray) -> np.ndarray:
-    """The largest cosine of each feature's mean vector with that of another feature, float64 [f]; the redundancy of a
-    layer is its mean. NaN for an empty list, and for the only feature.
+    """The largest cosine of each feature's mean vector with that of another feature.
+
+    The redundancy of a layer is the mean over its features.
 
     Args:
-        units_nd, rows_fk: As for `mean_cosine`.
+        units_nd: Vectors of length one, float [n,d].
+        rows_fk: Lists of rows, int [f,k]; -1 past their ends.
+
+    Returns:
+        float64 [f]; NaN for an empty list, and where there is only one list.
     """
     means_fd = mean_vectors(units_nd, rows_fk)
     some = np.flatnonzero(np.isfinite(means_fd).all(1))
@@ -69,51 +73,19 @@ def redundancy(units_nd: np.ndarray, rows_fk: np.ndarray) -> np.ndarray:
     return result
 
 
-def polysemanticity(units_nd: np.ndarray, rows_fk: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """One less the cosine of the centres of two k-means clusters of each list.
-
-    Where a cluster has a single image the centres say nothing: there, as in semanticlens, it is one less the mean
-    cosine of the first ten images with the mean of all.
-
-    Args:
-        units_nd, rows_fk: As for `mean_cosine`.
-        seed: Of k-means, which starts ten times.
-
-    Returns:
-        float64 [f], from 0 to 2; NaN for lists shorter than two.
-    """
-    result = np.full(len(rows_fk), np.nan)
-    for feature, rows in enumerate(rows_fk):
-        vectors = units_nd[rows[rows >= 0]].astype(np.float64)
-        if len(vectors) < 2:
-            continue
-        if len(np.unique(vectors, axis=0)) < 2:
-            result[feature] = 0.0
-            continue
-        clusters = KMeans(2, n_init=10, random_state=seed).fit(vectors)
-        if np.bincount(clusters.labels_, minlength=2).min() < LEAST_IN_CLUSTER:
-            compared = unit(vectors[:COMPARED])
-            result[feature] = 1 - (compared @ unit(vectors.mean(0)[None])[0]).mean()
-        else:
-            first, second = unit(clusters.cluster_centers_)
-            result[feature] = 1 - first @ second
-    return result
-
-
 def monosemanticity(units_nd: np.ndarray, blocks: Iterable[np.ndarray]) -> np.ndarray:
-    """Mean cosine of all pairs of images, weighted by the product of how strongly both activate a feature:
-    MS = sum_{n<m} a_n a_m cos(e_n, e_m) / sum_{n<m} a_n a_m, with a scaled from 0 at the feature's least to 1 at its
-    greatest activation.
+    """The mean cosine of all pairs of images, weighted by the product of their activations of a feature.
 
-    In the linear form (||sum_n a_n e_n||^2 - sum a^2) / ((sum a)^2 - sum a^2); the scaling is done after the sums, so
-    activations are read once and never held.
+    MS = sum_{n<m} a_n a_m cos(e_n, e_m) / sum_{n<m} a_n a_m, where a is scaled to 0 at the feature's least activation
+    and to 1 at its greatest. It is computed as (||sum_n a_n e_n||^2 - sum a^2) / ((sum a)^2 - sum a^2) with the scaling
+    after the sums, so that activations are read once and never all in memory.
 
     Args:
         units_nd: Vectors of length one of all images, float [n,d].
-        blocks: Activations of successive images, float [b,f] each; together n rows.
+        blocks: Activations of successive images, float [b,f] each; n rows in all.
 
     Returns:
-        float64 [f]; NaN for a feature that is constant or whose least activation all images but one have.
+        float64 [f]; NaN for a feature that is constant, or that all images but one activate least.
     """
     at = 0
     sums_fd, sum_f, squares_f, low_f, high_f = (np.asarray(start) for start in (0.0, 0.0, 0.0, np.inf, -np.inf))
@@ -129,4 +101,5 @@ def monosemanticity(units_nd: np.ndarray, blocks: Iterable[np.ndarray]) -> np.nd
     scaled_squares = (squares_f - 2 * low_f * sum_f + at * low_f**2) / span**2
     pairs = ((sum_f - at * low_f) / span) ** 2 - scaled_squares
     with np.errstate(invalid="ignore"):
-        return np.where(pairs > 1e-9, np.square(scaled_fd).sum(1) - scaled_squares, np.nan) / pairs
+        weighted_f: np.ndarray = np.where(pairs > 1e-9, np.square(scaled_fd).sum(1) - scaled_squares, np.nan) / pairs
+    return weighted_f

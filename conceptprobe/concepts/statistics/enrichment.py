@@ -1,4 +1,4 @@
-"""How strongly a list of images points at each concept: hits, log-likelihood ratios, the best concept."""
+"""How well each concept explains a list of images: hits, log-likelihood ratios, and the best concept."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ PRODUCTS_AT_ONCE = 4_000_000
 def log_likelihood_ratio(
     hits: np.ndarray | int, k: np.ndarray | int, sizes: np.ndarray | float, images: np.ndarray | float
 ) -> np.ndarray:
-    """How much better a mixture explains a list than chance does, in nats, float64; 0 where the list has no more
-    images of the concept than chance would give.
+    """How much better a mixture with a concept explains a list than chance does, in nats, float64.
 
-    An image of the list is drawn from the concept with probability pi, else from all images:
+    The ratio is 0 where the list has no more images of the concept than chance gives. An image of the list is drawn
+    from the concept with probability pi, else from all images:
     LLR = max over pi in [0,1] of h log(1 + pi r) + (k - h) log(1 - pi), with r = N / n - 1, at
     pi = (h (r + 1) - k) / (k r). All arguments broadcast.
 
     Args:
-        hits: Images of the list that are in the concept, h.
+        hits: Number of images of the list in the concept, h.
         k: Length of the list.
-        sizes: Images in the concept, n; where it is 0 or N the ratio is 0.
-        images: All images, N.
+        sizes: Number of images in the concept, n; where it is 0 or N the ratio is 0.
+        images: Number of all images, N.
     """
     hits, k, sizes, images = np.broadcast_arrays(*(np.asarray(a, np.float64) for a in (hits, k, sizes, images)))
     result = np.zeros(hits.shape)
@@ -44,9 +44,9 @@ class Best:
     """The best concept of each list.
 
     Attributes:
-        concept_f: Its position, int64 [f]; -1 where no concept has more images than chance would give.
-        hits_f: Images of the list in it, int64 [f].
-        llr_f: Its log-likelihood ratio, float64 [f].
+        concept_f: Position of the concept, int64 [f]; -1 where no concept has more images than chance gives.
+        hits_f: Number of images of the list in the concept, int64 [f].
+        llr_f: Log-likelihood ratio of the concept, float64 [f].
     """
 
     concept_f: np.ndarray
@@ -58,7 +58,7 @@ class Enrichment:
     """Log-likelihood ratios of concepts for lists of one length.
 
     Args:
-        concepts: Their rows are the rows that lists are made of.
+        concepts: The concepts, over the images whose rows are in the lists.
         k: Length of the lists.
     """
 
@@ -72,11 +72,11 @@ class Enrichment:
         self._rank_c = np.argsort(self._by_rank)
 
     def hits(self, rows_fk: np.ndarray) -> sparse.csr_array:
-        """Images of each list in each concept, CSR float32 [f,c]."""
+        """The number of images of each list in each concept, CSR float32 [f,c]."""
         return list_matrix(rows_fk, self.concepts.members_nc.shape[0]) @ self.concepts.members_nc
 
     def best(self, rows_fk: np.ndarray) -> Best:
-        """The concept of the largest ratio of each list. Ties: a leaf first, then the smaller concept, then by name.
+        """The concept with the largest ratio for each list; a leaf breaks ties, then the smaller, then by name.
 
         Args:
             rows_fk: Rows of images, int64 [f,k].
@@ -89,18 +89,25 @@ class Enrichment:
         )
 
     def pick(self, hits: sparse.csr_array, llr: np.ndarray) -> Best:
-        """The concept of the largest ratio of each row of hits, by the ratios of its stored entries."""
+        """The concept with the largest ratio in each row.
+
+        Args:
+            hits: The hits of each list, CSR [f,c].
+            llr: The ratio of each stored entry of `hits`.
+        """
         counts = np.diff(hits.indptr)
         top = row_maxima(llr, hits.indptr)
         ranks = np.where(llr == np.repeat(top, counts), self._rank_c[hits.indices], len(self.concepts))
         concept = self._by_rank[-row_maxima(-ranks, hits.indptr)]
-        found = np.where(hits.indices == np.repeat(concept, counts), hits.data, 0)
+        hits_f = np.where(hits.indices == np.repeat(concept, counts), hits.data, 0)
         return Best(
-            np.where(top > 0, concept, -1), np.where(top > 0, row_maxima(found, hits.indptr), 0).astype(np.int64), top
+            np.where(top > 0, concept, -1),
+            np.where(top > 0, row_maxima(hits_f, hits.indptr), 0).astype(np.int64),
+            top,
         )
 
     def best_llr(self, rows_fk: np.ndarray) -> np.ndarray:
-        """The largest ratio of each list, float64 [f]."""
+        """The largest ratio for each list, float64 [f]."""
         result = np.zeros(len(rows_fk))
         for chunk, hits, llr in self._chunks(rows_fk):
             result[chunk] = row_maxima(llr, hits.indptr)
@@ -108,7 +115,7 @@ class Enrichment:
 
     def _chunks(self, rows_fk: np.ndarray) -> Iterator[tuple[slice, sparse.csr_array, np.ndarray]]:
         if rows_fk.shape[1] != self.k:
-            raise ConceptError(f"lists of {rows_fk.shape[1]} images, where lists of {self.k} are scored")
+            raise ConceptError(f"the lists have {rows_fk.shape[1]} images: give lists of {self.k}")
         per_list = self.k * max(1.0, self.concepts.members_nc.nnz / self.concepts.members_nc.shape[0])
         step = max(1, int(PRODUCTS_AT_ONCE / per_list))
         for start in range(0, len(rows_fk), step):
@@ -118,7 +125,7 @@ class Enrichment:
 
 
 def list_matrix(rows_fk: np.ndarray, images: int) -> sparse.csr_array:
-    """Lists of rows as a matrix of how often each image is in each, CSR float32 [f,n]; rows of -1 are nothing."""
+    """Lists of rows as a matrix of how often each image is in each list, CSR float32 [f,n]; rows of -1 are skipped."""
     inside = rows_fk >= 0
     indptr = np.concatenate([[0], np.cumsum(inside.sum(1))])
     return sparse.csr_array((np.ones(indptr[-1], np.float32), rows_fk[inside], indptr), shape=(len(rows_fk), images))

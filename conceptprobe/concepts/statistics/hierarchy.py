@@ -1,4 +1,4 @@
-"""How the concepts of a set lie in each other: which are related, and how a concept's images spread over leaves."""
+"""Relations between concepts: which are related, and how the images of a concept spread over leaves."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,13 +20,14 @@ SPREAD_DRAWS = 500
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """How the images of lists spread over leaves; an image in m leaves counts 1/m in each, one in none is a leaf of
-    its own.
+    """How the images of lists spread over leaves.
+
+    An image in m leaves counts 1/m in each. An image without a leaf counts as a leaf.
 
     Attributes:
-        effective_f: exp of the entropy of the leaves, float64 [f]; NaN for an empty list.
-        largest_f: Share of the leaf with most of the images, float64 [f].
-        information_f: Mean information content of their leaves, float64 [f]; NaN where no image has a leaf.
+        effective_f: Effective number of leaves, exp of their entropy, float64 [f]; NaN for an empty list.
+        largest_f: Share of the leaf with the most images, float64 [f].
+        information_f: Mean information content of the images' leaves, float64 [f]; NaN where no image has a leaf.
     """
 
     effective_f: np.ndarray
@@ -35,11 +36,11 @@ class Spread:
 
 
 class Relations:
-    """What a concept set says about its own concepts; kept, so that many verdicts share it.
+    """Relations between the concepts of a set, cached so that many verdicts share them.
 
     Args:
         concepts: The concepts.
-        seed: Of the draws behind `least_effective`.
+        seed: Seed of the draws of `least_effective`.
     """
 
     def __init__(self, concepts: ConceptSet, *, seed: int = 0) -> None:
@@ -49,25 +50,25 @@ class Relations:
 
     @cached_property
     def columns(self) -> sparse.csc_array:
-        """The members by concept, CSC [n,c]."""
+        """The members of the concepts by column, CSC [n,c]."""
         return self.concepts.members_nc.tocsc()
 
     @cached_property
     def shared(self) -> sparse.csr_array:
-        """Images that two concepts share, CSR float32 [c,c]."""
+        """The number of images that two concepts share, CSR float32 [c,c]."""
         return (self.columns.T @ self.concepts.members_nc).tocsr()
 
     @cached_property
-    def _holds(self) -> sparse.csr_array:
-        """Whether a concept holds most of another's images: 1 or nothing, CSR [broader,narrower]."""
+    def _contains(self) -> sparse.csr_array:
+        """1 where a concept has most images of another, CSR [broader,narrower]."""
         shared = self.shared.tocoo()
         keep = shared.data >= MOST * self.concepts.sizes[shared.coords[1]]
         coords = tuple(axis[keep] for axis in shared.coords)
         return sparse.coo_array((np.ones(keep.sum(), np.float32), coords), shape=shared.shape).tocsr()
 
     @cached_property
-    def _held_by(self) -> sparse.csc_array:
-        return self._holds.tocsc()
+    def _contained_by(self) -> sparse.csc_array:
+        return self._contains.tocsc()
 
     @cached_property
     def _leaf_shares(self) -> sparse.csr_array:
@@ -76,7 +77,12 @@ class Relations:
         return sparse.csr_array(sparse.diags_array(1 / np.maximum(counts, 1)) @ leaves)
 
     def inside(self, rows_fk: np.ndarray, concept_f: np.ndarray) -> np.ndarray:
-        """Which images of each list are in its concept, bool [f,k]; none for a concept of -1."""
+        """Which images of each list are in its concept, bool [f,k]; none where the concept is -1.
+
+        Args:
+            rows_fk: Rows of images, int64 [f,k]; -1 is skipped.
+            concept_f: Position of a concept for each list, int64 [f].
+        """
         result = np.zeros(rows_fk.shape, bool)
         member_n = np.zeros(self.concepts.members_nc.shape[0] + 1, bool)
         order = np.argsort(concept_f, kind="stable")
@@ -90,29 +96,29 @@ class Relations:
         return result
 
     def related(self, concept: int) -> np.ndarray:
-        """Concepts that are no second meaning beside a concept, positions ascending.
+        """Positions of the concepts that do not count as a second meaning beside a concept, ascending.
 
-        Two are related when one holds half of the other's images, or when a broader concept w that holds most of each
-        (80 %) is close to both: 2 IC(w) / (IC(u) + IC(v)) >= 0.5 (Lin 1998).
+        Two concepts u and v are related if one has half of the other's images, or if a broader concept w with most
+        images of each (80 %) is close to both: 2 IC(w) / (IC(u) + IC(v)) >= 0.5 (Lin 1998).
         """
         if concept not in self._related:
             sizes, information = self.concepts.sizes, self.concepts.information
             row = slice(*self.shared.indptr[concept : concept + 2])
             near = self.shared.indices[row]
             half = self.shared.data[row] >= HALF * np.minimum(sizes[near], sizes[concept])
-            found = [near[half]]
-            for broader in self._held_by.indices[slice(*self._held_by.indptr[concept : concept + 2])]:
-                held = self._holds.indices[slice(*self._holds.indptr[broader : broader + 2])]
-                enough = LEAST_SIMILARITY * (information[held] + information[concept]) - 1e-9
-                found.append(held[2 * information[broader] >= enough])
-            self._related[concept] = np.unique(np.concatenate(found))
+            related = [near[half]]
+            for broader in self._contained_by.indices[slice(*self._contained_by.indptr[concept : concept + 2])]:
+                narrower = self._contains.indices[slice(*self._contains.indptr[broader : broader + 2])]
+                enough = LEAST_SIMILARITY * (information[narrower] + information[concept]) - 1e-9
+                related.append(narrower[2 * information[broader] >= enough])
+            self._related[concept] = np.unique(np.concatenate(related))
         return self._related[concept]
 
     def spread(self, rows_fk: np.ndarray) -> Spread:
-        """How lists spread over the leaves.
+        """How the images of lists spread over the leaves.
 
         Args:
-            rows_fk: Rows of images, int64 [f,k]; -1 is nothing.
+            rows_fk: Rows of images, int64 [f,k]; -1 is skipped.
         """
         lists = list_matrix(rows_fk, self.concepts.members_nc.shape[0])
         length_f = np.asarray(lists.sum(1)).ravel().astype(np.float64)
@@ -128,7 +134,15 @@ class Relations:
             return Spread(np.exp(entropy_f), largest_f, information / np.where(in_leaves_f > 0, in_leaves_f, np.nan))
 
     def least_effective(self, concept_f: np.ndarray, hits_f: np.ndarray) -> np.ndarray:
-        """The 1 % quantile of the effective leaves of as many images drawn from a concept at random, float64 [f]."""
+        """The fewest effective leaves that chance explains: the 1 % quantile over random images of a concept.
+
+        Args:
+            concept_f: Position of a concept for each list, int64 [f].
+            hits_f: How many images are drawn from it, int64 [f].
+
+        Returns:
+            float64 [f].
+        """
         pairs = list(zip(concept_f.tolist(), hits_f.tolist(), strict=True))
         self._draw_least(sorted(set(pairs) - set(self._least)))
         return np.array([self._least[pair] for pair in pairs], np.float64)
@@ -142,4 +156,5 @@ class Relations:
             self._least[concept, hits] = float(np.quantile(effective, SPREAD_QUANTILE, method="lower"))
 
     def _rows(self, concept: int) -> np.ndarray:
-        return self.columns.indices[slice(*self.columns.indptr[concept : concept + 2])]
+        rows: np.ndarray = self.columns.indices[slice(*self.columns.indptr[concept : concept + 2])]
+        return rows

@@ -1,4 +1,4 @@
-"""What lists of images that mean nothing score: random lists, and lists that favour the images of other lists."""
+"""Null distributions of the score: of random lists, and of lists that favour images in many features' lists."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,29 +21,35 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Null:
-    """The largest log-likelihood ratios of lists that mean nothing.
+    """A null distribution: the largest log-likelihood ratios of lists without meaning.
 
     Attributes:
-        llr: By the length of the lists, ascending, float64 [d].
+        llr: The ratios, ascending, float64 [d], by the length of the lists.
     """
 
     llr: Mapping[int, np.ndarray]
 
     def p_values(self, llr_f: np.ndarray, k: int) -> np.ndarray:
-        """(1 + draws at least as large) / (1 + draws), float64 [f] (Phipson & Smyth 2010)."""
+        """p-values, (1 + draws at least as large) / (1 + draws), float64 [f] (Phipson & Smyth 2010).
+
+        Args:
+            llr_f: The largest ratio of each list.
+            k: Length of the lists.
+        """
         drawn = self.llr[k]
         return (1 + len(drawn) - np.searchsorted(drawn, llr_f - TOLERANCE)) / (1 + len(drawn))
 
 
 @dataclass(frozen=True, eq=False)
 class Nulls:
-    """The nulls that a layer's features are held against.
+    """The null distributions that a layer's features are tested against.
 
     Attributes:
-        k: Length of the lists that the verdict is about.
-        random: Every image equally likely; the same for all features.
-        hub: One for each fold of the features: images as likely as the lists of the other folds hold them.
-        fold_f: The fold of each feature, int64 [f].
+        k: Length of the lists that are judged.
+        random: That of lists in which every image is equally likely; the same for all features.
+        hub: Those of lists that favour hubs, one for each fold of the features: an image is as likely as it is in the
+            lists of the other folds.
+        fold_f: Fold of each feature, int64 [f].
     """
 
     k: int
@@ -53,7 +59,7 @@ class Nulls:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Lengths of lists that p-values can be had for, ascending."""
+        """Lengths of lists that have a null distribution, ascending."""
         return np.array(sorted(self.random.llr))
 
     def p_random(self, llr_f: np.ndarray, k: int) -> np.ndarray:
@@ -61,7 +67,7 @@ class Nulls:
         return self.random.p_values(llr_f, k)
 
     def p_hub(self, llr_f: np.ndarray, k: int) -> np.ndarray:
-        """p-values of every feature against lists that favour the images of other features' lists, float64 [f]."""
+        """p-values of every feature against lists of length k that favour hubs, float64 [f]."""
         result = np.ones(len(llr_f))
         for fold, null in enumerate(self.hub):
             of_fold = self.fold_f == fold
@@ -72,11 +78,18 @@ class Nulls:
 def draw_lists(
     rng: Generator, draws: int, k: int, images: int, weights_n: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
-    """Lists of k different images, int64 [d,k] a piece, by successive sampling: each next image is drawn with
-    probability proportional to its weight among those that the list does not hold yet. Prefixes are such lists too.
+    """Draw lists of k different images by successive sampling, in chunks of int64 [d,k].
 
-    Every place of a list draws from all images until it has one that no earlier place has, which is that law exactly
-    and costs O(log n) a draw.
+    Each next image is drawn with a probability proportional to its weight among the images that the list does not have
+    yet, so prefixes of lists follow the same law. A position of a list is drawn from all images until it has one that
+    no earlier position has, which is that law exactly and costs O(log n) for each draw.
+
+    Args:
+        rng: The generator.
+        draws: Number of lists.
+        k: Length of the lists.
+        images: Number of images.
+        weights_n: Weight of each image, float [n]; by default equal.
 
     Raises:
         ConceptError: Fewer than k images can be drawn.
@@ -104,7 +117,7 @@ def draw_lists(
 
 
 def repeats(rows_dk: np.ndarray) -> np.ndarray:
-    """Which places of each list hold an image that an earlier place holds, bool [d,k]."""
+    """Which positions of each list have the image of an earlier position, bool [d,k]."""
     order_dk = np.argsort(rows_dk, axis=1, kind="stable")
     ordered_dk = np.take_along_axis(rows_dk, order_dk, 1)
     result = np.zeros(rows_dk.shape, bool)
@@ -113,23 +126,24 @@ def repeats(rows_dk: np.ndarray) -> np.ndarray:
 
 
 def image_weights(rows_fk: np.ndarray, images: int) -> np.ndarray:
-    """How likely each image is in `draw_lists` for its share of lists to be that of some features, float64 [n].
+    """Weights for `draw_lists` with which an image is in as many lists as it is in those of some features, float64 [n].
 
-    An image in the share s of the lists has weight -log(1 - s): successive sampling is a race of exponential times with
-    these rates, and by time 1 an image has arrived with probability s. Shares are not shrunk towards their mean: that
-    would take from every hub, and so from the null of a concept that is made of them, whereas noise in the shares only
-    adds to it. Fewer than 20 lists say too little: all images are equally likely.
+    An image in the share s of the lists has the weight -log(1 - s): successive sampling is a race of exponential times
+    with these rates, and by time 1 an image has arrived with probability s. Shares are not shrunk towards their mean,
+    since that would weaken every hub, and so the null distribution of a concept that is made of hubs, whereas noise in
+    the shares only strengthens it. Fewer than 20 lists say too little: then all images are equally likely.
 
     Args:
-        rows_fk: Their lists; -1 is nothing.
-        images: How many there are.
+        rows_fk: Lists of the features, int64 [f,k]; -1 is skipped.
+        images: Number of images.
     """
     lists = len(rows_fk)
     if lists < LEAST_LISTS:
         return np.ones(images)
     counts_n = np.bincount(rows_fk[rows_fk >= 0], minlength=images)
     floor = FLOOR * counts_n.mean()
-    return -np.log1p(-(counts_n + floor) / (lists + 1 + floor))
+    weights_n: np.ndarray = -np.log1p(-(counts_n + floor) / (lists + 1 + floor))
+    return weights_n
 
 
 def draw_null(
@@ -138,27 +152,27 @@ def draw_null(
     rng: Generator,
     weights_n: np.ndarray | None = None,
 ) -> Null:
-    """Draw lists, and keep the largest log-likelihood ratio of each; shorter lists are prefixes of the longer.
+    """Draw a null distribution: the largest log-likelihood ratio of each drawn list.
 
     Args:
-        concepts: Over the images that lists are drawn from.
-        draws: How many lists of each length.
-        rng: Where the draws come from.
-        weights_n: How likely each image is, float [n]; by default equally.
+        concepts: Concepts over the images.
+        draws: Number of lists by their length; shorter lists are prefixes of longer ones.
+        rng: The generator.
+        weights_n: Weight of each image, float [n]; by default equal.
     """
     enrichments = {k: Enrichment(concepts, k) for k in draws}
-    found: dict[int, list[np.ndarray]] = {k: [] for k in draws}
+    ratios: dict[int, list[np.ndarray]] = {k: [] for k in draws}
     done = 0
     for rows_dk in draw_lists(rng, max(draws.values()), max(draws), concepts.members_nc.shape[0], weights_n):
         for k, enrichment in enrichments.items():
             if done < draws[k]:
-                found[k].append(enrichment.best_llr(rows_dk[: draws[k] - done, :k]))
+                ratios[k].append(enrichment.best_llr(rows_dk[: draws[k] - done, :k]))
         done += len(rows_dk)
-    return Null({k: np.sort(np.concatenate(parts)) for k, parts in found.items()})
+    return Null({k: np.sort(np.concatenate(parts)) for k, parts in ratios.items()})
 
 
 def lengths_of(k: int) -> tuple[int, ...]:
-    """Lengths up to k that what is left of a list is cut to: all up to 16, then a fifth longer each, and k."""
+    """Lengths that the remaining images of a list are cut to: all up to 16, then each a fifth longer, and k."""
     lengths = [*range(2, min(k, 16) + 1)]
     while lengths and lengths[-1] < k:
         lengths.append(min(k, int(lengths[-1] * 1.2)))
@@ -166,7 +180,7 @@ def lengths_of(k: int) -> tuple[int, ...]:
 
 
 def counts_of(k: int, draws: int) -> dict[int, int]:
-    """How many lists of each length the nulls of lists of length k need."""
+    """The number of lists of each length in the null distributions of lists of length k."""
     return dict.fromkeys(lengths_of(k), min(draws, DRAWS_SHORT)) | {k: draws}
 
 
@@ -180,17 +194,17 @@ def draw_nulls(
     folds: int = FOLDS,
     random: Null | None = None,
 ) -> Nulls:
-    """Draw the nulls of a layer's features.
+    """Draw the null distributions of a layer's features.
 
     Args:
-        rows_fk: The features' lists, int64 [f,k].
-        concepts: Over the images that lists are made of.
-        rng: Where the draws come from.
-        live_f: Whose lists count for how likely an image is, bool [f]; by default all.
-        draws: Lists of length k for each null; shorter ones are 5,000 or as many.
-        folds: Parts that the features are split into at random for the hub-weighted nulls, so that no feature's own
-            list is in the weights of its null; fewer where there are fewer features.
-        random: The null of random lists, where it was drawn before.
+        rows_fk: Lists of the features, int64 [f,k].
+        concepts: Concepts over the images.
+        rng: The generator.
+        live_f: Features whose lists count for the weights of images, bool [f]; by default all.
+        draws: Number of lists of length k for each null; there are at most 5,000 shorter ones.
+        folds: Number of random folds of the features, so that no feature's list is in the weights of its null; fewer
+            where there are fewer features.
+        random: The null of random lists, if it was drawn before.
     """
     features, k = rows_fk.shape
     images = concepts.members_nc.shape[0]

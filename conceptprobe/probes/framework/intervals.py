@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-LEVEL = 0.95
+from conceptprobe.intervals import LEVEL, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,7 @@ def _wilson(values_n: np.ndarray) -> Interval:
         return Interval(mean, np.nan, np.nan, n)
     else:
         effective = n * mean * (1 - mean) / float(values_n.var())
-    z2 = stats.norm.ppf((1 + LEVEL) / 2) ** 2 / effective
-    half = np.sqrt(z2 * mean * (1 - mean) + z2**2 / 4)
-    low, high = ((mean + z2 / 2 + side * half) / (1 + z2) for side in (-1, 1))
-    return Interval(mean, max(float(low), 0.0), min(float(high), 1.0), n)
+    return Interval(mean, *wilson_interval(mean, effective), n)
 
 
 def _student(values_n: np.ndarray) -> Interval:

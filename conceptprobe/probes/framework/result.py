@@ -76,7 +76,7 @@ def load_probe(folder: str | os.PathLike[str]) -> ProbeResult:
     Raises:
         OutputError: The folder holds no such result, or it is damaged or of another version.
     """
-    tables, about = load_tables(folder, NAME, TABLES, command="conceptprobe probe NAME")
+    tables, about = load_tables(folder, NAME, TABLES, command="conceptprobe probe NAME --out {folder}")
     probe, question, caveats, context = (about.pop(name) for name in TEXTS)
     return ProbeResult(
         probe, question, **tables, artifacts=load_file(Path(folder) / "artifacts.safetensors"), about=about,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from conceptprobe.probes.framework.intervals import LEVEL
+from conceptprobe.intervals import LEVEL
 from conceptprobe.probes.framework.responses import Response, Subject
 
 FOLDS = 10

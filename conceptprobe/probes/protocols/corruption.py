@@ -148,15 +148,6 @@ def find_corruptions(folder: str | Path, names: Sequence[str]) -> dict[str, Path
     return {name: found[name] for name in names}
 
 
-def corruption_errors(errors: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Errors in units of AlexNet's, a corruption each: the sum over the five severities by AlexNet's sum.
-
-    Args:
-        errors: Shares of wrong answers, five a corruption.
-    """
-    return {name: float(np.mean(values)) / ALEXNET_ERRORS[name] for name, values in errors.items()}
-
-
 def error_rows(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
     """`CE` of every corruption with all five severities and, where all fifteen have them, their mean `mCE`.
 

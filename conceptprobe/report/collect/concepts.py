@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from conceptprobe.concepts.errors import ConceptError
-from conceptprobe.concepts.scoring.scores import describe_concepts
+from conceptprobe.concepts.scoring.run import describe_concepts
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.display.text import shorten

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from conceptprobe.concepts.naming.names import CONCEPTS, WORDS
-from conceptprobe.concepts.scoring.verdicts import VERDICTS
+from conceptprobe.concepts.scoring.verdicts import POSITIVE, VERDICTS, Verdict, counted_verdicts
 from conceptprobe.display.text import shorten
 from conceptprobe.report.collect.concept_tables import ConceptTable
 from conceptprobe.report.collect.concepts import ReportConcepts
@@ -18,7 +18,6 @@ from conceptprobe.report.scripts import Interner, Json, floats, integers, packed
 CARD_IMAGES = 6
 CARD_CONCEPTS = 3
 DEAD, TESTED, VISUALIZED, NAMED, MATCHED, NO_IMAGE = (1 << bit for bit in range(6))
-MEANT = ("object", "conceptual", "polysemantic")
 SCORED = ("llr", "p", "q", "abstraction", "effective_leaves", "largest_leaf_share")
 COHERENCE = ("clarity", "monosemanticity", "redundancy")
 
@@ -28,7 +27,7 @@ class Catalogue:
     """The features of all models, in order of model, layer and index.
 
     Attributes:
-        frame: One row a feature: model, layer, feature, verdict (its position in VERDICTS; -1 where unknown), flags,
+        frame: One row a feature: model, layer, feature, verdict (its position in VERDICTS), flags,
             concept_0 to concept_2 (numbers; -1 past the end), hits, llr, p, q, abstraction, effective_leaves,
             largest_leaf_share, clarity, monosemanticity, redundancy, word, auc, named, named_auc (words and numbers of
             `words`), match, r, firing_rate, max, top_0 to top_5 (images), vis.
@@ -40,7 +39,7 @@ class Catalogue:
 
     def held_by(self, concepts: int, models: int) -> np.ndarray:
         """The number of features of each model with a verdict for a concept, int64 [c,m]."""
-        meant = self.frame["verdict"].isin([VERDICTS.index(name) for name in MEANT])
+        meant = self.frame["verdict"].isin([VERDICTS.index(name) for name in POSITIVE])
         return count_pairs(self.frame.loc[meant, "concept_0"], self.frame.loc[meant, "model"], concepts, models)
 
     def listed_by(self, concepts: int, models: int) -> np.ndarray:
@@ -113,7 +112,8 @@ def layer_frame(
     dead = stats["dead"].to_numpy()
     frame = pd.DataFrame(
         {
-            "model": model.number, "layer": layer, "feature": np.arange(width), "verdict": -1,
+            "model": model.number, "layer": layer, "feature": np.arange(width),
+            "verdict": np.where(dead, VERDICTS.index(Verdict.DEAD), VERDICTS.index(Verdict.UNTESTED)),
             "flags": DEAD * dead + NO_IMAGE * (top[:, 0] < 0), "firing_rate": stats["firing_rate"], "max": stats["max"],
             **{f"top_{rank}": top[:, rank] for rank in range(CARD_IMAGES)},
             **dict.fromkeys((*SCORED, *COHERENCE), np.nan), "hits": -1,
@@ -128,7 +128,7 @@ def layer_frame(
         scores = model.scores.frame[model.scores.frame["layer"] == layer].sort_values("feature")
         scored = concepts.positions([None if pd.isna(name) else name for name in scores["concept"]])
         own = scored_first(scored, own)
-        frame["verdict"] = scores["verdict"].map({name: at for at, name in enumerate(VERDICTS)}).to_numpy()
+        frame["verdict"] = counted_verdicts(scores).map({name: at for at, name in enumerate(VERDICTS)}).to_numpy()
         frame["flags"] += TESTED * scores["tested"].to_numpy(bool)
         frame["hits"] = np.where(scored >= 0, scores["hits"], -1)
         for name in (*SCORED, *COHERENCE):
@@ -176,7 +176,6 @@ def catalogue_data(catalogue: Catalogue) -> Json:
     known = {name: is_known(frame[name]).any() for name in columns if name in frame}
     known["concept"] = is_known(frame["concept_0"]).any()
     return {
-        "verdicts": list(VERDICTS),
         "words": list(catalogue.words),
         "columns": {name: column for name, column in columns.items() if known.get(name, True)},
     }

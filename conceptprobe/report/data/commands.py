@@ -104,7 +104,7 @@ def score_command(index: Index, settings: dict[str, Any], folder: str) -> str:
     ]
     words += [*layer_options(index, settings["layers"]), "--seed", settings["seed"]]
     words += ["--scorer", settings["scorer"]] if settings["scorer"] else []
-    words += ["--no-visual"] if settings["looks"].startswith("left out") else []
+    words += ["--no-visual"] if settings["looks"]["method"] is None else []
     return command([*words, "--out", folder])
 
 

@@ -8,7 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from conceptprobe.concepts.scoring.verdicts import VERDICTS
+from conceptprobe.concepts.looks.method import describe_looks
+from conceptprobe.concepts.scoring.verdicts import (
+    EXAMPLE_TITLES,
+    ONE_CONCEPT,
+    POSITIVE,
+    TESTED,
+    VERDICTS,
+    Verdict,
+    counted_verdicts,
+)
 from conceptprobe.indexing import Index
 from conceptprobe.report.collect.concepts import CONCEPT_CHUNK, ReportConcepts
 from conceptprobe.report.collect.models import CHUNK, ReportModel
@@ -22,7 +31,7 @@ from conceptprobe.report.scripts import Json, number
 from conceptprobe.report.settings import ReportSettings
 
 EXAMPLES = 12
-SCORE_SETTINGS = ("k", "q", "draws", "seed", "pooling", "looks", "scorer")
+SCORE_SETTINGS = ("k", "q", "draws", "seed", "pooling", "scorer")
 NAME_SETTINGS = ("scorer", "words", "k", "q", "templates", "test_images", "choosing_images")
 
 
@@ -94,10 +103,11 @@ def report_data(
             model_data(model, gallery, catalogue, contents.maps.layers.get(model.number, ())) for model in models
         ],
         "probes": list(contents.probes),
+        "verdicts": verdict_data(),
         "concepts_note": concepts.note,
         "missing": {"reasons": list(contents.missing)},
         "caveats": list(caveats(models, concepts, contents)),
-        "examples": {verdict: examples(catalogue.frame, verdict) for verdict in ("conceptual", "object")},
+        "examples": {verdict: examples(catalogue.frame, verdict) for verdict in EXAMPLE_TITLES},
     }
 
 
@@ -125,6 +135,7 @@ def model_data(model: ReportModel, gallery: Gallery, catalogue: Catalogue, mappe
         "build": build_command(model.index),
         "preprocessing": manifest.model["preprocessing"],
         "scores": scores and pick(scores, SCORE_SETTINGS) | {
+            "looks": describe_looks(scores["looks"]),
             "concepts": pick(scores["concepts"], ("count", "leaves", "kinds"))
         },
         "names": names and pick(names, NAME_SETTINGS),
@@ -161,13 +172,30 @@ def layer_data(model: ReportModel, layer: str, catalogue: Catalogue, mapped: boo
         "high": {p: number(model.index.high_threshold(layer, p)) for p in model.index.manifest.pooling},
         "dead": int(stats["dead"].sum()),
         "tested": None if scored is None else int(scored["tested"].sum()),
-        "verdicts": None if scored is None else {name: int((scored["verdict"] == name).sum()) for name in VERDICTS},
+        "verdicts": None if scored is None else count_verdicts(scored),
         "median_firing": number(float(stats["firing_rate"].median())),
         "maps": mapped,
     }
 
 
-def examples(frame: pd.DataFrame, verdict: str) -> list[int]:
+def count_verdicts(scores: pd.DataFrame) -> dict[str, int]:
+    """The number of features of each verdict, as in `FeatureScores.summary`."""
+    counts = counted_verdicts(scores).value_counts()
+    return {verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS}
+
+
+def verdict_data() -> list[Json]:
+    """The verdicts, in their order, and the groups of each."""
+    return [
+        {
+            "name": verdict, "glyph": verdict.glyph, "marker": verdict.marker, "explanation": verdict.explanation,
+            "positive": verdict in POSITIVE, "one_concept": verdict in ONE_CONCEPT, "tested": verdict in TESTED,
+        }
+        for verdict in VERDICTS
+    ]  # fmt: skip
+
+
+def examples(frame: pd.DataFrame, verdict: Verdict) -> list[int]:
     """The features of a verdict with the largest log-likelihood ratios, one for each concept and model."""
     rows = frame[frame["verdict"] == VERDICTS.index(verdict)].sort_values("llr", ascending=False, kind="stable")
     rows = rows.drop_duplicates(["model", "concept_0"])
@@ -210,10 +238,10 @@ def caveats(models: Sequence[ReportModel], concepts: ReportConcepts, contents: C
         if model.scores is not None:
             settings = model.scores.settings
             q = (
-                "of the features called object, conceptual or polysemantic in a layer, about "
+                f"of the features called {', '.join(POSITIVE[:-1])} or {POSITIVE[-1]} in a layer, about "
                 f"{settings['q']:.0%} are expected to be false discoveries"
             )
-            for text in (q, f"whether images only look alike: {settings['looks']}"):
+            for text in (q, f"whether images only look alike: {describe_looks(settings['looks'])}"):
                 labels_of.setdefault(text, []).append(model.label)
     for text, labels in labels_of.items():
         yield f"{', '.join(labels)}: {text}"

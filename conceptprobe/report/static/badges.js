@@ -4,23 +4,24 @@
   const app = window.conceptprobe;
   const COLOURS = 6; // as in report.css
 
-  app.VERDICTS = {
-    object: { shape: "■", words: "its top images share one object: a class, or a part of one" },
-    conceptual: { shape: "◆", words: "its top images share a broader concept, spread over its objects" },
-    polysemantic: { shape: "◐", words: "its top images share a concept, and the others share another, unrelated one" },
-    unresolved: { shape: "○", words: "none of the other verdicts can be said; the reason is given" },
-    dead: { shape: "×", words: "its activation hardly varies between images" },
-    untested: { shape: "·", words: "it has no verdict, or its list could not be tested" },
-  };
+  // The verdicts by name, in their order, and the names of those that name a concept, that name a single one, and that
+  // tested features have; see Verdict in concepts/scoring/verdicts.py.
+  const { verdicts } = app.report;
+  const names = (group) => verdicts.filter((verdict) => verdict[group]).map((verdict) => verdict.name);
+  app.VERDICTS = Object.fromEntries(verdicts.map((verdict) => [verdict.name, verdict]));
+  app.POSITIVE = names("positive");
+  app.ONE_CONCEPT = names("one_concept");
+  app.TESTED = names("tested");
 
+  // A verdict that has no name here, as of a probe's file, counts as the last one.
   app.verdictBadge = function (verdict) {
-    const name = verdict in app.VERDICTS ? verdict : "untested";
+    const { name } = app.VERDICTS[verdict] || verdicts.at(-1);
     const badge = app.element("span", {
       class: "verdict",
       "data-verdict": name,
-      title: `${name}: ${app.VERDICTS[name].words}`,
+      title: `${name}: ${app.VERDICTS[name].explanation}`,
     });
-    badge.append(app.element("span", { class: "shape", "aria-hidden": "true", text: app.VERDICTS[name].shape }), name);
+    badge.append(app.element("span", { class: "shape", "aria-hidden": "true", text: app.VERDICTS[name].glyph }), name);
     return badge;
   };
 

@@ -122,12 +122,12 @@
     const { words, long } = app.NUMBERS[state.score];
     const labels = [current.a, current.b].map((m) => charts.cut(report.models[m].label, 30));
     const value = (g) => catalogue.number(state.score, g);
-    const rank = { none: 0, other: 1, polysemantic: 2, object: 3, conceptual: 4 };
+    const ranks = ["none", "other", ...app.POSITIVE.toReversed()];
     const named = (g) => charts.cut(catalogue.concept(g) || "no concept", 40);
     const points = shown.map((pair) => {
       const agreement = pairs.agreement(catalogue, pair);
       const title = [pair.a, pair.b].map((g, i) => `${labels[i]} ${catalogue.id(g)}\n${catalogue.verdict(g)}, ${named(g)}, ${words} ${app.NUMBERS[state.score].show(value(g))}`);
-      return { pair, x: value(pair.a), y: value(pair.b), colour: pairs.COLOURS[agreement], rank: rank[agreement], title: `${title.join("\n")}\nr ${format.number(pair.r, 2)}` };
+      return { pair, x: value(pair.a), y: value(pair.b), colour: pairs.COLOURS[agreement], rank: ranks.indexOf(agreement), title: `${title.join("\n")}\nr ${format.number(pair.r, 2)}` };
     });
     const kept = points.sort((one, two) => two.rank - one.rank).slice(0, MOST_POINTS).sort((one, two) => one.rank - two.rank);
     const finite = kept.flatMap((row) => [row.x, row.y]).filter(Number.isFinite);

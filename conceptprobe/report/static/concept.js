@@ -4,7 +4,6 @@
   const app = window.conceptprobe;
   const { element, format, isolate, charts, byId } = app;
   const { report } = app;
-  const FOUND = ["object", "conceptual", "polysemantic"];
   const PAGE = 30;
   const MOST_RELATIVES = 40;
   const DEFAULTS = { model: "", layer: "", sort: "llr", scored: "" };
@@ -52,7 +51,7 @@
     const part = await app.load(`concepts/${Math.floor(number / report.concept_chunk)}`);
     const at = number - part.first;
     fillImages(part.images[at]);
-    all = part.features[at].map(([g, hits, llr, p, q]) => ({ g, hits, llr, p, q, layer: catalogue.layer(g), own: catalogue.concept(g) === taxonomy.names[number] && FOUND.includes(catalogue.verdict(g)) }));
+    all = part.features[at].map(([g, hits, llr, p, q]) => ({ g, hits, llr, p, q, layer: catalogue.layer(g), own: catalogue.concept(g) === taxonomy.names[number] && catalogue.found(g) }));
     fillControls();
     showFeatures();
   }

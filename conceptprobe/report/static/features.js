@@ -32,7 +32,6 @@
       this.images = images;
       this.concepts = concepts;
       this.words = table.words;
-      this.verdicts = table.verdicts;
       /** @type {Record<string, Decoded>} */
       this.columns = {};
       for (const [name, packed] of Object.entries(table.columns)) this.columns[name] = app.decode(packed);
@@ -88,12 +87,8 @@
       return layer && index >= 0 && index < layer.count ? layer.start + index : -1;
     }
 
-    // Those that could not be tested have no verdict here, as in FeatureScores.summary, though their scores call them
-    // unresolved.
     verdict(g) {
-      const name = this.columns.verdict ? this.verdicts[this.columns.verdict[g]] : undefined;
-      if (name === "unresolved" && !this.flag(1, g)) return "untested";
-      return name || (this.flag(0, g) ? "dead" : "untested");
+      return app.report.verdicts[this.columns.verdict[g]].name;
     }
 
     concept(g, place = 0) {
@@ -110,7 +105,7 @@
 
     // Whether its verdict names a concept.
     found(g) {
-      return ["object", "conceptual", "polysemantic"].includes(this.verdict(g));
+      return app.POSITIVE.includes(this.verdict(g));
     }
 
     /**

@@ -6,7 +6,6 @@
   const Z = 1.959964; // 97.5 % quantile of the normal distribution
   app.measures = /** @type {Measures} */ ({});
   const { measures } = app;
-  measures.VERDICTS = ["object", "conceptual", "polysemantic"];
 
   // Wilson's interval (1927) of a share, 95 %.
   measures.wilson = function (count, of) {
@@ -22,22 +21,19 @@
   const label = (model) => app.report.models[model].label;
   const between = (row, show) => `${show(row.value)} (95 %: ${show(row.low)} to ${show(row.high)})`;
 
-  // Features of a layer with a verdict; as unresolved count those that were tested, as in FeatureScores.summary.
-  measures.count = function ({ tested, verdicts }, verdict) {
-    const count = (name) => verdicts?.[name] ?? 0;
-    return verdict === "unresolved" ? (tested ?? 0) - measures.VERDICTS.reduce((sum, name) => sum + count(name), 0) : count(verdict);
-  };
-
   // Layers of all models, each name once, in the order of the models.
   measures.layerNames = () => [...new Set(app.layers.map((layer) => layer.name))];
   measures.scored = () => app.report.models.flatMap((model, m) => (model.layers.some((layer) => layer.verdicts) ? [m] : []));
+
+  // Features of each verdict in a layer; without scores only the dead ones are known.
+  measures.counts = (layer) => layer.verdicts || { dead: layer.dead };
 
   // A contrast that has all scored models: its intervals are for other images and other features.
   measures.contrastOfAll = (contrasts) => contrasts.find((own) => measures.scored().every((m) => own.models.includes(m))) || null;
 
   // Rows for charts.byLayer: the share of tested features with each verdict.
   measures.verdicts = function (contrast) {
-    const rows = contrast ? ofContrast(contrast, measures.VERDICTS) : ofLayers();
+    const rows = contrast ? ofContrast(contrast, app.POSITIVE) : ofLayers();
     for (const row of rows) {
       row.title = `${label(row.model)}, ${row.place}\n${row.facet}: ${between(row, app.charts.percent)}\nof ${format.count(row.counted)} tested features`;
     }
@@ -58,8 +54,8 @@
     return app.layers
       .filter((layer) => layer.verdicts)
       .flatMap((layer) =>
-        measures.VERDICTS.map((facet) => {
-          const count = measures.count(layer, facet);
+        app.POSITIVE.map((facet) => {
+          const count = layer.verdicts?.[facet] ?? 0;
           const counted = layer.tested ?? 0;
           const [low, high] = measures.wilson(count, counted);
           return { model: layer.model, place: layer.name, facet, value: count / counted, low, high, counted, title: "" };
@@ -84,7 +80,7 @@
     const values = [];
     for (let g = layer.start; g < layer.start + layer.count; g++) {
       const value = catalogue.number("abstraction", g);
-      if (["object", "conceptual"].includes(catalogue.verdict(g)) && !Number.isNaN(value)) values.push(value);
+      if (app.ONE_CONCEPT.includes(catalogue.verdict(g)) && !Number.isNaN(value)) values.push(value);
     }
     const mean = values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : NaN;
     const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1);
@@ -102,8 +98,7 @@
         const title = `${label(layer.model)}, ${layer.name}\n${facet}: ${format.count(count)} of ${format.count(layer.width)}\n${between(shares, app.charts.percent)}`;
         return { model: layer.model, place: layer.name, facet, ...shares, counted: layer.width, title };
       };
-      const untested = layer.tested === null ? [] : [row("cannot be tested", layer.width - layer.dead - layer.tested)];
-      return [row("dead", layer.dead), ...untested];
+      return Object.entries(measures.counts(layer)).filter(([facet]) => !app.TESTED.includes(facet)).map(([facet, count]) => row(facet, count));
     });
     return { rows, places: measures.layerNames() };
   };

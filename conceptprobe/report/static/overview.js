@@ -4,7 +4,6 @@
   const app = window.conceptprobe;
   const { element, format, isolate, charts, measures } = app;
   const { report } = app;
-  const VERDICTS = ["object", "conceptual", "polysemantic", "unresolved"];
   const EXAMPLES = 6; // of each kind and model
   const TWO_WAY = "Lines are 95 % intervals for other images of the same kind and other features of the same kinds.";
   const WILSON = "Lines are 95 % intervals as if features were independent; features that fire on the same images are not, so they are too short.";
@@ -44,19 +43,19 @@
     const tested = sum(scored.map((layer) => layer.tested));
     const dead = sum(model.layers.map((layer) => layer.dead));
     const width = sum(model.layers.map((layer) => layer.width));
-    const count = (verdict) => sum(scored.map((layer) => measures.count(layer, verdict)));
+    const count = (verdict) => sum(scored.map((layer) => layer.verdicts?.[verdict] ?? 0));
     const said = scored.length ? `, ${format.count(tested)} tested` : "";
     const panel = element("article", { class: "glance panel" },
       element("h2", {}, app.modelLabel(m)),
       element("p", { class: "aside", text: `${format.plural(width, "feature")} in ${format.plural(model.layers.length, "layer")}${said}, ${format.count(dead)} dead` }),
     );
     if (scored.length) {
-      const tiles = VERDICTS.map((verdict) =>
+      const tiles = app.TESTED.map((verdict) =>
         element("a", { class: "figure", href: explorer({ model: model.key, verdict }), "data-verdict": verdict },
           element("b", { text: format.count(count(verdict)) }), app.verdictBadge(verdict),
           element("span", { class: "of", text: tested ? charts.percent(count(verdict) / tested) : "–" })),
       );
-      panel.append(element("div", { class: "figures" }, tiles), makeBar(VERDICTS.map((verdict) => [verdict, count(verdict)])));
+      panel.append(element("div", { class: "figures" }, tiles), makeBar(app.TESTED.map((verdict) => [verdict, count(verdict)])));
     }
     return app.paintModel(panel, m);
   }
@@ -113,7 +112,7 @@
   function makeDifferences(contrast, other) {
     const [a, b] = [contrast.models[0], other];
     const names = [a, b].map((m) => report.models[m].label);
-    const rows = measures.differences(contrast, other, measures.VERDICTS);
+    const rows = measures.differences(contrast, other, app.POSITIVE);
     const places = ["all", ...contrast.place_names];
     const clear = rows.filter((row) => row.clear && row.value !== 0);
     return charts.make({
@@ -121,10 +120,10 @@
       note: "Difference in the share of tested features, in percentage points, with its 95 % interval. Right of zero: more in the first. Filled: the interval leaves out zero.",
       label: `Differences between ${names.join(" and ")} by layer and verdict. ${clear.length} of ${rows.length} intervals leave out zero. The numbers are in the table below.`,
       legend: charts.legend([a, b]),
-      draw: charts.differences(rows, { places, models: [a, b], facets: measures.VERDICTS, words: named, tickFormat: (value) => format.number(100 * value, 2) }),
+      draw: charts.differences(rows, { places, models: [a, b], facets: app.POSITIVE, words: named, tickFormat: (value) => format.number(100 * value, 2) }),
       table: {
         columns: ["place", "measure", names[0], names[1], "difference", "95 % low", "95 % high", "p", "q"],
-        rows: measures.differences(contrast, other, [...measures.VERDICTS, "unresolved"]).map((row) =>
+        rows: measures.differences(contrast, other, app.TESTED).map((row) =>
           [row.place === "all" ? "all layers" : row.place, row.measure, row.a, row.b, row.value, row.low, row.high, row.p, row.q]),
       },
     });
@@ -147,7 +146,7 @@
     });
   }
 
-  const named = (verdict) => (app.VERDICTS[verdict] ? `${app.VERDICTS[verdict].shape} ${verdict}` : verdict);
+  const named = (verdict) => (app.VERDICTS[verdict] ? `${app.VERDICTS[verdict].glyph} ${verdict}` : verdict);
 
   async function fillCharts(contrasts) {
     const place = app.byId("charts");
@@ -168,7 +167,7 @@
         note: `Share of the tested features of a layer. What is missing to 100 % is unresolved. ${intervals}`,
         label: describe("Shares of object, conceptual and polysemantic features"),
         legend: charts.legend(scored),
-        draw: charts.byLayer(rows, { places, models: scored, facets: measures.VERDICTS, bars: true, tickFormat: charts.percent, words: named }),
+        draw: charts.byLayer(rows, { places, models: scored, facets: app.POSITIVE, bars: true, tickFormat: charts.percent, words: named }),
         table: measures.table(rows, "verdict"),
       });
       const catalogue = contrast ? null : await app.loadCatalogue();
@@ -185,36 +184,34 @@
     const silent = measures.silent();
     add(false, {
       title: scored.length ? "How many features have no verdict?" : "How many features are dead?",
-      note: "Share of all features. Dead: the activation hardly varies between images. Cannot be tested: the list is too short, or its end was chosen by the order of the images. Lines are Wilson’s 95 % intervals, as if features were independent.",
+      note: "Share of all features. Dead: the activation hardly varies between images. Untested: the list is too short, or its end was chosen by the order of the images. Lines are Wilson’s 95 % intervals, as if features were independent.",
       label: describe("Shares of dead features and of those that cannot be tested"),
       legend: charts.legend(models),
-      draw: charts.byLayer(silent.rows, { places: silent.places, models, facets: scored.length ? ["dead", "cannot be tested"] : ["dead"], bars: true, tickFormat: charts.percent }),
+      draw: charts.byLayer(silent.rows, { places: silent.places, models, facets: [...new Set(silent.rows.map((row) => row.facet))], words: named, bars: true, tickFormat: charts.percent }),
       table: measures.table(silent.rows, "what"),
     });
   }
 
   function fillLayers() {
-    const counted = ["object", "conceptual", "polysemantic", "unresolved"];
-    const scored = measures.scored().length > 0;
-    const heads = ["Layer", "Model", "Features", ...(scored ? [...counted, "untested"] : []), "dead", "median firing rate"];
     const rows = measures.layerNames().flatMap((name) => app.layers.filter((layer) => layer.name === name));
+    const verdicts = Object.keys(app.VERDICTS).filter((name) => rows.some((layer) => name in measures.counts(layer)));
+    const heads = ["Layer", "Model", "Features", ...verdicts, "median firing rate"];
     const table = element("table", { class: "data panel" },
       element("thead", {}, element("tr", {}, heads.map((text, i) => element("th", { scope: "col", class: i > 1 ? "number" : null, text })))),
       element("tbody", {}, rows.map((layer, i) => {
         const first = i === 0 || rows[i - 1].name !== layer.name;
         const link = element("a", { href: explorer({ model: report.models[layer.model].key, layer: layer.name }) }, isolate(layer.name, "mono"));
         const number = (text) => element("td", { class: "number", text });
-        const untested = layer.tested === null ? null : layer.width - layer.dead - layer.tested;
+        const counts = measures.counts(layer);
         return element("tr", { class: first ? "first" : null }, element("th", { scope: "row" }, link), element("td", {}, app.modelLabel(layer.model)), number(format.count(layer.width)),
-          scored && [...counted.map((verdict) => number(layer.verdicts ? format.count(measures.count(layer, verdict)) : "–")), number(format.count(untested))],
-          number(format.count(layer.dead)), number(format.share(layer.median_firing)));
+          verdicts.map((verdict) => number(verdict in counts ? format.count(counts[verdict]) : "–")), number(format.share(layer.median_firing)));
       })),
     );
     app.byId("layers").append(table);
   }
 
   async function fillExamples() {
-    const kinds = ["conceptual", "object"].filter((kind) => report.examples[kind].length);
+    const kinds = Object.keys(report.examples).filter((kind) => report.examples[kind].length);
     if (!kinds.length) return;
     const catalogue = await app.loadCatalogue();
     app.byId("examples").hidden = false;

@@ -3,7 +3,6 @@
 (function () {
   const app = window.conceptprobe;
   const { element, format } = app;
-  const FOUND = ["object", "conceptual", "polysemantic"];
   app.pairs = /** @type {Pairs} */ ({});
   const { pairs } = app;
 
@@ -78,21 +77,21 @@
     return sorted.sort((one, two) => group(one) - group(two) || turn.get(one) - turn.get(two));
   }
 
-  // "object" where both are, "other" where at least one verdict is found and they differ, else "none".
+  // A verdict that both have, "other" where at least one verdict is found and they differ, else "none".
   pairs.agreement = function (catalogue, pair) {
     const [a, b] = [catalogue.verdict(pair.a), catalogue.verdict(pair.b)];
-    if (!FOUND.includes(a) && !FOUND.includes(b)) return "none";
+    if (!app.POSITIVE.includes(a) && !app.POSITIVE.includes(b)) return "none";
     return a === b ? a : "other";
   };
 
   pairs.COLOURS = {
-    object: "var(--verdict-object)", conceptual: "var(--verdict-conceptual)", polysemantic: "var(--verdict-polysemantic)",
+    ...Object.fromEntries(app.POSITIVE.map((name) => [name, `var(--verdict-${name})`])),
     other: "var(--mark)", none: "var(--control)",
   };
 
   pairs.legend = () =>
     element("p", { class: "legend agreement" },
-      ["object", "conceptual", "polysemantic"].map((name) => element("span", { "data-agreement": name, text: `both ${name}` })),
+      app.POSITIVE.map((name) => element("span", { "data-verdict": name, text: `both ${name}` })),
       element("span", { "data-agreement": "other", text: "verdicts differ" }),
       element("span", { "data-agreement": "none", text: "no verdict in either" }));
 

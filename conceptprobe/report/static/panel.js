@@ -4,7 +4,6 @@
   const app = window.conceptprobe;
   const { element } = app;
   const SUGGESTIONS = 20;
-  const VERDICTS = ["object", "conceptual", "polysemantic", "unresolved", "dead", "untested"];
 
   // change(part of the state): called for what the reader does.
   app.makePanel = function (root, catalogue, change) {
@@ -17,7 +16,7 @@
       updates.push(update);
     };
 
-    const known = VERDICTS.filter((name) => app.layers.length && hasVerdict(catalogue, name));
+    const known = Object.keys(app.VERDICTS).filter((name) => hasVerdict(catalogue, name));
     add(
       ...makeList(
         "Verdict",
@@ -124,7 +123,7 @@
   /** @param {Catalogue} catalogue */
   function hasVerdict(catalogue, name) {
     for (let g = 0; g < catalogue.count; g++) if (catalogue.verdict(g) === name) return true;
-    return !catalogue.columns.verdict && (name === "dead" || name === "untested");
+    return false;
   }
 
   // Checkboxes with counts. None checked means all.

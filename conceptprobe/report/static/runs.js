@@ -23,7 +23,7 @@
       const { k, q, draws, seed, looks, scorer, concepts } = model.scores;
       const named = concepts ? `, ${format.count(concepts.count)} concepts, ${format.count(concepts.leaves)} of them leaves` : "";
       rows.push(["Scores", `first ${k} images, q ≤ ${q}, ${format.count(draws)} random lists, seed ${seed}${named}`]);
-      rows.push(["Looks", looks || "not tested"]);
+      rows.push(["Looks", looks]);
       if (scorer) rows.push(["Scorer", isolate(scorer)]);
     }
     if (model.names) rows.push(["Names", [isolate(model.names.scorer || "concepts only"), `, tested on ${format.plural(model.names.test_images, "held-out image")}`]]);

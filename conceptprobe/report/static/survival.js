@@ -3,8 +3,7 @@
 (function () {
   const app = window.conceptprobe;
   const { element, format, isolate, charts } = app;
-  const SYMBOLS = { all: "circle", object: "square", conceptual: "diamond", polysemantic: "triangle", unresolved: "circle", dead: "cross" };
-  const ORDER = Object.keys(SYMBOLS);
+  const ORDER = ["all", ...Object.keys(app.VERDICTS)];
   const WORDS = {
     overlap: "share of a feature’s top images that stay top images",
     r: "correlation (Pearson) of a feature’s activations over the images, before and after",
@@ -12,6 +11,7 @@
 
   const isDifference = (name) => name.includes(" - ");
   const hue = (name) => (name in app.VERDICTS ? `var(--verdict-${name})` : "var(--text)");
+  const symbolOf = (name) => (name === "all" ? "circle" : app.VERDICTS[name]?.marker || "star");
   const meaning = (name) => `${name}${WORDS[name] ? `: ${WORDS[name]}` : ""}.`;
   const rank = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
 
@@ -56,7 +56,7 @@
     const byVerdict = groups.length > 1;
     const parts = byVerdict ? models.map((model) => [model]) : [models];
     const colour = (row) => (byVerdict ? hue(verdicts[row.verdict]) : probe.hue(row.model));
-    const symbol = (row) => (byVerdict ? SYMBOLS[verdicts[row.verdict]] || "star" : "circle");
+    const symbol = (row) => (byVerdict ? symbolOf(verdicts[row.verdict]) : "circle");
     const point = (row) => ({ ...row, colour: colour(row), fill: colour(row), symbol: symbol(row), title: titleOf(probe, row, verdicts[row.verdict], what) });
     const keys = byVerdict ? groups.map((name) => (row) => verdicts[row.verdict] === name) : models.map((model) => (row) => row.model === model);
     const cells = (list) => list.flatMap((series) => parts.map((part) => ({ series, part, rows: kept.filter((row) => row.series === series && part.includes(row.model)) })));
@@ -72,7 +72,7 @@
     const draws = [...(panels.length ? [charts.panels(panels, { least: byVerdict ? 320 : undefined })] : []), ...(lines.length ? [charts.rows(lines, {})] : [])];
     const legend = byVerdict
       ? groups.map((verdict) => {
-          const sample = element("span", { class: "sampled" }, charts.sample("", SYMBOLS[verdict] || "star"), isolate(verdict));
+          const sample = element("span", { class: "sampled" }, charts.sample("", symbolOf(verdict)), isolate(verdict));
           sample.style.color = hue(verdict);
           return sample;
         })

@@ -11,10 +11,11 @@ from PIL import Image
 from conceptprobe.images import ImagesLike, ImageSource, as_images
 from conceptprobe.indexing.index import Index, IndexLike, as_index
 from conceptprobe.indexing.source import source_of
+from conceptprobe.intervals import bootstrap_interval, wilson_interval
 from conceptprobe.models import ModelLike, VisionModel, as_model, load_model
 from conceptprobe.search.embeddings import embed_images
 from conceptprobe.visualization.errors import VisualizeError
-from conceptprobe.visualization.evaluation.metrics import bootstrap, diversity, exemplar_choice, forced_choice, wilson
+from conceptprobe.visualization.evaluation.metrics import diversity, exemplar_choice, forced_choice
 from conceptprobe.visualization.results.natural import BATCH, check_index, place, pooled_values, shares_below
 from conceptprobe.visualization.results.visualizations import Visualizations
 
@@ -234,7 +235,10 @@ def _summarise(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         values = frame.groupby("target", sort=False)[measure].mean().dropna().to_numpy(np.float64)
         value = float(np.median(values) if measure == "rank" else values.mean())
         statistic: Any = np.median if measure == "rank" else np.mean
-        low, high = wilson(value, len(values)) if measure in SHARES else bootstrap(values, statistic, rng)
+        if measure in SHARES:
+            low, high = wilson_interval(value, len(values))
+        else:
+            low, high = bootstrap_interval(values, statistic, rng)
         rows.append(
             {"measure": measure, "value": value, "low": low, "high": high, "n": len(values), "meaning": meaning}
         )

@@ -2,14 +2,11 @@
 
 import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 from skimage.metrics import structural_similarity
 
 SSIM_WINDOW = 11
-NORMAL_975 = 1.959963984540054
-DRAWS = 10_000
 
 
 def forced_choice(query_d: np.ndarray, targets_kd: np.ndarray, controls_nd: np.ndarray) -> float:
@@ -67,24 +64,3 @@ def diversity(images_nhwc: np.ndarray, z_n: np.ndarray, tolerance: float) -> tup
     if not pairs:
         return math.nan, 0
     return float(np.mean([difference(images_nhwc[i], images_nhwc[j]) for i, j in pairs])), len(pairs)
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Wilson's (1927) 95 % interval of a share of `count` independent draws; the share may be a mean of shares."""
-    if not count or math.isnan(share):
-        return math.nan, math.nan
-    square = NORMAL_975**2
-    middle = (share + square / (2 * count)) / (1 + square / count)
-    half = NORMAL_975 / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def bootstrap(
-    values_n: np.ndarray, statistic: Callable[..., np.ndarray], rng: np.random.Generator, draws: int = DRAWS
-) -> tuple[float, float]:
-    """The 95 % percentile interval of a statistic over independent values, such as `np.mean`."""
-    if len(values_n) < 2:
-        return math.nan, math.nan
-    drawn = values_n[rng.integers(len(values_n), size=(draws, len(values_n)))]
-    low, high = np.quantile(statistic(drawn, axis=1), [0.025, 0.975])
-    return float(low), float(high)

@@ -1,13 +1,24 @@
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.scoring import label_free
-from conceptprobe.concepts.scoring.label_free import learned_from, sampled_images, score_without_labels
+from conceptprobe.concepts.scoring.label_free import (
+    LabelFreeScores,
+    learned_from,
+    load_label_free,
+    sampled_images,
+    score_without_labels,
+)
 from conceptprobe.concepts.statistics.coherence import mean_cosine
+from conceptprobe.errors import OutputError
 from conceptprobe.images import load_images
 from conceptprobe.indexing import Index, build_index
+from conceptprobe.intervals import wilson_interval
 from conceptprobe.models import load_model
 
 LAYER = "blocks.5.mlp.hidden"
@@ -52,7 +63,11 @@ def test_kin_cannot_judge(index: Index) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"k": 11}, "k is 11: this index allows 2 to 10"), ({"draws": 5}, "matches is 1000 and draws 5")],
+    [
+        ({"k": 11}, "k is 11: this index allows 2 to 10"),
+        ({"draws": 5}, "matches is 1000 and draws 5"),
+        ({"k": 1}, "scores: k is 1: input should be greater"),
+    ],
 )
 def test_settings_out_of_range_are_refused(index: Index, options: dict[str, int], message: str) -> None:
     with pytest.raises(ConceptError, match=message):
@@ -92,7 +107,8 @@ def test_meaning_is_told_from_looks(
 ) -> None:
     looks, meanings, rows_fk = planted(index, monkeypatch)
     scorer = load_model("mini:clip", device="cpu")
-    frame = score_without_labels(index, scorer, k=K, draws=6000, matches=500, sample=sample, cache=None)
+    scores = score_without_labels(index, scorer, k=K, draws=6000, matches=500, sample=sample, cache=None)
+    frame = scores.frame
     visual, semantic = frame[:300], frame[300:400]
     np.testing.assert_allclose(frame["coherence_semantic"], mean_cosine(meanings, rows_fk), atol=1e-6)
     np.testing.assert_allclose(frame["coherence_visual"], mean_cosine(looks, rows_fk), atol=1e-6)
@@ -103,6 +119,44 @@ def test_meaning_is_told_from_looks(
     assert frame[400:][["excess", "p", "q"]].isna().all(axis=None)
     assert set(frame["looks"]) == {held_against}
     assert set(frame["scorer"]) == {"mini:clip"}
+    assert scores.settings["looks"] == held_against
+
+
+def make_scores() -> LabelFreeScores:
+    """Two layers of five features, of which the first is dead."""
+    layer = {
+        "feature": np.arange(5), "looks": "alike", "excess": [np.nan, 0.1, 0.2, 0.3, 0.4],
+        "p": [np.nan, 0.5, 0.4, 0, 0], "q": [np.nan, 0.6, 0.5, 0.01, 0.05], "dead": [True, False, False, False, False],
+    }  # fmt: skip
+    frame = pd.concat([pd.DataFrame(layer | {"layer": name}) for name in ("blocks.0", "<b>blocks.1</b>")])
+    return LabelFreeScores(
+        frame.reset_index(drop=True), {"model": "mini:clip", "scorer": "mini:supervised", "k": 4, "q": 0.05}
+    )
+
+
+def test_the_summary_counts_the_tested_features() -> None:
+    summary = make_scores().summary()
+    assert summary["layer"].tolist() == ["blocks.0", "<b>blocks.1</b>"]
+    row = summary.iloc[0]
+    assert (row["count"], row["of"], row["share"]) == (2, 4, 0.5)
+    assert (row["low"], row["high"]) == wilson_interval(0.5, 4)
+    assert row["median_excess"] == pytest.approx(0.25)
+
+
+def test_label_free_scores_are_saved_and_shown(tmp_path: Path) -> None:
+    scores = make_scores()
+    loaded = load_label_free(scores.save(tmp_path / "scores"))
+    pd.testing.assert_frame_equal(loaded.frame, scores.frame)
+    assert loaded.settings == scores.settings
+    assert repr(loaded) == "LabelFreeScores(mini:clip by mini:supervised, k 4: 4 of 8 beyond looks)"
+    assert len(loaded) == 10
+    html = loaded._repr_html_()
+    assert "50.0 %" in html
+    assert "&lt;b&gt;blocks.1&lt;/b&gt;" in html
+    figure = scores.figure(scores)
+    assert [bar.get_height() for bar in figure.axes[0].patches] == [50] * 4
+    with pytest.raises(OutputError, match=r"holds no label_free.json: make it with `score_without_labels\(INDEX"):
+        load_label_free(tmp_path)
 
 
 def test_sample_holds_the_lists() -> None:

@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,8 +9,9 @@ from sklearn.metrics import roc_auc_score
 
 from conceptprobe.concepts.errors import ConceptError
 from conceptprobe.concepts.scoring import localisation
-from conceptprobe.concepts.scoring.localisation import areas, localise, probe
+from conceptprobe.concepts.scoring.localisation import load_localisation, localise, probe
 from conceptprobe.concepts.sets.concept_set import ConceptSet
+from conceptprobe.errors import OutputError
 
 
 def greedy(values_nf: np.ndarray, target_n: np.ndarray, count: int) -> tuple[list[int], np.ndarray]:
@@ -41,18 +43,15 @@ def test_probes_are_greedy_least_squares() -> None:
             assert found.auc_cm[concept, at] == pytest.approx(roc_auc_score(targets[test, concept], scores), abs=1e-9)
 
 
-def test_areas_are_those_of_scikit_learn_with_ties() -> None:
-    rng = np.random.default_rng(1)
-    scores, positive = rng.integers(0, 5, (60, 4)).astype(float), rng.random(60) < 0.3
-    np.testing.assert_allclose(areas(scores, positive), [roc_auc_score(positive, column) for column in scores.T])
-
-
 def make(
     monkeypatch: pytest.MonkeyPatch, values: np.ndarray, labels: np.ndarray, sets: dict[str, np.ndarray]
 ) -> tuple[Any, ConceptSet]:
     """An index of one layer with these activations, and concepts."""
     ids = [f"{row:04d}" for row in range(len(values))]
-    index = SimpleNamespace(images=pd.DataFrame({"id": ids, "label": labels}), choose_layers=lambda layers: ("layer",))
+    manifest = SimpleNamespace(model={"spec": "mini:clip"}, source={"spec": "folder:images"})
+    index = SimpleNamespace(
+        images=pd.DataFrame({"id": ids, "label": labels}), choose_layers=lambda layers: ("layer",), manifest=manifest
+    )
     monkeypatch.setattr(localisation, "image_vectors", lambda _index, _layer, rows: values[rows].astype(np.float32))
     concepts = ConceptSet.from_sets({name: [ids[row] for row in rows] for name, rows in sets.items()}, ids)
     return index, concepts
@@ -101,8 +100,62 @@ def test_a_concept_of_a_single_object_is_split_by_images_and_rare_ones_are_left_
     found = localise(index, concepts)
     assert set(found.frame["split"]) == {"images"}
     assert curve(found, "object")[0] > 0.99
-    assert "fewer than 4" in found.left_out["rare"]
-    with pytest.raises(ConceptError, match="no concept can be probed: rare"):
+    assert found.left_out.to_numpy().tolist() == [["rare", "groups", 2]]
+    with pytest.raises(ConceptError, match="no concept can be probed: rare: a half of the groups has fewer than 4 of"):
         localise(index, concepts, names=["rare"])
     with pytest.raises(ConceptError, match="no column 'class'"):
         localise(index, concepts, group="class")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": ()}, "localisation: features is ()"),
+        ({"features": (1, 0)}, "localisation: features.1 is 0: input should be greater than or equal to 1"),
+        ({"images": 3}, "localisation: images is 3"),
+        ({"seed": "0"}, "localisation: seed is '0': input should be a valid integer"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConceptError) as error:
+        localise("nowhere", ConceptSet.from_sets({"a": ["1", "2"]}, ["1", "2", "3"]), **options)
+    assert str(error.value).startswith(message)
+
+
+def make_localisation() -> localisation.Localisation:
+    """Probes of three concepts with one and two features in two layers."""
+    rows = [
+        (concept, layer, count, auc + 0.1 * (count - 1), auc - 0.05, [3, 1][:count], 20, 4, "groups")
+        for layer in ("blocks.0", "<b>blocks.1</b>")
+        for concept, auc in (("a", 0.5), ("b", 0.6), ("c", 0.8))
+        for count in (1, 2)
+    ]
+    columns = ["concept", "layer", "features", "auc", "auc_low", "chosen", "positives", "groups", "split"]
+    left_out = pd.DataFrame([("d", "images", 3)], columns=["concept", "split", "positives"])
+    settings = {"model": "mini:clip", "layers": ["blocks.0", "<b>blocks.1</b>"], "seed": 0}
+    return localisation.Localisation(pd.DataFrame(rows, columns=columns), left_out, settings)
+
+
+def test_the_summary_is_over_the_concepts() -> None:
+    summary = make_localisation().summary()
+    assert summary[["layer", "features", "concepts"]].to_numpy().tolist() == [
+        ["blocks.0", 1, 3], ["blocks.0", 2, 3], ["<b>blocks.1</b>", 1, 3], ["<b>blocks.1</b>", 2, 3],
+    ]  # fmt: skip
+    numbers = ["median_auc", "lower_quartile", "upper_quartile", "median_auc_low"]
+    assert summary.loc[0, numbers].tolist() == pytest.approx([0.6, 0.55, 0.7, 0.55])
+
+
+def test_a_localisation_is_saved_and_shown(tmp_path: Path) -> None:
+    made = make_localisation()
+    loaded = load_localisation(made.save(tmp_path / "localisation"))
+    pd.testing.assert_frame_equal(loaded.frame, made.frame)
+    pd.testing.assert_frame_equal(loaded.left_out, made.left_out)
+    assert loaded.settings == made.settings
+    assert repr(loaded) == "Localisation(mini:clip: 3 concepts in 2 layers, 1 left out)"
+    html = loaded._repr_html_()
+    assert "&lt;b&gt;blocks.1&lt;/b&gt;" in html
+    assert "1 concept had too few images in a half" in html
+    lines = made.figure().axes[0].get_lines()
+    assert [line.get_ydata().tolist() for line in lines] == [pytest.approx([0.6, 0.7])] * 2
+    with pytest.raises(OutputError, match=r"holds no localisation.json: make it with `localise\(INDEX, CONCEPTS\)"):
+        load_localisation(tmp_path)

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from conceptprobe.concepts.errors import ConceptError
+from conceptprobe.concepts.looks.method import describe_looks
 from conceptprobe.concepts.scoring.scores import FeatureScores, load_scores, score_features
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.errors import OutputError
 from conceptprobe.indexing import Index, IndexingError, index_activations
+from conceptprobe.intervals import wilson_interval
 
 N, LEAVES = 400, 40
 IDS = [f"i{n:03d}" for n in range(N)]
@@ -61,6 +62,8 @@ def test_every_feature_has_a_row_and_its_verdict(scores: FeatureScores) -> None:
     assert frame.loc[0, "concept"] == "leaf 0"
     assert frame.loc[1, "concept"] == "upper 1"
     assert frame.loc[5, "concept"] == "leaf 39"
+    assert frame.loc[4, ["fault", "fault_images"]].tolist() == ["tied", 7]
+    assert frame.loc[[0, 3], "fault"].tolist() == ["", "tied"]
     assert frame.loc[4, "reason"] == "7 of the 10 images have the same value as images outside the list"
     assert frame["tested"].sum() == 40
     assert frame.loc[frame["tested"], ["p_random", "p_hub", "p", "q"]].notna().all(axis=None)
@@ -73,7 +76,8 @@ def test_settings_and_words(scores: FeatureScores) -> None:
         == "FeatureScores(external, k 10: 20 object, 10 conceptual, 0 polysemantic, 20 unresolved, 10 dead)"
     )
     assert scores.settings["k"] == 10  # the median leaf
-    assert scores.settings["looks"] == "left out on demand"
+    assert scores.settings["looks"] == {"method": None, "descriptors": None, "reason": "off", "error": None}
+    assert describe_looks(scores.settings["looks"]) == "not tested by choice"
     assert scores.settings["concepts"]["count"] == 44
 
 
@@ -92,8 +96,8 @@ def test_summary_has_wilson_intervals_of_the_tested(scores: FeatureScores) -> No
         "object": 20, "conceptual": 10, "polysemantic": 0, "unresolved": 10, "dead": 10, "untested": 10,
     }  # fmt: skip
     assert rows["of"].tolist() == [40, 40, 40, 40, 60, 60]
-    low, high = binomtest(20, 40).proportion_ci(method="wilson")
-    assert rows.loc["object", ["share", "low", "high"]].tolist() == [0.5, low, high]
+    assert rows.loc["object", ["share", "low", "high"]].tolist() == [0.5, *wilson_interval(0.5, 40)]
+    assert rows.loc["dead", ["share", "low", "high"]].tolist() == [1 / 6, *wilson_interval(1 / 6, 60)]
 
 
 def test_equal_scores_are_equal_bytes_and_load_again(
@@ -136,7 +140,8 @@ def test_without_vectors_looks_are_tested_by_lists_alone(concepts: ConceptSet, t
     looks_nv = np.random.default_rng(1).normal(0, 0.2, (N, 6))
     looks_nv[100:200, 0] += 3
     scores = score_features(index, concepts, draws=2000, visual=looks_nv)
-    assert scores.settings["looks"] == "lists alike in descriptors that were given"
+    assert scores.settings["looks"] == {"method": "alike", "descriptors": "array", "reason": None, "error": None}
+    assert describe_looks(scores.settings["looks"]) == "lists of images alike in the descriptors of the user"
     asked = scores.frame["p_visual"].dropna()
     assert set(scores.frame.loc[asked.index, "feature"] % 6) >= {0, 1, 5}
     assert asked.between(1 / 1001, 1).all()
@@ -145,7 +150,9 @@ def test_without_vectors_looks_are_tested_by_lists_alone(concepts: ConceptSet, t
 
 def test_images_that_cannot_be_read_are_said(index: Index, concepts: ConceptSet) -> None:
     scores = score_features(index, concepts, draws=200)
-    assert scores.settings["looks"].startswith("left out, as the images cannot be read: ")
+    looks = scores.settings["looks"]
+    assert (looks["method"], looks["reason"]) == (None, "unreadable")
+    assert describe_looks(looks) == f"not tested, because the images cannot be read: {looks['error']}"
     assert scores.frame["p_visual"].isna().all()
 
 
@@ -153,9 +160,11 @@ def test_images_that_cannot_be_read_are_said(index: Index, concepts: ConceptSet)
     ("options", "message"),
     [
         ({"k": 41}, "k is 41: it must be from 2 to 40"),
-        ({"k": 1}, "k is 1"),
-        ({"q": 0}, "q is 0: a false discovery rate"),
-        ({"draws": 10}, "draws is 10"),
+        ({"k": 1}, "scores: k is 1: input should be greater than or equal to 2"),
+        ({"k": "20"}, "scores: k is '20': input should be a valid integer"),
+        ({"q": 0}, "scores: q is 0: input should be greater than 0"),
+        ({"draws": 10}, "scores: draws is 10: input should be greater than or equal to 100"),
+        ({"seed": -1}, "scores: seed is -1"),
         ({"visual": "hog"}, "visual is 'hog'"),
         ({"visual": np.zeros((3, 2))}, "visual has shape \\(3, 2\\): it must be finite, with 400 rows"),
     ],
@@ -183,7 +192,7 @@ def test_few_images(tmp_path: Path) -> None:
     ids = IDS[:12]
     index = index_activations(activations()[:12], ids, tmp_path / "few", layer="sae", k=40)
     concepts = ConceptSet.from_sets({"a": ids[:4], "b": ids[4:9]}, ids)
-    with pytest.raises(ConceptError, match="has 12 images: too few"):
+    with pytest.raises(ConceptError, match="has 12 images, too few to choose k"):
         score_features(index, concepts)
     with pytest.raises(ConceptError, match="k is 12: it must be from 2 to 11"):
         score_features(index, concepts, 12)

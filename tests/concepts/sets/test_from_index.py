@@ -164,7 +164,7 @@ def test_captions_stand_in_for_labels_and_join_them_when_asked() -> None:
     assert {name: concepts.rows(name).tolist() for name in concepts.names} == {
         "dog": [0, 1], "grass": [0, 4], "man": [2, 4],
     }  # fmt: skip
-    assert concepts.dropped == {"guitar": "it has 1 image here"}
+    assert concepts.dropped == {"guitar": 1}
     labelled = table(label=["dog", "dog", "x", "x", "x"], caption=captions)
     assert set(concepts_of(labelled).kinds) == {"label"}
     both = concepts_of(labelled, captions=True)
@@ -215,7 +215,7 @@ class TestMasks:
             concepts_of(self.frame, masks=tmp_path)
 
     def test_a_missing_table_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(ConceptError, match=r"no\.csv is neither a folder nor a table of masks"):
+        with pytest.raises(ConceptError, match=r"there is no folder or table of masks .*no\.csv"):
             concepts_of(self.frame, masks=tmp_path / "no.csv")
 
 
@@ -230,13 +230,17 @@ class TestMasks:
         (
             {"label": ["a", "a", "b"]},
             {"taxonomy": "imagenet"},
-            r"imagenet knows none of the 2 labels, such as a, b; its",
+            r"none of the 2 labels, such as a, b, is in the taxonomy imagenet, whose",
         ),
-        ({"label": ["a", "a", "b"]}, {"taxonomy": "folders"}, r"folders knows none of the 2 labels, .* such as none"),
+        (
+            {"label": ["a", "a", "b"]},
+            {"taxonomy": "folders"},
+            r"none of the 2 labels, such as a, b, is in .* folders, .* such as none",
+        ),
         ({"label": ["a", "a", "b"]}, {"taxonomy": "columns:group"}, r"no column 'group', only id, label"),
         ({"label": ["a", "a", "b"]}, {"taxonomy": "wordnet"}, r"there is no taxonomy wordnet: give imagenet, folders"),
         ({"label": ["a", "a", "b"]}, {"captions": True}, r"no column `caption`, only id, label"),
-        ({"caption": ["in the", "", None]}, {}, r"no English noun is known in the 3 captions, such as 'in the'"),
+        ({"caption": ["in the", "", None]}, {}, r"the 3 captions have no known English noun; one of them is 'in the'"),
     ],
 )
 def test_what_cannot_be_made_concepts_of_is_refused(columns: dict, options: dict, message: str) -> None:
@@ -248,6 +252,6 @@ def test_an_edge_list_that_knows_no_label_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "edges.csv"
     path.write_text("broader,narrower\nmusic,guitar\n")
     with pytest.raises(
-        ConceptError, match=r"edges\.csv knows none of the 1 labels, such as cat; .* such as music, guitar"
+        ConceptError, match=r"none of the 1 labels, such as cat, is in .*edges\.csv, .* such as music, guitar"
     ):
         concepts_of(table(label=["cat", "cat", None]), path)

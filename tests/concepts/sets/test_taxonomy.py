@@ -18,7 +18,7 @@ def test_above_is_all_paths_narrow_before_broad() -> None:
 
 
 def test_a_cycle_is_named() -> None:
-    with pytest.raises(ConceptError, match=r"cycle, (a > b > c > a|b > c > a > b|c > a > b > c), so"):
+    with pytest.raises(ConceptError, match=r"cycle, (a > b > c > a|b > c > a > b|c > a > b > c), which"):
         Taxonomy((("top", "a"), ("a", "b"), ("b", "c"), ("c", "a")))
 
 
@@ -63,14 +63,14 @@ def test_nodes_of_the_same_name_show_their_ids() -> None:
     ("name", "text", "message"),
     [
         ("no.csv", None, r"there is no taxonomy .*no\.csv: give imagenet, folders, columns:NAME"),
-        ("edges.csv", "parent,child\na,b\n", r"no taxonomy \(KeyError: 'broader'\)"),
+        ("edges.csv", "parent,child\na,b\n", r"not a taxonomy \(KeyError: 'broader'\)"),
         ("edges.csv", "broader,narrower\n", r"has no edges"),
-        ("edges.csv", "broader,narrower\na\n", r"no taxonomy \(ValueError: None is no name\)"),
-        ("edges.json", '[["a", " "]]', r"ValueError: ' ' is no name"),
-        ("edges.json", "{", r"no taxonomy \(JSONDecodeError"),
-        ("edges.json", '{"names": {}}', r"no taxonomy \(KeyError: 'edges'\)"),
-        ("edges.json", '[["a", "b", "c"]]', r"no taxonomy \(ValueError"),
-        ("edges.json", "7", r"no taxonomy \(TypeError"),
+        ("edges.csv", "broader,narrower\na\n", r"not a taxonomy \(ValueError: None is not a name\)"),
+        ("edges.json", '[["a", " "]]', r"ValueError: ' ' is not a name"),
+        ("edges.json", "{", r"not a taxonomy \(JSONDecodeError"),
+        ("edges.json", '{"names": {}}', r"not a taxonomy \(KeyError: 'edges'\)"),
+        ("edges.json", '[["a", "b", "c"]]', r"not a taxonomy \(ValueError"),
+        ("edges.json", "7", r"not a taxonomy \(TypeError"),
         ("edges.csv", "broader,narrower\na,b\nb,a\n", r"cycle, (a > b > a|b > a > b)"),
     ],
 )

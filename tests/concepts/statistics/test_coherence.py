@@ -4,9 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from sklearn.cluster import KMeans
 
-from conceptprobe.concepts.statistics.coherence import mean_cosine, monosemanticity, polysemanticity, redundancy
+from conceptprobe.concepts.statistics.coherence import mean_cosine, monosemanticity, redundancy
 
 
 def units(seed: int, n: int = 60, d: int = 12) -> np.ndarray:
@@ -67,34 +66,6 @@ def test_redundancy_of_equal_lists_is_one_and_of_a_lone_one_unknown() -> None:
     rows = np.array([[3, 4, 5], [5, 4, 3], [-1, -1, -1]])
     np.testing.assert_allclose(redundancy(embeddings, rows)[:2], 1, atol=1e-12)
     assert np.isnan(redundancy(embeddings, rows[1:])).all()
-
-
-def test_polysemanticity_is_one_less_the_cosine_of_two_centres() -> None:
-    embeddings, rows_fk = units(3), lists(3)
-    found = polysemanticity(embeddings, rows_fk, seed=5)
-    assert np.isnan(found[:2]).all()
-    kinds = set()
-    for value, rows in zip(found[2:], rows_fk[2:], strict=True):
-        own = embeddings[rows[rows >= 0]].astype(np.float64)
-        labels = KMeans(2, n_init=10, random_state=5).fit(own).labels_
-        alone = min(np.sum(labels == 0), np.sum(labels == 1)) < 2
-        kinds.add(bool(alone))
-        if alone:
-            expected = 1 - np.mean([cosine(own.mean(0), vector) for vector in own[:10]])
-        else:
-            expected = 1 - cosine(own[labels == 0].mean(0), own[labels == 1].mean(0))
-        assert value == pytest.approx(expected, abs=1e-6)
-    assert kinds == {False, True}
-
-
-def test_polysemanticity_tells_two_themes_from_one() -> None:
-    rng = np.random.default_rng(0)
-    themes = np.eye(6)[[0] * 10 + [1] * 10] + 0.05 * rng.standard_normal((20, 6))
-    embeddings = (themes / np.linalg.norm(themes, axis=1, keepdims=True)).astype(np.float32)
-    both, one = polysemanticity(embeddings, np.array([[0, 1, 2, 10, 11, 12], [0, 1, 2, 3, 4, 5]]))
-    assert both > 0.9
-    assert one < 0.1
-    assert polysemanticity(embeddings, np.array([[7, 7, 7]]))[0] == 0
 
 
 @pytest.mark.parametrize("block", [1, 7, 60])

@@ -11,7 +11,7 @@ from PIL import Image
 from conceptprobe.concepts.comparison.contrast import contrast
 from conceptprobe.concepts.naming.names import FeatureNames
 from conceptprobe.concepts.scoring.scores import score_features
-from conceptprobe.concepts.scoring.verdicts import VERDICTS
+from conceptprobe.concepts.scoring.verdicts import POSITIVE, VERDICTS, counted_verdicts
 from conceptprobe.concepts.sets.from_index import concepts_of
 from conceptprobe.concepts.statistics.enrichment import log_likelihood_ratio
 from conceptprobe.indexing import build_index
@@ -167,7 +167,7 @@ def test_scores_and_names_are_those_that_were_given(report, read_data, index, sc
         curve = scores.curve[(scores.curve["layer"] == known["layer"]) & (scores.curve["feature"] == known["feature"])]
         assert [line[0] for line in chunk["curve"][row]] == curve["k"].tolist()
         assert [line[4] for line in chunk["curve"][row]] == [number(p) for p in curve["p"]]
-        assert VERDICTS[columns["verdict"][feature]] == known["verdict"]
+        assert VERDICTS[columns["verdict"][feature]] == counted_verdicts(scores.frame)[feature]
         for column in ("llr", "p", "q"):
             np.testing.assert_array_equal(columns[column][feature], np.float32(known[column]))
         place = columns["concept"][feature, 0]
@@ -207,7 +207,7 @@ def test_a_concepts_page_has_its_images_and_features(report, read_data, index, i
     assert set(ids[chunk["images"][music]]) == set(index.images["id"].iloc[family.rows("music")])
     columns = read_data(report, "catalogue")["columns"]
     held = [name for name, verdict in zip(scores.frame["concept"], scores.frame["verdict"], strict=True)
-            if verdict in ("object", "conceptual", "polysemantic")]  # fmt: skip
+            if verdict in POSITIVE]  # fmt: skip
     assert concepts["held"][:, 0].tolist() == [held.count(name) for name in family.names]
     assert concepts["listed"][:, 0].tolist() == [(columns["concept"] == at).sum() for at in range(len(family))]
     for feature, hits, llr, _p, _q in chunk["features"][music][:5]:

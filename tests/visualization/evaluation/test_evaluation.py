@@ -20,12 +20,10 @@ from conceptprobe.visualization.errors import VisualizeError
 from conceptprobe.visualization.evaluation import evaluation
 from conceptprobe.visualization.evaluation.evaluation import MEANINGS, Evaluation, evaluate
 from conceptprobe.visualization.evaluation.metrics import (
-    bootstrap,
     difference,
     diversity,
     exemplar_choice,
     forced_choice,
-    wilson,
 )
 from conceptprobe.visualization.results.record import VisualizationRecord
 from conceptprobe.visualization.results.visualizations import Visualizations, join_visualizations
@@ -250,20 +248,3 @@ def test_diversity_takes_pairs_alike() -> None:
     assert pairs == 3
     assert value == pytest.approx(np.mean([difference(images[i], images[j]) for i, j in ((0, 1), (0, 2), (1, 2))]))
     assert math.isnan(diversity(images, np.array([10.0, 1, 0.1]), 0.1)[0])
-
-
-@pytest.mark.parametrize(("hits", "count"), [(0, 5), (5, 5), (3, 7), (61, 64)])
-def test_wilson_is_scipys(hits: int, count: int) -> None:
-    expected = binomtest(hits, count).proportion_ci(method="wilson")
-    assert wilson(hits / count, count) == (pytest.approx(expected.low), pytest.approx(expected.high))
-    assert all(math.isnan(bound) for bound in wilson(math.nan, count))
-
-
-def test_bootstrap_covers_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(200):
-        low, high = bootstrap(rng.normal(1.0, 2.0, 60), np.mean, rng, draws=500)
-        covered += low <= 1.0 <= high
-    assert 180 <= covered <= 199  # 95 % of 200 is 190; sd 3.1
-    assert all(math.isnan(bound) for bound in bootstrap(np.array([1.0]), np.mean, rng))

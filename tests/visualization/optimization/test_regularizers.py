@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from conceptprobe.visualization.optimization.regularizers import L1, L2, Regularizer, Spectral, TotalVariation
+from conceptprobe.visualization import L1, L2, Spectral, TotalVariation
+from conceptprobe.visualization.optimization.regularizers import Regularizer
 
 ALL: tuple[Regularizer, ...] = (TotalVariation(0.5), TotalVariation(0.5, on="images"), L1(2.0), L2(3.0), Spectral(4.0))
 
