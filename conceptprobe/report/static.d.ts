@@ -780,12 +780,7 @@ interface App {
   onKeys(names: string[], words: string, run: (event: KeyboardEvent) => unknown): void;
   // cards.js
   NUMBERS: Record<string, NumberColumn>;
-  makeCard(options?: {
-      heading?: string;
-      tabindex?: string;
-      onSelect?(g: number, on: boolean): void;
-    },
-  ): Card;
+  makeCard(options?: { heading?: string; tabindex?: string; onSelect?(g: number, on: boolean): void }): Card;
   fillCard(card: Card, catalogue: Catalogue, g: number, options?: { sort?: string; selected?: boolean }): Card;
   // grid.js, search.js, filters.js, panel.js, selection.js
   Grid: new (

@@ -39,7 +39,9 @@
       title: element(options.heading || "h3", { class: "card-title clip" }),
       line: element("p", { class: "card-line" }),
       numbers: element("p", { class: "card-numbers" }),
-      tiles: Array.from({ length: TILES + (app.report.has.visualizations ? 1 : 0) }, () => element("span", { class: "tile" })),
+      tiles: Array.from({ length: TILES + (app.report.has.visualizations ? 1 : 0) }, () =>
+        element("span", { class: "tile" }),
+      ),
       check: null,
     };
     if (app.report.has.visualizations) card.classList.add("has-hero");

@@ -21,8 +21,15 @@
   charts.make = function ({ title, note, label, legend, draw, table, least = 260 }) {
     const place = element("div", { role: "img", "aria-label": label }); // its parts say nothing to a screen reader
     const plot = element("div", { class: "plot" }, place);
-    const words = element("figcaption", {}, element("h3", { text: title }), note && element("p", { class: "aside", text: note }));
-    const figure = /** @type {Figure} */ (element("figure", { class: "chart panel" }, words, legend, plot, table && makeTable(title, table)));
+    const words = element(
+      "figcaption",
+      {},
+      element("h3", { text: title }),
+      note && element("p", { class: "aside", text: note }),
+    );
+    const figure = /** @type {Figure} */ (
+      element("figure", { class: "chart panel" }, words, legend, plot, table && makeTable(title, table))
+    );
     let drawn = 0;
     const redraw = () => {
       const width = Math.max(Math.floor(plot.clientWidth), least);
@@ -50,15 +57,33 @@
     const numeric = columns.map((_, i) => rows.some((row) => typeof row[i] === "number"));
     const cell = (value, i) => {
       const text = typeof value === "number" ? format.number(value, 4) : value === null ? "–" : value;
-      return element("td", { class: numeric[i] ? "number" : null }, typeof value === "string" ? app.isolate(text) : text);
+      return element(
+        "td",
+        { class: numeric[i] ? "number" : null },
+        typeof value === "string" ? app.isolate(text) : text,
+      );
     };
-    const head = element("tr", {}, columns.map((text, i) => element("th", { scope: "col", class: numeric[i] ? "number" : null, text })));
+    const head = element(
+      "tr",
+      {},
+      columns.map((text, i) => element("th", { scope: "col", class: numeric[i] ? "number" : null, text })),
+    );
     const body = rows.map((row) => element("tr", {}, row.map(cell)));
     const region = { class: "scroll", tabindex: "0", role: "region", "aria-label": `Numbers: ${title}` };
-    const data = element("div", region, element("table", { class: "data" }, element("thead", {}, head), element("tbody", {}, body)));
+    const data = element(
+      "div",
+      region,
+      element("table", { class: "data" }, element("thead", {}, head), element("tbody", {}, body)),
+    );
     const save = () => app.download("chart.csv", "text/csv", charts.csv([columns, ...rows]));
     const button = element("button", { type: "button", class: "small", text: "Save as CSV", onclick: save });
-    return element("details", { class: "behind" }, element("summary", { text: "Numbers behind the chart" }), data, button);
+    return element(
+      "details",
+      { class: "behind" },
+      element("summary", { text: "Numbers behind the chart" }),
+      data,
+      button,
+    );
   }
 
   // RFC 4180; a text that a spreadsheet would take for a formula gets an apostrophe.
@@ -72,7 +97,12 @@
     return `${rows.map((row) => row.map(field).join(",")).join("\r\n")}\r\n`;
   };
 
-  charts.legend = (models) => element("p", { class: "legend" }, models.map((m) => app.modelLabel(m)));
+  charts.legend = (models) =>
+    element(
+      "p",
+      { class: "legend" },
+      models.map((m) => app.modelLabel(m)),
+    );
 
   // Layer names without what all of them share: "blocks.4.mlp.hidden" among its like is "4" of "blocks.·.mlp.hidden".
   charts.shorten = function (names) {
@@ -102,17 +132,35 @@
     const known = rows.filter((row) => Number.isFinite(row.value) && places.includes(row.place));
     const placed = known.map((row) => {
       const left = places.indexOf(row.place) - (slot * models.length) / 2 + slot * models.indexOf(row.model);
-      return { ...row, left: left + slot * 0.06, right: left + slot * 0.94, middle: left + slot / 2, colour: charts.colour(row.model) };
+      return {
+        ...row,
+        left: left + slot * 0.06,
+        right: left + slot * 0.94,
+        middle: left + slot / 2,
+        colour: charts.colour(row.model),
+      };
     });
     return (width) => {
-      const beside = facets.length > 1 && width >= Math.max(NARROW, LEAST_BAR * facets.length * places.length * models.length);
+      const beside =
+        facets.length > 1 && width >= Math.max(NARROW, LEAST_BAR * facets.length * places.length * models.length);
       const across = beside ? "fx" : "fy";
-      const { ticks, turned, below, left } = placeNames(short.names, (beside ? width / facets.length : width - 60) / places.length);
+      const { ticks, turned, below, left } = placeNames(
+        short.names,
+        (beside ? width / facets.length : width - 60) / places.length,
+      );
       const facet = { [across]: "facet" };
       const interval = { x: "middle", y1: "low", y2: "high", stroke: "var(--text)", strokeWidth: 1.25, ...facet };
       const marks = bars
         ? [
-            Plot.rect(placed, { x1: "left", x2: "right", y1: 0, y2: "value", fill: "colour", fillOpacity: 0.72, ...facet }),
+            Plot.rect(placed, {
+              x1: "left",
+              x2: "right",
+              y1: 0,
+              y2: "value",
+              fill: "colour",
+              fillOpacity: 0.72,
+              ...facet,
+            }),
             Plot.ruleX(placed, interval),
             Plot.ruleY([0], { stroke: "var(--muted)" }),
           ]
@@ -136,11 +184,24 @@
           Plot.gridY({ stroke: "var(--line)", strokeOpacity: 1, ticks: 5 }),
           Plot.axisY({ ticks: 5, tickSize: 0, tickFormat, fill: "var(--muted)", label: null }),
           Plot.axisX(ticks, {
-            tickFormat: (i) => charts.cut(short.names[i], LONGEST_NAME), tickRotate: turned ? -40 : 0, tickSize: 0, fill: "var(--muted)",
-            label: short.of, labelAnchor: "right", labelArrow: "none",
+            tickFormat: (i) => charts.cut(short.names[i], LONGEST_NAME),
+            tickRotate: turned ? -40 : 0,
+            tickSize: 0,
+            fill: "var(--muted)",
+            label: short.of,
+            labelAnchor: "right",
+            labelArrow: "none",
           }),
           ...marks,
-          Plot.text(facets.length > 1 ? facets : [], { text: words, [across]: (name) => name, frameAnchor: "top-left", dy: -20, dx: 2, fontWeight: 600, fill: "var(--text)" }),
+          Plot.text(facets.length > 1 ? facets : [], {
+            text: words,
+            [across]: (name) => name,
+            frameAnchor: "top-left",
+            dy: -20,
+            dx: 2,
+            fontWeight: 600,
+            fill: "var(--text)",
+          }),
           Plot.tip(placed, Plot.pointerX({ x: "middle", y: "value", title: "title", ...facet })),
         ],
       });
@@ -177,8 +238,24 @@
           Plot.axisY({ tickSize: 0, tickFormat: named, fill: "var(--muted)", label: null }),
           Plot.ruleX([0], { stroke: "var(--text)" }),
           Plot.ruleY(known, { x1: "low", x2: "high", y: "place", stroke: colour, strokeWidth: 2, ...facet }),
-          Plot.dot(known, { x: "value", y: "place", r: 5, stroke: colour, strokeWidth: 2, fill: (row) => (row.clear ? colour(row) : "var(--surface)"), ...facet }),
-          Plot.text(facets, { text: words, [across]: (name) => name, frameAnchor: "top-left", dy: -20, dx: 2, fontWeight: 600, fill: "var(--text)" }),
+          Plot.dot(known, {
+            x: "value",
+            y: "place",
+            r: 5,
+            stroke: colour,
+            strokeWidth: 2,
+            fill: (row) => (row.clear ? colour(row) : "var(--surface)"),
+            ...facet,
+          }),
+          Plot.text(facets, {
+            text: words,
+            [across]: (name) => name,
+            frameAnchor: "top-left",
+            dy: -20,
+            dx: 2,
+            fontWeight: 600,
+            fill: "var(--text)",
+          }),
           Plot.tip(known, Plot.pointer({ x: "value", y: "place", title: "title", ...facet })),
         ],
       });
@@ -186,7 +263,10 @@
   };
 
   // Points that lead somewhere: rows { x, y, colour, title }; choose(row) is called on a click.
-  charts.scatter = function (rows, { x, y, diagonal, chosen, choose, marks = [], height = 0, xs = {}, ys = {}, gridX = true }) {
+  charts.scatter = function (
+    rows,
+    { x, y, diagonal, chosen, choose, marks = [], height = 0, xs = {}, ys = {}, gridX = true },
+  ) {
     return (width) => {
       const known = rows.filter((row) => Number.isFinite(row.x) && Number.isFinite(row.y));
       const selected = known.filter((row) => row === chosen());
@@ -203,7 +283,16 @@
           Plot.gridY({ stroke: "var(--line)", strokeOpacity: 1, ticks: 6 }),
           ...(diagonal ? [Plot.line(diagonal, { stroke: "var(--muted)", strokeDasharray: "4 4" })] : []),
           ...marks,
-          Plot.dot(known, { x: "x", y: "y", r: 4, fill: "colour", fillOpacity: 0.55, stroke: "colour", strokeOpacity: 0.9, strokeWidth: 0.75 }),
+          Plot.dot(known, {
+            x: "x",
+            y: "y",
+            r: 4,
+            fill: "colour",
+            fillOpacity: 0.55,
+            stroke: "colour",
+            strokeOpacity: 0.9,
+            strokeWidth: 0.75,
+          }),
           Plot.dot(selected, { x: "x", y: "y", r: 8, stroke: "var(--text)", strokeWidth: 2.5 }),
           Plot.tip(known, Plot.pointer({ x: "x", y: "y", title: "title", maxRadius: 24 })),
         ],

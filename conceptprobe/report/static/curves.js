@@ -35,11 +35,15 @@
     return svg;
   };
 
-  const numbersOf = (lines) => lines.flatMap((line) => line.points.flatMap((point) => [point.value, point.low, point.high]));
+  const numbersOf = (lines) =>
+    lines.flatMap((line) => line.points.flatMap((point) => [point.value, point.low, point.high]));
 
   // One range for all panels, with a little room; from zero where the values come near it.
   function sharedRange(panels, zero) {
-    const values = [...panels.flatMap((panel) => [...numbersOf(panel.lines), ...panel.rules.map((rule) => rule.value)]), ...(zero ? [0] : [])];
+    const values = [
+      ...panels.flatMap((panel) => [...numbersOf(panel.lines), ...panel.rules.map((rule) => rule.value)]),
+      ...(zero ? [0] : []),
+    ];
     let [low, high] = d3.extent(values.filter(Number.isFinite));
     if (low === undefined) return [0, 1];
     if (low >= 0 && low < 0.5 * high) low = 0;
@@ -66,7 +70,8 @@
       const grid = element("div", { class: "panels" });
       grid.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
       for (const panel of panels) {
-        const title = panel.title && element("p", { class: "panel-title", title: panel.title }, app.isolate(panel.title, "clip"));
+        const title =
+          panel.title && element("p", { class: "panel-title", title: panel.title }, app.isolate(panel.title, "clip"));
         grid.append(element("div", {}, title, drawPanel(panel, each, range, zero, band)));
       }
       return grid;
@@ -74,10 +79,20 @@
   };
 
   function drawPanel({ lines, rules, x: words }, width, range, zero, band) {
-    const xs = [...new Set(lines.flatMap((line) => line.points.map((point) => point.x)))].filter(Number.isFinite).sort((a, b) => a - b);
+    const xs = [...new Set(lines.flatMap((line) => line.points.map((point) => point.x)))]
+      .filter(Number.isFinite)
+      .sort((a, b) => a - b);
     const log = isGeometric(xs);
-    const room = Math.max(2, Math.floor((width - 70) / (Math.max(...xs.map((x) => format.number(x).length), 1) * LETTER + 10)));
-    const ticks = xs.length <= Math.min(room, log ? 12 : MOST_TICKS) ? xs : log ? xs.filter((_, i) => i % Math.ceil(xs.length / room) === 0) : Math.min(room, 5);
+    const room = Math.max(
+      2,
+      Math.floor((width - 70) / (Math.max(...xs.map((x) => format.number(x).length), 1) * LETTER + 10)),
+    );
+    const ticks =
+      xs.length <= Math.min(room, log ? 12 : MOST_TICKS)
+        ? xs
+        : log
+          ? xs.filter((_, i) => i % Math.ceil(xs.length / room) === 0)
+          : Math.min(room, 5);
     const all = lines.flatMap((line) => line.points);
     return Plot.plot({
       width,
@@ -86,14 +101,40 @@
       marginRight: 14,
       marginTop: 12,
       marginBottom: 40,
-      x: { type: log ? "log" : "linear", domain: xs.length > 1 ? [xs[0], xs[xs.length - 1]] : undefined, inset: 6, label: null },
+      x: {
+        type: log ? "log" : "linear",
+        domain: xs.length > 1 ? [xs[0], xs[xs.length - 1]] : undefined,
+        inset: 6,
+        label: null,
+      },
       y: { domain: range, label: null },
       marks: [
         Plot.gridY({ stroke: "var(--line)", strokeOpacity: 1, ticks: 5 }),
-        Plot.axisY({ ticks: 5, tickSize: 0, tickFormat: (value) => format.number(value), fill: "var(--muted)", label: null }),
-        Plot.axisX({ ticks, tickSize: 0, tickFormat: (value) => format.number(value), fill: "var(--muted)", label: charts.cut(words, Math.max(8, Math.floor(width / LETTER) - 8)), labelAnchor: "center", labelArrow: "none", labelOffset: 34 }),
+        Plot.axisY({
+          ticks: 5,
+          tickSize: 0,
+          tickFormat: (value) => format.number(value),
+          fill: "var(--muted)",
+          label: null,
+        }),
+        Plot.axisX({
+          ticks,
+          tickSize: 0,
+          tickFormat: (value) => format.number(value),
+          fill: "var(--muted)",
+          label: charts.cut(words, Math.max(8, Math.floor(width / LETTER) - 8)),
+          labelAnchor: "center",
+          labelArrow: "none",
+          labelOffset: 34,
+        }),
         ...(zero ? [Plot.ruleY([0], { stroke: "var(--text)" })] : []),
-        Plot.ruleY(rules, { y: "value", stroke: "colour", strokeDasharray: "5 4", strokeWidth: 1.5, strokeOpacity: 0.85 }),
+        Plot.ruleY(rules, {
+          y: "value",
+          stroke: "colour",
+          strokeDasharray: "5 4",
+          strokeWidth: 1.5,
+          strokeOpacity: 0.85,
+        }),
         ...lines.flatMap((line, i) => drawLine(line, band, lines.length, i)),
         Plot.tip(all, Plot.pointer({ x: "x", y: "value", title: "title", maxRadius: 60 })),
       ],
@@ -106,9 +147,28 @@
     const alone = known.length === 1;
     const intervals = known.filter((point) => Number.isFinite(point.low));
     return [
-      band && !alone ? Plot.areaY(known, { x: "x", y1: "low", y2: "high", fill: colour, fillOpacity: lines > 3 ? 0.1 : 0.16 }) : Plot.ruleX(intervals, { x: "x", y1: "low", y2: "high", stroke: "colour", strokeWidth: 2, dx }),
-      Plot.line(known, { x: "x", y: "value", stroke: colour, strokeWidth: band ? (wide ? 3 : 2) : 1, strokeOpacity: band ? 1 : 0.5, strokeDasharray: dash || undefined, dx }),
-      Plot.dot(known, { x: "x", y: "value", symbol, r: known.length > 24 ? 2 : 4, fill: "fill", stroke: band ? "var(--surface)" : "colour", strokeWidth: band ? 0.75 : 1.75, dx }),
+      band && !alone
+        ? Plot.areaY(known, { x: "x", y1: "low", y2: "high", fill: colour, fillOpacity: lines > 3 ? 0.1 : 0.16 })
+        : Plot.ruleX(intervals, { x: "x", y1: "low", y2: "high", stroke: "colour", strokeWidth: 2, dx }),
+      Plot.line(known, {
+        x: "x",
+        y: "value",
+        stroke: colour,
+        strokeWidth: band ? (wide ? 3 : 2) : 1,
+        strokeOpacity: band ? 1 : 0.5,
+        strokeDasharray: dash || undefined,
+        dx,
+      }),
+      Plot.dot(known, {
+        x: "x",
+        y: "value",
+        symbol,
+        r: known.length > 24 ? 2 : 4,
+        fill: "fill",
+        stroke: band ? "var(--surface)" : "colour",
+        strokeWidth: band ? 0.75 : 1.75,
+        dx,
+      }),
     ];
   }
 
@@ -116,9 +176,15 @@
   charts.rows = function (rows, { zero = false, x = "" }) {
     const most = Math.max(1, ...rows.map((row) => row.points.length));
     const placed = rows.flatMap((row, at) =>
-      row.points.filter((point) => Number.isFinite(point.value)).map((point) => ({ ...point, y: at + (point.slot + 0.5) / most / 1.3 - 0.5 / 1.3 })),
+      row.points
+        .filter((point) => Number.isFinite(point.value))
+        .map((point) => ({ ...point, y: at + (point.slot + 0.5) / most / 1.3 - 0.5 / 1.3 })),
     );
-    const ends = d3.extent([...placed.flatMap((point) => [point.value, point.low, point.high]), ...(zero ? [0] : [])].filter(Number.isFinite));
+    const ends = d3.extent(
+      [...placed.flatMap((point) => [point.value, point.low, point.high]), ...(zero ? [0] : [])].filter(
+        Number.isFinite,
+      ),
+    );
     const domain = ends[0] === undefined ? [0, 1] : ends[0] === ends[1] ? [ends[0] - 0.5, ends[1] + 0.5] : ends;
     return (width) => {
       const longest = Math.max(...rows.map((row) => Math.min(row.name.length, LONGEST)));
@@ -136,11 +202,30 @@
         y: { domain: [rows.length - 0.5, -0.5], label: null },
         marks: [
           Plot.gridX({ stroke: "var(--line)", strokeOpacity: 1, ticks: 5 }),
-          Plot.axisX({ ticks: Math.max(2, Math.min(6, Math.floor((width - margin) / 60))), tickSize: 0, tickFormat: (value) => format.number(value), fill: "var(--muted)", label: x, labelAnchor: "center", labelArrow: "none", labelOffset: 34 }),
-          Plot.axisY(d3.range(rows.length), { tickSize: 0, tickFormat: (at) => charts.cut(rows[at].name, Math.max(4, letters)), fill: "var(--muted)", label: null }),
+          Plot.axisX({
+            ticks: Math.max(2, Math.min(6, Math.floor((width - margin) / 60))),
+            tickSize: 0,
+            tickFormat: (value) => format.number(value),
+            fill: "var(--muted)",
+            label: x,
+            labelAnchor: "center",
+            labelArrow: "none",
+            labelOffset: 34,
+          }),
+          Plot.axisY(d3.range(rows.length), {
+            tickSize: 0,
+            tickFormat: (at) => charts.cut(rows[at].name, Math.max(4, letters)),
+            fill: "var(--muted)",
+            label: null,
+          }),
           ...(zero ? [Plot.ruleX([0], { stroke: "var(--text)" })] : []),
-          Plot.ruleY(placed.filter((point) => Number.isFinite(point.low)), { x1: "low", x2: "high", y: "y", stroke: "colour", strokeWidth: 2 }),
-          ...[...bySymbol].map(([symbol, points]) => Plot.dot(points, { x: "value", y: "y", symbol, r: 4.5, fill: "fill", stroke: "colour", strokeWidth: 1.75 })),
+          Plot.ruleY(
+            placed.filter((point) => Number.isFinite(point.low)),
+            { x1: "low", x2: "high", y: "y", stroke: "colour", strokeWidth: 2 },
+          ),
+          ...[...bySymbol].map(([symbol, points]) =>
+            Plot.dot(points, { x: "value", y: "y", symbol, r: 4.5, fill: "fill", stroke: "colour", strokeWidth: 1.75 }),
+          ),
           Plot.tip(placed, Plot.pointer({ x: "value", y: "y", title: "title", maxRadius: 40 })),
         ],
       });
@@ -148,5 +233,10 @@
   };
 
   // Two pictures one below the other.
-  charts.stack = (draws) => (width) => element("div", { class: "stacked" }, draws.map((draw) => draw(width)));
+  charts.stack = (draws) => (width) =>
+    element(
+      "div",
+      { class: "stacked" },
+      draws.map((draw) => draw(width)),
+    );
 })();

@@ -140,11 +140,7 @@
       add("high", format.share(stats.high_rate), "share of the images above the 95 % quantile of the whole layer");
     for (const name of ["clarity", "monosemanticity", "redundancy"]) {
       if (scores && scores[name] !== null && scores[name] !== undefined)
-        add(
-          name,
-          format.number(scores[name]),
-          `in the space of ${model.scores?.scorer}; no verdict depends on it`,
-        );
+        add(name, format.number(scores[name]), `in the space of ${model.scores?.scorer}; no verdict depends on it`);
     }
     if (stats.nonfinite)
       add("not finite", format.count(stats.nonfinite), "images whose activation is not a number; they are in no list");

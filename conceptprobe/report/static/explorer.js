@@ -16,7 +16,11 @@
     const box = byId("q");
     let state = app.readState();
     /** @type {View} */
-    let view = { order: new Uint32Array(0), facets: { model: new Map(), layer: new Map(), verdict: new Map() }, sort: "" };
+    let view = {
+      order: new Uint32Array(0),
+      facets: { model: new Map(), layer: new Map(), verdict: new Map() },
+      sort: "",
+    };
     let active = -1; // position of the card that the keyboard is at
     let settled = 0;
     let typing = false; // a search being typed is one step back, not one a letter

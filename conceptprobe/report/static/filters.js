@@ -13,10 +13,21 @@
     const number = (name) => readNumber(get(name));
     const flag = (name) => get(name) === "1";
     return {
-      q: get("q"), concept: get("concept"), tag: get("tag"), sort: get("sort"), card: get("card"),
-      model: list("model"), layer: list("layer"), verdict: list("verdict"),
-      qmax: number("qmax"), firemin: number("firemin"), firemax: number("firemax"),
-      vis: flag("vis"), named: flag("named"), selected: flag("selected"), turned: flag("turned"),
+      q: get("q"),
+      concept: get("concept"),
+      tag: get("tag"),
+      sort: get("sort"),
+      card: get("card"),
+      model: list("model"),
+      layer: list("layer"),
+      verdict: list("verdict"),
+      qmax: number("qmax"),
+      firemin: number("firemin"),
+      firemax: number("firemax"),
+      vis: flag("vis"),
+      named: flag("named"),
+      selected: flag("selected"),
+      turned: flag("turned"),
       at: Math.max(0, Math.floor(number("at") || 0)),
     };
   };
@@ -136,7 +147,8 @@
     const across = top.shape[1];
     return (g) => {
       let count = 0;
-      for (let i = across * g; i < across * (g + 1); i++) count += top[i] !== top.none && lists[tagLists[top[i]]] ? 1 : 0;
+      for (let i = across * g; i < across * (g + 1); i++)
+        count += top[i] !== top.none && lists[tagLists[top[i]]] ? 1 : 0;
       return count >= TAGGED;
     };
   }

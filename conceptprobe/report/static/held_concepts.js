@@ -11,7 +11,12 @@
     const { concepts } = contrast;
     const columnsOf = (m) => {
       const table = concepts.models.find((side) => side.model === m) ?? concepts.models[0];
-      return Object.fromEntries(["state", "held", "feature", "hits", "k", "llr", "power", "sure"].map((name) => [name, typeof table[name] === "number" ? table[name] : values(table[name])]));
+      return Object.fromEntries(
+        ["state", "held", "feature", "hits", "k", "llr", "power", "sure"].map((name) => [
+          name,
+          typeof table[name] === "number" ? table[name] : values(table[name]),
+        ]),
+      );
     };
     const sides = [columnsOf(a), columnsOf(b)];
     const held = contrast.states.indexOf("held");
@@ -21,8 +26,17 @@
       const who = sides.map((side) => side.state[i] === held);
       if (!who[0] && !who[1]) return;
       const at = who[0] && who[1] ? 2 : who[0] ? 0 : 1;
-      const of = sides.map((side) => Object.fromEntries(Object.entries(side).map(([key, array]) => [key, typeof array === "number" ? array : array[i]])));
-      lists[at].push({ name, kind: concepts.kind[i], of, llr: Math.max(...of.filter((_, m) => who[m]).map((side) => side.llr)) });
+      const of = sides.map((side) =>
+        Object.fromEntries(
+          Object.entries(side).map(([key, array]) => [key, typeof array === "number" ? array : array[i]]),
+        ),
+      );
+      lists[at].push({
+        name,
+        kind: concepts.kind[i],
+        of,
+        llr: Math.max(...of.filter((_, m) => who[m]).map((side) => side.llr)),
+      });
     });
     for (const list of lists) list.sort((one, two) => two.llr - one.llr || (one.name < two.name ? -1 : 1));
     return lists;
@@ -37,7 +51,12 @@
   function absence(contrast, side, label) {
     if (side.sure) return ["sure", `surely none in ${label}`];
     if (contrast.states[side.state] === "enriched") return ["", `a feature of ${label} is enriched for it`];
-    return ["", Number.isNaN(side.power) || side.power === null ? `not found in ${label}` : `not found in ${label}, although with power ${format.number(side.power, 2)}`];
+    return [
+      "",
+      Number.isNaN(side.power) || side.power === null
+        ? `not found in ${label}`
+        : `not found in ${label}, although with power ${format.number(side.power, 2)}`,
+    ];
   }
 
   /**
@@ -49,11 +68,21 @@
    */
   function makeRow(catalogue, contrast, row, models, at) {
     const holding = at === 2 ? [0, 1] : [at];
-    const item = element("li", { class: "held-concept" }, element("h4", {}, app.conceptLink(row.name, "clip")), element("span", { class: "kind", text: row.kind }));
+    const item = element(
+      "li",
+      { class: "held-concept" },
+      element("h4", {}, app.conceptLink(row.name, "clip")),
+      element("span", { class: "kind", text: row.kind }),
+    );
     for (const m of holding) {
       const side = row.of[m];
       const facts = `${side.hits}/${side.k} images, LLR ${format.number(side.llr, 3)}${side.held > 1 ? `, ${format.plural(side.held, "feature")}` : ""}`;
-      const line = element("div", { class: "holding" }, side.feature >= 0 && app.featureLink(catalogue, side.feature, true), element("span", { class: "facts", text: facts }));
+      const line = element(
+        "div",
+        { class: "holding" },
+        side.feature >= 0 && app.featureLink(catalogue, side.feature, true),
+        element("span", { class: "facts", text: facts }),
+      );
       if (side.feature >= 0) line.append(app.imageStrip(catalogue, side.feature, 6));
       item.append(line);
     }
@@ -86,8 +115,13 @@
       list.children[next].querySelector("a")?.focus();
     });
     grow(FIRST);
-    const box = element("section", { class: "panel holding-list" },
-      element("h3", {}, title, element("span", { class: "of", text: format.count(rows.length) })), rows.length ? list : element("p", { class: "none", text: "None." }), more);
+    const box = element(
+      "section",
+      { class: "panel holding-list" },
+      element("h3", {}, title, element("span", { class: "of", text: format.count(rows.length) })),
+      rows.length ? list : element("p", { class: "none", text: "None." }),
+      more,
+    );
     return at === 2 ? box : app.paintModel(box, models[at]);
   };
 })();

@@ -23,13 +23,15 @@
 
   // Layers of all models, each name once, in the order of the models.
   measures.layerNames = () => [...new Set(app.layers.map((layer) => layer.name))];
-  measures.scored = () => app.report.models.flatMap((model, m) => (model.layers.some((layer) => layer.verdicts) ? [m] : []));
+  measures.scored = () =>
+    app.report.models.flatMap((model, m) => (model.layers.some((layer) => layer.verdicts) ? [m] : []));
 
   // Features of each verdict in a layer; without scores only the dead ones are known.
   measures.counts = (layer) => layer.verdicts || { dead: layer.dead };
 
   // A contrast that has all scored models: its intervals are for other images and other features.
-  measures.contrastOfAll = (contrasts) => contrasts.find((own) => measures.scored().every((m) => own.models.includes(m))) || null;
+  measures.contrastOfAll = (contrasts) =>
+    contrasts.find((own) => measures.scored().every((m) => own.models.includes(m))) || null;
 
   // Rows for charts.byLayer: the share of tested features with each verdict.
   measures.verdicts = function (contrast) {
@@ -47,7 +49,14 @@
   function ofContrast(contrast, wanted) {
     return contrast.models_table
       .filter((row) => row.model >= 0 && row.place !== "all" && wanted.includes(row.measure))
-      .map((row) => ({ ...row, facet: row.measure, value: known(row.value), low: known(row.low), high: known(row.high), title: "" }));
+      .map((row) => ({
+        ...row,
+        facet: row.measure,
+        value: known(row.value),
+        low: known(row.low),
+        high: known(row.high),
+        title: "",
+      }));
   }
 
   function ofLayers() {
@@ -58,14 +67,27 @@
           const count = layer.verdicts?.[facet] ?? 0;
           const counted = layer.tested ?? 0;
           const [low, high] = measures.wilson(count, counted);
-          return { model: layer.model, place: layer.name, facet, value: count / counted, low, high, counted, title: "" };
+          return {
+            model: layer.model,
+            place: layer.name,
+            facet,
+            value: count / counted,
+            low,
+            high,
+            counted,
+            title: "",
+          };
         }),
       );
   }
 
   // The mean abstraction of the features that are object or conceptual.
   measures.abstraction = function (contrast, catalogue) {
-    const rows = contrast ? ofContrast(contrast, ["abstraction"]) : catalogue ? app.layers.filter((layer) => layer.verdicts).map((layer) => meanAbstraction(layer, catalogue)) : [];
+    const rows = contrast
+      ? ofContrast(contrast, ["abstraction"])
+      : catalogue
+        ? app.layers.filter((layer) => layer.verdicts).map((layer) => meanAbstraction(layer, catalogue))
+        : [];
     for (const row of rows) {
       row.title = `${label(row.model)}, ${row.place}\nmean abstraction ${between(row, (value) => format.number(value, 2))}\nof ${format.count(row.counted)} features`;
     }
@@ -86,7 +108,16 @@
     const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1);
     const half = values.length > 1 ? Z * Math.sqrt(variance / values.length) : NaN;
     const [low, high] = [Math.max(0, mean - half), Math.min(1, mean + half)];
-    return { model: layer.model, place: layer.name, facet: "abstraction", value: mean, low, high, counted: values.length, title: "" };
+    return {
+      model: layer.model,
+      place: layer.name,
+      facet: "abstraction",
+      value: mean,
+      low,
+      high,
+      counted: values.length,
+      title: "",
+    };
   }
 
   // Dead features, and those whose lists cannot be tested, as shares of all features.
@@ -98,7 +129,9 @@
         const title = `${label(layer.model)}, ${layer.name}\n${facet}: ${format.count(count)} of ${format.count(layer.width)}\n${between(shares, app.charts.percent)}`;
         return { model: layer.model, place: layer.name, facet, ...shares, counted: layer.width, title };
       };
-      return Object.entries(measures.counts(layer)).filter(([facet]) => !app.TESTED.includes(facet)).map(([facet, count]) => row(facet, count));
+      return Object.entries(measures.counts(layer))
+        .filter(([facet]) => !app.TESTED.includes(facet))
+        .map(([facet, count]) => row(facet, count));
     });
     return { rows, places: measures.layerNames() };
   };
@@ -112,7 +145,9 @@
         const clear = low > 0 || high < 0;
         const scale = row.measure === "abstraction" ? 1 : 100;
         const show = (number) => format.number(scale * number, 2);
-        const means = [row.a, row.b].map((mean) => (scale === 1 ? format.number(mean, 2) : app.charts.percent(mean ?? NaN)));
+        const means = [row.a, row.b].map((mean) =>
+          scale === 1 ? format.number(mean, 2) : app.charts.percent(mean ?? NaN),
+        );
         const title =
           `${row.place === "all" ? "all layers" : row.place}, ${row.measure}\n` +
           `${label(row.model_a)} ${means[0]}, ${label(row.model_b)} ${means[1]}\n` +

@@ -6,30 +6,41 @@
   const { report } = app;
   const EXAMPLES = 6; // of each kind and model
   const TWO_WAY = "Lines are 95 % intervals for other images of the same kind and other features of the same kinds.";
-  const WILSON = "Lines are 95 % intervals as if features were independent; features that fire on the same images are not, so they are too short.";
+  const WILSON =
+    "Lines are 95 % intervals as if features were independent; features that fire on the same images are not, so they are too short.";
 
   const explorer = (values) => `explorer.html${app.writeHash("", new Map(Object.entries(values)))}`;
   const sum = (values) => values.reduce((total, value) => total + value, 0);
 
   function fillLead() {
     if (!report.models.length) {
-      app.byId("lead").append(`${format.plural(report.probes.length, "probe")} of how models behave. There is no index in this report, and so nothing of their features but what survives.`);
+      app
+        .byId("lead")
+        .append(
+          `${format.plural(report.probes.length, "probe")} of how models behave. There is no index in this report, and so nothing of their features but what survives.`,
+        );
       return;
     }
     const names = measures.layerNames();
     const sources = [...new Set(report.sources.map((source) => source.spec))];
-    app.byId("lead").append(
-      `${format.plural(report.models.length, "model")}, ${format.plural(names.length, "layer")}, ${format.plural(report.counts.features, "feature")}; `,
-      "for each, the images of ",
-      ...sources.flatMap((spec, i) => [i ? " and " : "", isolate(spec)]),
-      " that activate it most.",
-    );
+    app
+      .byId("lead")
+      .append(
+        `${format.plural(report.models.length, "model")}, ${format.plural(names.length, "layer")}, ${format.plural(report.counts.features, "feature")}; `,
+        "for each, the images of ",
+        ...sources.flatMap((spec, i) => [i ? " and " : "", isolate(spec)]),
+        " that activate it most.",
+      );
     const missing = report.missing.reasons;
     if (!missing.length) return;
     app.byId("missing").hidden = false;
     app.byId("missing").append(
       element("h2", { text: "Some images are shown as a placeholder" }),
-      element("ul", {}, missing.map((reason) => element("li", {}, isolate(reason)))),
+      element(
+        "ul",
+        {},
+        missing.map((reason) => element("li", {}, isolate(reason))),
+      ),
     );
   }
 
@@ -45,17 +56,29 @@
     const width = sum(model.layers.map((layer) => layer.width));
     const count = (verdict) => sum(scored.map((layer) => layer.verdicts?.[verdict] ?? 0));
     const said = scored.length ? `, ${format.count(tested)} tested` : "";
-    const panel = element("article", { class: "glance panel" },
+    const panel = element(
+      "article",
+      { class: "glance panel" },
       element("h2", {}, app.modelLabel(m)),
-      element("p", { class: "aside", text: `${format.plural(width, "feature")} in ${format.plural(model.layers.length, "layer")}${said}, ${format.count(dead)} dead` }),
+      element("p", {
+        class: "aside",
+        text: `${format.plural(width, "feature")} in ${format.plural(model.layers.length, "layer")}${said}, ${format.count(dead)} dead`,
+      }),
     );
     if (scored.length) {
       const tiles = app.TESTED.map((verdict) =>
-        element("a", { class: "figure", href: explorer({ model: model.key, verdict }), "data-verdict": verdict },
-          element("b", { text: format.count(count(verdict)) }), app.verdictBadge(verdict),
-          element("span", { class: "of", text: tested ? charts.percent(count(verdict) / tested) : "–" })),
+        element(
+          "a",
+          { class: "figure", href: explorer({ model: model.key, verdict }), "data-verdict": verdict },
+          element("b", { text: format.count(count(verdict)) }),
+          app.verdictBadge(verdict),
+          element("span", { class: "of", text: tested ? charts.percent(count(verdict) / tested) : "–" }),
+        ),
       );
-      panel.append(element("div", { class: "figures" }, tiles), makeBar(app.TESTED.map((verdict) => [verdict, count(verdict)])));
+      panel.append(
+        element("div", { class: "figures" }, tiles),
+        makeBar(app.TESTED.map((verdict) => [verdict, count(verdict)])),
+      );
     }
     return app.paintModel(panel, m);
   }
@@ -81,11 +104,17 @@
     const say = (text) => {
       const colon = text.indexOf(": ");
       const signed = text.replace(/(^|[ (])-(?=\d)/g, "$1−");
-      return colon < 0 ? [isolate(signed)] : [element("strong", {}, isolate(signed.slice(0, colon))), isolate(signed.slice(colon))];
+      return colon < 0
+        ? [isolate(signed)]
+        : [element("strong", {}, isolate(signed.slice(0, colon))), isolate(signed.slice(colon))];
     };
     return parts.map(({ text, items }) => {
       if (!items.length) return element("p", {}, say(text));
-      const list = element("ul", {}, items.map((item) => element("li", {}, say(item))));
+      const list = element(
+        "ul",
+        {},
+        items.map((item) => element("li", {}, say(item))),
+      );
       if (text === "by layer:") return element("details", {}, element("summary", { text: "Layer by layer" }), list);
       return element("div", {}, element("p", { class: "said" }, isolate(text)), list);
     });
@@ -97,12 +126,29 @@
     for (const contrast of contrasts) {
       const parts = makeWords(contrast.words);
       const lists = parts.findLastIndex((part) => part.tagName !== "P") + 1;
-      const mind = contrast.caveats.map((text) => element("p", { class: "mind" }, element("strong", { text: "Mind: " }), isolate(text), "."));
+      const mind = contrast.caveats.map((text) =>
+        element("p", { class: "mind" }, element("strong", { text: "Mind: " }), isolate(text), "."),
+      );
       const words = element("div", { class: "words panel" }, parts.slice(0, lists), mind);
-      const others = [...new Set(contrast.differences.map((row) => row.model_b))].filter((b) => b >= 0 && contrast.models[0] >= 0);
-      const link = element("p", {}, element("a", { href: "compare.html", text: "Matched features and concepts side by side" }));
+      const others = [...new Set(contrast.differences.map((row) => row.model_b))].filter(
+        (b) => b >= 0 && contrast.models[0] >= 0,
+      );
+      const link = element(
+        "p",
+        {},
+        element("a", { href: "compare.html", text: "Matched features and concepts side by side" }),
+      );
       section.append(
-        element("div", { class: "contrast" }, words, element("div", { class: "stack" }, others.flatMap((b) => [makeDifferences(contrast, b), makeDepth(contrast, b)]))),
+        element(
+          "div",
+          { class: "contrast" },
+          words,
+          element(
+            "div",
+            { class: "stack" },
+            others.flatMap((b) => [makeDifferences(contrast, b), makeDepth(contrast, b)]),
+          ),
+        ),
         element("div", { class: "words more panel" }, parts.slice(lists), link),
       );
     }
@@ -120,11 +166,28 @@
       note: "Difference in the share of tested features, in percentage points, with its 95 % interval. Right of zero: more in the first. Filled: the interval leaves out zero.",
       label: `Differences between ${names.join(" and ")} by layer and verdict. ${clear.length} of ${rows.length} intervals leave out zero. The numbers are in the table below.`,
       legend: charts.legend([a, b]),
-      draw: charts.differences(rows, { places, models: [a, b], facets: app.POSITIVE, words: named, tickFormat: (value) => format.number(100 * value, 2) }),
+      draw: charts.differences(rows, {
+        places,
+        models: [a, b],
+        facets: app.POSITIVE,
+        words: named,
+        tickFormat: (value) => format.number(100 * value, 2),
+      }),
       table: {
         columns: ["place", "measure", names[0], names[1], "difference", "95 % low", "95 % high", "p", "q"],
-        rows: measures.differences(contrast, other, app.TESTED).map((row) =>
-          [row.place === "all" ? "all layers" : row.place, row.measure, row.a, row.b, row.value, row.low, row.high, row.p, row.q]),
+        rows: measures
+          .differences(contrast, other, app.TESTED)
+          .map((row) => [
+            row.place === "all" ? "all layers" : row.place,
+            row.measure,
+            row.a,
+            row.b,
+            row.value,
+            row.low,
+            row.high,
+            row.p,
+            row.q,
+          ]),
       },
     });
   }
@@ -140,9 +203,24 @@
       label: `Differences in mean abstraction between ${names.join(" and ")} by layer. The numbers are in the table below.`,
       table: {
         columns: ["place", names[0], names[1], "difference", "95 % low", "95 % high", "p", "q"],
-        rows: rows.map((row) => [row.place === "all" ? "all layers" : row.place, row.a, row.b, row.value, row.low, row.high, row.p, row.q]),
+        rows: rows.map((row) => [
+          row.place === "all" ? "all layers" : row.place,
+          row.a,
+          row.b,
+          row.value,
+          row.low,
+          row.high,
+          row.p,
+          row.q,
+        ]),
       },
-      draw: charts.differences(rows, { places: ["all", ...contrast.place_names], models: [a, other], facets: ["abstraction"], words: () => "", tickFormat: (value) => format.number(value, 2) }),
+      draw: charts.differences(rows, {
+        places: ["all", ...contrast.place_names],
+        models: [a, other],
+        facets: ["abstraction"],
+        words: () => "",
+        tickFormat: (value) => format.number(value, 2),
+      }),
     });
   }
 
@@ -159,7 +237,8 @@
       chart.classList.toggle("wide", wide);
       place.append(chart);
     };
-    const describe = (what) => `${what}, by layer and model: ${report.models.map((model) => model.label).join(", ")}. The numbers are in the table below.`;
+    const describe = (what) =>
+      `${what}, by layer and model: ${report.models.map((model) => model.label).join(", ")}. The numbers are in the table below.`;
     if (scored.length) {
       const { rows, places } = measures.verdicts(contrast);
       add(true, {
@@ -167,7 +246,14 @@
         note: `Share of the tested features of a layer. What is missing to 100 % is unresolved. ${intervals}`,
         label: describe("Shares of object, conceptual and polysemantic features"),
         legend: charts.legend(scored),
-        draw: charts.byLayer(rows, { places, models: scored, facets: app.POSITIVE, bars: true, tickFormat: charts.percent, words: named }),
+        draw: charts.byLayer(rows, {
+          places,
+          models: scored,
+          facets: app.POSITIVE,
+          bars: true,
+          tickFormat: charts.percent,
+          words: named,
+        }),
         table: measures.table(rows, "verdict"),
       });
       const catalogue = contrast ? null : await app.loadCatalogue();
@@ -177,7 +263,13 @@
         note: `Mean abstraction of the object and conceptual features: 0 is a single object, 1 a concept of most images. ${intervals}`,
         label: describe("Mean abstraction"),
         legend: charts.legend(scored),
-        draw: charts.byLayer(depth.rows, { places: depth.places, models: scored, facets: ["abstraction"], bars: false, tickFormat: (value) => format.number(value, 2) }),
+        draw: charts.byLayer(depth.rows, {
+          places: depth.places,
+          models: scored,
+          facets: ["abstraction"],
+          bars: false,
+          tickFormat: (value) => format.number(value, 2),
+        }),
         table: measures.table(depth.rows, "measure"),
       });
     }
@@ -187,7 +279,14 @@
       note: "Share of all features. Dead: the activation hardly varies between images. Untested: the list is too short, or its end was chosen by the order of the images. Lines are Wilson’s 95 % intervals, as if features were independent.",
       label: describe("Shares of dead features and of those that cannot be tested"),
       legend: charts.legend(models),
-      draw: charts.byLayer(silent.rows, { places: silent.places, models, facets: [...new Set(silent.rows.map((row) => row.facet))], words: named, bars: true, tickFormat: charts.percent }),
+      draw: charts.byLayer(silent.rows, {
+        places: silent.places,
+        models,
+        facets: [...new Set(silent.rows.map((row) => row.facet))],
+        words: named,
+        bars: true,
+        tickFormat: charts.percent,
+      }),
       table: measures.table(silent.rows, "what"),
     });
   }
@@ -196,16 +295,41 @@
     const rows = measures.layerNames().flatMap((name) => app.layers.filter((layer) => layer.name === name));
     const verdicts = Object.keys(app.VERDICTS).filter((name) => rows.some((layer) => name in measures.counts(layer)));
     const heads = ["Layer", "Model", "Features", ...verdicts, "median firing rate"];
-    const table = element("table", { class: "data panel" },
-      element("thead", {}, element("tr", {}, heads.map((text, i) => element("th", { scope: "col", class: i > 1 ? "number" : null, text })))),
-      element("tbody", {}, rows.map((layer, i) => {
-        const first = i === 0 || rows[i - 1].name !== layer.name;
-        const link = element("a", { href: explorer({ model: report.models[layer.model].key, layer: layer.name }) }, isolate(layer.name, "mono"));
-        const number = (text) => element("td", { class: "number", text });
-        const counts = measures.counts(layer);
-        return element("tr", { class: first ? "first" : null }, element("th", { scope: "row" }, link), element("td", {}, app.modelLabel(layer.model)), number(format.count(layer.width)),
-          verdicts.map((verdict) => number(verdict in counts ? format.count(counts[verdict]) : "–")), number(format.share(layer.median_firing)));
-      })),
+    const table = element(
+      "table",
+      { class: "data panel" },
+      element(
+        "thead",
+        {},
+        element(
+          "tr",
+          {},
+          heads.map((text, i) => element("th", { scope: "col", class: i > 1 ? "number" : null, text })),
+        ),
+      ),
+      element(
+        "tbody",
+        {},
+        rows.map((layer, i) => {
+          const first = i === 0 || rows[i - 1].name !== layer.name;
+          const link = element(
+            "a",
+            { href: explorer({ model: report.models[layer.model].key, layer: layer.name }) },
+            isolate(layer.name, "mono"),
+          );
+          const number = (text) => element("td", { class: "number", text });
+          const counts = measures.counts(layer);
+          return element(
+            "tr",
+            { class: first ? "first" : null },
+            element("th", { scope: "row" }, link),
+            element("td", {}, app.modelLabel(layer.model)),
+            number(format.count(layer.width)),
+            verdicts.map((verdict) => number(verdict in counts ? format.count(counts[verdict]) : "–")),
+            number(format.share(layer.median_firing)),
+          );
+        }),
+      ),
     );
     app.byId("layers").append(table);
   }
@@ -222,7 +346,12 @@
         const chosen = report.examples[kind].filter((g) => catalogue.layer(g).model === m).slice(0, EXAMPLES);
         if (!chosen.length) return;
         const cards = chosen.map((g) => app.fillCard(app.makeCard({ heading: "h5" }), catalogue, g));
-        const column = element("div", { class: "by-model" }, element("h4", {}, app.modelLabel(m)), element("div", { class: "card-row" }, cards));
+        const column = element(
+          "div",
+          { class: "by-model" },
+          element("h4", {}, app.modelLabel(m)),
+          element("div", { class: "card-row" }, cards),
+        );
         block.querySelector(".examples").append(app.paintModel(column, m));
       });
     }

@@ -11,7 +11,9 @@
 
   // Matched pairs of a matches file: {a, b, r, q}; a is of the first model.
   pairs.read = function (table) {
-    const [feature, other, r, q, side, matched] = ["feature", "other", "r", "q", "side", "matched"].map((name) => app.decode(table[name]));
+    const [feature, other, r, q, side, matched] = ["feature", "other", "r", "q", "side", "matched"].map((name) =>
+      app.decode(table[name]),
+    );
     const found = [];
     for (let i = 0; i < feature.length; i++) {
       if (side[i] === 0 && matched[i]) found.push({ a: feature[i], b: other[i], r: r[i], q: q[i] });
@@ -86,27 +88,46 @@
 
   pairs.COLOURS = {
     ...Object.fromEntries(app.POSITIVE.map((name) => [name, `var(--verdict-${name})`])),
-    other: "var(--mark)", none: "var(--control)",
+    other: "var(--mark)",
+    none: "var(--control)",
   };
 
   pairs.legend = () =>
-    element("p", { class: "legend agreement" },
+    element(
+      "p",
+      { class: "legend agreement" },
       app.POSITIVE.map((name) => element("span", { "data-verdict": name, text: `both ${name}` })),
       element("span", { "data-agreement": "other", text: "verdicts differ" }),
-      element("span", { "data-agreement": "none", text: "no verdict in either" }));
+      element("span", { "data-agreement": "none", text: "no verdict in either" }),
+    );
 
   // r and what is said of it, between two features.
   pairs.link = (catalogue, pair) =>
-    element("div", { class: "link" },
-      element("b", { text: format.number(pair.r, 2) }), element("span", { text: "r" }),
-      element("small", { text: pairs.sameNumber(catalogue, pair) ? "same number" : "another number" }));
+    element(
+      "div",
+      { class: "link" },
+      element("b", { text: format.number(pair.r, 2) }),
+      element("span", { text: "r" }),
+      element("small", { text: pairs.sameNumber(catalogue, pair) ? "same number" : "another number" }),
+    );
 
   // A pair as a row: feature, r, feature. show(pair) puts it into the chart.
   pairs.makeRow = function (catalogue, pair, show) {
-    const button = element("button", { type: "button", class: "small", text: "In the chart", onclick: () => show(pair) });
+    const button = element("button", {
+      type: "button",
+      class: "small",
+      text: "In the chart",
+      onclick: () => show(pair),
+    });
     button.setAttribute("aria-label", `Show ${catalogue.id(pair.a)} and ${catalogue.id(pair.b)} in the chart`);
     const middle = pairs.link(catalogue, pair);
     middle.append(button);
-    return element("li", { class: "pair panel" }, app.featureLine(catalogue, pair.a), middle, app.featureLine(catalogue, pair.b));
+    return element(
+      "li",
+      { class: "pair panel" },
+      app.featureLine(catalogue, pair.a),
+      middle,
+      app.featureLine(catalogue, pair.b),
+    );
   };
 })();

@@ -25,7 +25,8 @@
     for (const entry of entries) {
       const { tile } = app.makePicture(picture.context, entry, { fixed: true, caption: false, pooling });
       const map = app.mapOf(picture.context, entry, pooling);
-      if (map && maps && !images.missing(entry.n)) tile.prepend(app.makeHeat(images, entry.n, feature.model, maps.grid, map));
+      if (map && maps && !images.missing(entry.n))
+        tile.prepend(app.makeHeat(images, entry.n, feature.model, maps.grid, map));
       const caption = element("figcaption", {}, element("b", { text: format.number(entry.value, 4) }));
       const style = images.style(entry.n);
       if (style) caption.append(app.isolate(style, "clip"));

@@ -13,7 +13,17 @@
   const MOST_TOGETHER = 4;
 
   // How many curves share a picture, at most over the metrics.
-  app.mostCurves = (probe, chosen) => Math.max(0, ...probe.metrics.map((metric) => app.splitSeries(probe.curves.filter((row) => row.metric === metric), chosen).curves.length));
+  app.mostCurves = (probe, chosen) =>
+    Math.max(
+      0,
+      ...probe.metrics.map(
+        (metric) =>
+          app.splitSeries(
+            probe.curves.filter((row) => row.metric === metric),
+            chosen,
+          ).curves.length,
+      ),
+    );
   app.canBeTogether = (count) => count > 1 && count <= MOST_TOGETHER;
 
   // Figures of one metric: curves, and differences where there are two models. None where no chosen series has it.
@@ -22,7 +32,9 @@
     const curves = makeCurves(probe, metric, own, series, together);
     const figures = curves ? [curves] : [];
     if (pair) {
-      const between = probe.differences.filter((row) => row.metric === metric && row.first === pair[0] && row.second === pair[1]);
+      const between = probe.differences.filter(
+        (row) => row.metric === metric && row.first === pair[0] && row.second === pair[1],
+      );
       const differences = makeDifferences(probe, metric, between, series, pair, together);
       if (differences) figures.push(differences);
     }
@@ -38,21 +50,35 @@
   function draw(probe, metric, rows, split, together, { by, look, zero, band, unchanged, rules }) {
     const point = (row) => ({ ...row, ...look(row) });
     const line = (series, i) =>
-      by.map((key) => {
-        const points = rows.filter((row) => row.series === series && key(row)).map(point);
-        return { points, colour: points.length ? points[0].lineColour : "", dash: together ? charts.dash(i) : "", symbol: charts.symbol(together ? i : 0) };
-      }).filter((own) => own.points.length);
+      by
+        .map((key) => {
+          const points = rows.filter((row) => row.series === series && key(row)).map(point);
+          return {
+            points,
+            colour: points.length ? points[0].lineColour : "",
+            dash: together ? charts.dash(i) : "",
+            symbol: charts.symbol(together ? i : 0),
+          };
+        })
+        .filter((own) => own.points.length);
     const axis = (series) => probe.axis(metric, series);
     const panels = together
       ? [{ title: "", x: [...new Set(split.curves.map(axis))].join("; "), lines: split.curves.flatMap(line), rules }]
-      : split.curves.map((series) => ({ title: split.curves.length > 1 ? probe.seriesName(series) : "", x: axis(series), lines: line(series, 0), rules }));
+      : split.curves.map((series) => ({
+          title: split.curves.length > 1 ? probe.seriesName(series) : "",
+          x: axis(series),
+          lines: line(series, 0),
+          rules,
+        }));
     const draws = [];
     if (split.curves.length) draws.push(charts.panels(panels, { zero, band }));
     const single = [...(split.curves.length ? [] : unchanged), ...split.points];
     if (single.length) {
       const named = single.map((series) => ({
         name: probe.seriesName(series),
-        points: rows.filter((row) => row.series === series).map((row) => ({ ...point(row), symbol: "circle", slot: by.findIndex((key) => key(row)) })),
+        points: rows
+          .filter((row) => row.series === series)
+          .map((row) => ({ ...point(row), symbol: "circle", slot: by.findIndex((key) => key(row)) })),
       }));
       draws.push(charts.rows(named, { zero }));
     }
@@ -80,8 +106,15 @@
       fill: probe.hue(row.model),
       title: probe.say(row, `${probe.name(row.model)}\n${probe.place(row)}\n${name}`, format.plural(row.n, "image")),
     });
-    const legend = element("p", { class: "legend" }, models.map((model) => app.probedLabel(probe.models[model])), both && split.curves.map((series, i) => sampled(probe, series, i)),
-      clean.length > 0 && split.curves.length > 0 && element("span", { class: "sampled" }, charts.sample("5 4", ""), "unchanged images"));
+    const legend = element(
+      "p",
+      { class: "legend" },
+      models.map((model) => app.probedLabel(probe.models[model])),
+      both && split.curves.map((series, i) => sampled(probe, series, i)),
+      clean.length > 0 &&
+        split.curves.length > 0 &&
+        element("span", { class: "sampled" }, charts.sample("5 4", ""), "unchanged images"),
+    );
     return charts.make({
       title: name,
       note: `${WORDS[name] ? `${WORDS[name]}. ` : ""}Means over images; ${split.curves.length ? "bands" : "lines"} are 95 % intervals.`,
@@ -97,12 +130,26 @@
       }),
       table: {
         columns: ["series", probe.axis(metric, wanted[0]), "model", name, "95 % low", "95 % high", "images"],
-        rows: shown.map((row) => [probe.seriesName(row.series), row.x, probe.name(row.model), row.value, row.low, row.high, row.n]),
+        rows: shown.map((row) => [
+          probe.seriesName(row.series),
+          row.x,
+          probe.name(row.model),
+          row.value,
+          row.low,
+          row.high,
+          row.n,
+        ]),
       },
     });
   }
 
-  const sampled = (probe, series, i) => element("span", { class: "sampled" }, charts.sample(charts.dash(i), charts.symbol(i)), app.isolate(probe.seriesName(series)));
+  const sampled = (probe, series, i) =>
+    element(
+      "span",
+      { class: "sampled" },
+      charts.sample(charts.dash(i), charts.symbol(i)),
+      app.isolate(probe.seriesName(series)),
+    );
 
   /**
    * @param {Probe} probe
@@ -122,18 +169,55 @@
     const clear = (row) => row.low > 0 || row.high < 0;
     const look = (row) => {
       const colour = clear(row) ? probe.hue(row.value > 0 ? first : second) : "var(--muted)";
-      return { colour, lineColour: "var(--muted)", fill: clear(row) ? colour : "var(--surface)", title: probe.say(row, `${names.join(" − ")}\n${probe.place(row)}\n${name}`, `same ${format.plural(row.n, "image")}`) };
+      return {
+        colour,
+        lineColour: "var(--muted)",
+        fill: clear(row) ? colour : "var(--surface)",
+        title: probe.say(
+          row,
+          `${names.join(" − ")}\n${probe.place(row)}\n${name}`,
+          `same ${format.plural(row.n, "image")}`,
+        ),
+      };
     };
     const both = together && app.canBeTogether(split.curves.length);
     return charts.make({
       title: `${name}: ${charts.cut(names[0], 30)} − ${charts.cut(names[1], 30)}`,
       note: "Paired differences on the same images with 95 % intervals. Above zero: higher in the first. Filled: the interval leaves out zero.",
       label: `Paired differences in ${name} between ${names.join(" and ")}. ${shown.filter(clear).length} of ${shown.length} intervals leave out zero. The numbers are in the table below.`,
-      legend: element("p", { class: "legend" }, [first, second].map((model) => app.probedLabel(probe.models[model])), both && split.curves.map((series, i) => sampled(probe, series, i))),
-      draw: draw(probe, metric, shown, split, both, { by: [() => true], look, zero: true, band: false, unchanged: [...new Set(clean.map((row) => row.series))], rules: [] }),
+      legend: element(
+        "p",
+        { class: "legend" },
+        [first, second].map((model) => app.probedLabel(probe.models[model])),
+        both && split.curves.map((series, i) => sampled(probe, series, i)),
+      ),
+      draw: draw(probe, metric, shown, split, both, {
+        by: [() => true],
+        look,
+        zero: true,
+        band: false,
+        unchanged: [...new Set(clean.map((row) => row.series))],
+        rules: [],
+      }),
       table: {
-        columns: ["series", probe.axis(metric, wanted[0]), "first − second", "difference", "95 % low", "95 % high", "images"],
-        rows: shown.map((row) => [probe.seriesName(row.series), row.x, names.join(" − "), row.value, row.low, row.high, row.n]),
+        columns: [
+          "series",
+          probe.axis(metric, wanted[0]),
+          "first − second",
+          "difference",
+          "95 % low",
+          "95 % high",
+          "images",
+        ],
+        rows: shown.map((row) => [
+          probe.seriesName(row.series),
+          row.x,
+          names.join(" − "),
+          row.value,
+          row.low,
+          row.high,
+          row.n,
+        ]),
       },
     });
   }

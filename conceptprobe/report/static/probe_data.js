@@ -8,7 +8,10 @@
   const SURVIVAL = ["model", "layer", "verdict", "series", "x", "measure", "value", "low", "high", "features"];
   const DECIMAL = new Set(["x", "value", "low", "high"]);
 
-  const objects = (names, rows) => rows.map((row) => Object.fromEntries(names.map((name, i) => [name, row[i] === null && DECIMAL.has(name) ? NaN : row[i]])));
+  const objects = (names, rows) =>
+    rows.map((row) =>
+      Object.fromEntries(names.map((name, i) => [name, row[i] === null && DECIMAL.has(name) ? NaN : row[i]])),
+    );
   const unique = (values) => [...new Set(values)];
 
   app.readProbe = function (data) {
@@ -17,13 +20,18 @@
     const survival = objects(SURVIVAL, data.survival);
     const { texts } = data;
     // The unchanged images are no curve of their own, but where there is nothing else.
-    const all = unique([...curves, ...differences, ...survival].map((row) => row.series)).filter((series) => series >= 0);
+    const all = unique([...curves, ...differences, ...survival].map((row) => row.series)).filter(
+      (series) => series >= 0,
+    );
     const axisOf = (metric, series) => data.axes.metric[metric] || data.axes.series[series] || data.axes.other || "x";
     const seriesName = (series) => (series < 0 ? "all" : texts.series[series]);
     const places = new Map(all.map((series) => [series, new Set()]));
     for (const row of [...curves, ...differences, ...survival, ...data.extremes]) places.get(row.series)?.add(row.x);
     return {
-      ...data, curves, differences, survival,
+      ...data,
+      curves,
+      differences,
+      survival,
       metrics: unique([...curves, ...differences].map((row) => row.metric)),
       series: all.length > 1 ? all.filter((series) => series !== data.unchanged) : all,
       pairs: [...new Map(differences.map(({ first, second }) => [`${first}-${second}`, [first, second]])).values()],
@@ -39,13 +47,17 @@
         const told = row.series !== data.unchanged && (axis !== "x" || (places.get(row.series) || new Set()).size > 1);
         return `${seriesName(row.series)}${told ? `, ${axis} ${format.number(row.x)}` : ""}`;
       },
-      say: (row, what, of) => `${what}: ${format.number(row.value)}${Number.isFinite(row.low) ? ` (95 %: ${format.number(row.low)} to ${format.number(row.high)})` : ""}\n${of}`,
+      say: (row, what, of) =>
+        `${what}: ${format.number(row.value)}${Number.isFinite(row.low) ? ` (95 %: ${format.number(row.low)} to ${format.number(row.high)})` : ""}\n${of}`,
     };
   };
 
   // Which series of some rows are curves (several x) and which are single points; in the order that is asked for.
   app.splitSeries = function (rows, wanted) {
     const count = (series) => new Set(rows.filter((row) => row.series === series).map((row) => row.x)).size;
-    return { curves: wanted.filter((series) => count(series) > 1), points: wanted.filter((series) => count(series) === 1) };
+    return {
+      curves: wanted.filter((series) => count(series) > 1),
+      points: wanted.filter((series) => count(series) === 1),
+    };
   };
 })();

@@ -20,9 +20,16 @@
 
   // What is not in the address is as the result suggests.
   function choose(values) {
-    const number = (name, known, fallback) => (known.map(String).includes(values.get(name)) ? Number(values.get(name)) : fallback);
-    const asked = (values.get("series") || "").split(".").filter((text) => text !== "").map(Number).filter((series) => probe.series.includes(series));
-    const series = asked.length ? probe.series.filter((own) => asked.includes(own)) : probe.series.slice(0, MOST_SERIES);
+    const number = (name, known, fallback) =>
+      known.map(String).includes(values.get(name)) ? Number(values.get(name)) : fallback;
+    const asked = (values.get("series") || "")
+      .split(".")
+      .filter((text) => text !== "")
+      .map(Number)
+      .filter((series) => probe.series.includes(series));
+    const series = asked.length
+      ? probe.series.filter((own) => asked.includes(own))
+      : probe.series.slice(0, MOST_SERIES);
     const pair = probe.pairs.find(([a, b]) => `${a}-${b}` === values.get("pair")) || probe.pairs[0] || null;
     const most = app.mostCurves(probe, series);
     const view = values.get("view");
@@ -30,10 +37,23 @@
     const measure = number("measure", probe.measures, probe.measures[probe.measures.length - 1]);
     const places = placesOf(layer, measure);
     const at = places.includes(values.get("at")) ? values.get("at") : places[places.length - 1];
-    return { series, pair, layer, measure, at, together: app.canBeTogether(most) && (view ? view === "together" : most * probe.models.length <= MOST_TOGETHER) };
+    return {
+      series,
+      pair,
+      layer,
+      measure,
+      at,
+      together: app.canBeTogether(most) && (view ? view === "together" : most * probe.models.length <= MOST_TOGETHER),
+    };
   }
 
-  const placesOf = (layer, measure) => [...new Set(probe.extremes.filter((row) => row.layer === layer && row.measure === measure).map((row) => `${row.series}:${row.x}`))];
+  const placesOf = (layer, measure) => [
+    ...new Set(
+      probe.extremes
+        .filter((row) => row.layer === layer && row.measure === measure)
+        .map((row) => `${row.series}:${row.x}`),
+    ),
+  ];
 
   function change(part, redraw) {
     const { values } = readState();
@@ -70,15 +90,22 @@
     byId("eyebrow").replaceChildren(isolate(probe.label));
     byId("question").replaceChildren(isolate(probe.question));
     byId("about").replaceChildren(
-      `${format.plural(probe.images, "image")} of `, isolate(probe.source.spec), ", the same for every model: ",
-      ...probe.models.flatMap((model, i) => [i ? ", " : "", app.probedLabel(model)]), ".",
+      `${format.plural(probe.images, "image")} of `,
+      isolate(probe.source.spec),
+      ", the same for every model: ",
+      ...probe.models.flatMap((model, i) => [i ? ", " : "", app.probedLabel(model)]),
+      ".",
     );
     byId("protocol").replaceChildren("Protocol: ", isolate(probe.protocol));
     byId("protocol").hidden = !probe.protocol;
     const summary = report.probes[at];
     byId("headline").replaceChildren(...(summary.headline ? [app.makeHeadline(summary.headline, summary.models)] : []));
     byId("caveats").hidden = !probe.caveats.length;
-    byId("caveats").replaceChildren(...probe.caveats.map((text) => element("p", { class: "mind" }, element("strong", { text: "Mind: " }), isolate(text))));
+    byId("caveats").replaceChildren(
+      ...probe.caveats.map((text) =>
+        element("p", { class: "mind" }, element("strong", { text: "Mind: " }), isolate(text)),
+      ),
+    );
     const link = (id, other, words) => {
       byId(id).hidden = !other;
       if (!other) return;
@@ -96,8 +123,15 @@
       box.checked = state.series.includes(series);
       return box;
     });
-    const labels = boxes.map((box, i) => element("label", { class: "chip choice" }, box, isolate(probe.seriesName(probe.series[i]), "clip")));
-    const group = element("fieldset", { class: "choices" }, element("legend", { text: "Series" }), element("div", { class: "chips" }, labels));
+    const labels = boxes.map((box, i) =>
+      element("label", { class: "chip choice" }, box, isolate(probe.seriesName(probe.series[i]), "clip")),
+    );
+    const group = element(
+      "fieldset",
+      { class: "choices" },
+      element("legend", { text: "Series" }),
+      element("div", { class: "chips" }, labels),
+    );
     group.addEventListener("change", ({ target }) => {
       const chosen = probe.series.filter((_, i) => boxes[i].checked);
       if (!chosen.length) {
@@ -116,11 +150,20 @@
       radio.addEventListener("change", () => pick(value));
       return element("label", {}, radio, isolate(words));
     });
-    return element("fieldset", { class: "choices" }, element("legend", { text: legend }), element("div", { class: "segmented" }, labels));
+    return element(
+      "fieldset",
+      { class: "choices" },
+      element("legend", { text: legend }),
+      element("div", { class: "segmented" }, labels),
+    );
   }
 
   function makeSelect(words, options, current, pick) {
-    const select = element("select", {}, options.map(([value, text]) => element("option", { value: String(value), text: charts.cut(text, 80) })));
+    const select = element(
+      "select",
+      {},
+      options.map(([value, text]) => element("option", { value: String(value), text: charts.cut(text, 80) })),
+    );
     select.value = String(current);
     select.addEventListener("change", () => pick(select.value));
     return element("label", {}, words, select);
@@ -134,7 +177,18 @@
     const tools = [];
     if (probe.series.length > 1) tools.push(makeSeries(redraw));
     if (app.mostCurves(probe, probe.series) > 1)
-      tools.push(makeSegments("view", "Curves", [["together", "together"], ["apart", "side by side"]], state.together ? "together" : "apart", (view) => change({ view }, redraw)));
+      tools.push(
+        makeSegments(
+          "view",
+          "Curves",
+          [
+            ["together", "together"],
+            ["apart", "side by side"],
+          ],
+          state.together ? "together" : "apart",
+          (view) => change({ view }, redraw),
+        ),
+      );
     if (probe.pairs.length > 1) {
       const pairs = probe.pairs.map(([a, b]) => [`${a}-${b}`, `${probe.name(a)} − ${probe.name(b)}`]);
       tools.push(makeSelect("Difference", pairs, state.pair?.join("-"), (pair) => change({ pair }, redraw)));
@@ -151,7 +205,9 @@
       byId("tools").querySelector("input[value=apart]").checked = !state.together;
       view.disabled = !app.canBeTogether(app.mostCurves(probe, state.series));
     }
-    const rows = probe.metrics.map((metric) => app.makeMetric(probe, metric, state)).filter((figures) => figures.length);
+    const rows = probe.metrics
+      .map((metric) => app.makeMetric(probe, metric, state))
+      .filter((figures) => figures.length);
     byId("curves").replaceChildren(...rows.map((figures) => element("div", { class: "metric" }, figures)));
     byId("no-curves").hidden = rows.length > 0;
   }
@@ -163,8 +219,25 @@
     catalogue = known && probe.extremes.length ? await app.loadCatalogue() : null;
     const { layer: layers, measure: measures } = probe.texts;
     const tools = [];
-    if (probe.layers.length > 1) tools.push(makeSelect("Layer", probe.layers.map((layer) => [layer, layers[layer]]), state.layer, (layer) => change({ layer, at: null }, drawSurvival)));
-    if (probe.measures.length > 1) tools.push(makeSegments("measure", "Measure", probe.measures.map((measure) => [measure, measures[measure]]), state.measure, (measure) => change({ measure }, drawSurvival)));
+    if (probe.layers.length > 1)
+      tools.push(
+        makeSelect(
+          "Layer",
+          probe.layers.map((layer) => [layer, layers[layer]]),
+          state.layer,
+          (layer) => change({ layer, at: null }, drawSurvival),
+        ),
+      );
+    if (probe.measures.length > 1)
+      tools.push(
+        makeSegments(
+          "measure",
+          "Measure",
+          probe.measures.map((measure) => [measure, measures[measure]]),
+          state.measure,
+          (measure) => change({ measure }, drawSurvival),
+        ),
+      );
     byId("survival-tools").replaceChildren(...tools);
     byId("survival-tools").hidden = !tools.length;
     drawSurvival();
@@ -181,7 +254,16 @@
       return probe.place({ series, x, metric: -1 });
     };
     const pick = (at) => change({ at }, drawExtremes);
-    byId("extreme-tools").replaceChildren(places.length > 1 ? makeSelect("Condition", places.map((place) => [place, words(place)]), state.at, pick) : element("p", { class: "aside", text: words(places[0]) }));
+    byId("extreme-tools").replaceChildren(
+      places.length > 1
+        ? makeSelect(
+            "Condition",
+            places.map((place) => [place, words(place)]),
+            state.at,
+            pick,
+          )
+        : element("p", { class: "aside", text: words(places[0]) }),
+    );
     drawExtremes();
   }
 
@@ -205,26 +287,54 @@
       ...fact("Seed", String(probe.seed)),
       ...(probe.pooling ? fact("Pooling", probe.pooling) : []),
       ...fact("Images", isolate(probe.source.spec), " ", print(probe.source.fingerprint)),
-      ...probe.models.flatMap((model) => fact("Model", app.probedLabel(model), " ", print(model.fingerprint), model.head ? `, head ${model.head}${model.classes ? ` of ${format.count(model.classes)} classes` : ""}` : "")),
+      ...probe.models.flatMap((model) =>
+        fact(
+          "Model",
+          app.probedLabel(model),
+          " ",
+          print(model.fingerprint),
+          model.head ? `, head ${model.head}${model.classes ? ` of ${format.count(model.classes)} classes` : ""}` : "",
+        ),
+      ),
       ...probe.settings.flatMap(([name, value]) => fact(name, isolate(value, "mono"))),
-      ...fact("Versions", isolate(Object.entries(probe.versions).map(([name, value]) => `${name} ${value}`).join(", "))),
+      ...fact(
+        "Versions",
+        isolate(
+          Object.entries(probe.versions)
+            .map(([name, value]) => `${name} ${value}`)
+            .join(", "),
+        ),
+      ),
     );
-    const blocks = [["Shell", probe.command ?? ""], ["Python", probe.python.join("\n")]].filter(([, text]) => text);
-    byId("reproduce").replaceChildren(...blocks.flatMap(([words, text]) => [
-      element("div", { class: "title-line" }, element("h3", { text: words }), app.copyButton(text)),
-      element("pre", { tabindex: "0", role: "region", "aria-label": words }, element("code", { text })),
-    ]), ...(probe.command ? [] : [element("p", { class: "aside", text: "This result does not record the call that made it." })]));
+    const blocks = [
+      ["Shell", probe.command ?? ""],
+      ["Python", probe.python.join("\n")],
+    ].filter(([, text]) => text);
+    byId("reproduce").replaceChildren(
+      ...blocks.flatMap(([words, text]) => [
+        element("div", { class: "title-line" }, element("h3", { text: words }), app.copyButton(text)),
+        element("pre", { tabindex: "0", role: "region", "aria-label": words }, element("code", { text })),
+      ]),
+      ...(probe.command
+        ? []
+        : [element("p", { class: "aside", text: "This result does not record the call that made it." })]),
+    );
   }
 
-  const print = (fingerprint) => element("code", { class: "print", title: fingerprint, text: String(fingerprint).slice(0, 12) });
+  const print = (fingerprint) =>
+    element("code", { class: "print", title: fingerprint, text: String(fingerprint).slice(0, 12) });
 
   try {
     byId("list").append(app.makeProbeCards("h2"));
     app.onHash(() => {
       show().then(() => scrollTo(0, 0), app.fail);
     });
-    app.onKeys(["j", "ArrowRight"], "next probe", () => (byId("one").hidden || byId("after").hidden ? false : byId("after").click()));
-    app.onKeys(["k", "ArrowLeft"], "previous probe", () => (byId("one").hidden || byId("before").hidden ? false : byId("before").click()));
+    app.onKeys(["j", "ArrowRight"], "next probe", () =>
+      byId("one").hidden || byId("after").hidden ? false : byId("after").click(),
+    );
+    app.onKeys(["k", "ArrowLeft"], "previous probe", () =>
+      byId("one").hidden || byId("before").hidden ? false : byId("before").click(),
+    );
     await show();
   } catch (error) {
     app.fail(error);

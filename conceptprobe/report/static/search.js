@@ -55,7 +55,9 @@
         labels: new Words(table.labels),
         tags: new Words(table.tag_names),
         layers: new Words(
-          app.layers.map((layer) => `${layer.name} ${app.report.models[layer.model].label} ${app.report.models[layer.model].key}`),
+          app.layers.map(
+            (layer) => `${layer.name} ${app.report.models[layer.model].label} ${app.report.models[layer.model].key}`,
+          ),
         ),
       };
       this.ids = null; // by image, when they have been loaded

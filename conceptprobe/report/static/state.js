@@ -23,7 +23,9 @@
 
   // The hash of a path and values; what is empty is left out.
   app.writeHash = function (path, values) {
-    const query = new URLSearchParams([...values].flatMap(([name, value]) => (value ? [[name, value]] : []))).toString();
+    const query = new URLSearchParams(
+      [...values].flatMap(([name, value]) => (value ? [[name, value]] : [])),
+    ).toString();
     const start = path ? encodeURI(path).replace(/[#?&]/g, encodeURIComponent) : "";
     return `#${start}${start && query ? "?" : ""}${query}`;
   };

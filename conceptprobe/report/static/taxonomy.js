@@ -42,7 +42,8 @@
     // From the broadest concept down to c, always by the first parent.
     path(c) {
       const path = [c];
-      for (let up = this.parents[c][0]; up !== undefined && !path.includes(up); up = this.parents[up][0]) path.unshift(up);
+      for (let up = this.parents[c][0]; up !== undefined && !path.includes(up); up = this.parents[up][0])
+        path.unshift(up);
       return path;
     }
 
