@@ -27,6 +27,8 @@ from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing import Index, build_index
 from conceptprobe.models import load_model
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 200
 K = 30
 LAYERS = "blocks[-2:].mlp.hidden"
