@@ -97,7 +97,8 @@ def index_activations(
 
 def _listing(images: ImageSource | Sequence[str]) -> tuple[pa.Table, np.ndarray | None, SourceEntry]:
     """A row an image in ascending order of ids, which row of the values is each one's (None: the same), and the
-    manifest's entry of the source."""
+    manifest's entry of the source.
+    """
     if isinstance(images, ImageSource):
         return images.table, None, describe_source(images)
     ids = [str(id_) for id_ in images]

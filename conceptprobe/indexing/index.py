@@ -209,7 +209,8 @@ class Index:
 
     def activation_blocks(self, layer: str) -> Iterator[np.ndarray]:
         """The activations of all images in order, float32 [b,f], a bounded number of images at once; see
-        `activations`."""
+        `activations`.
+        """
         return read_blocks(self._files.faiss(self._layer(layer), "images"))
 
     def sampled_rows(self, images: int) -> np.ndarray:
@@ -295,7 +296,8 @@ class Index:
 
     def neighbour_lists(self, layer: str, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """What `neighbours` says of every feature of a layer: features int64 [f,k], -1 for a feature that does not vary
-        on the sample, and Pearson's r float32 [f,k]. k is at most the number of the other features."""
+        on the sample, and Pearson's r float32 [f,k]. k is at most the number of the other features.
+        """
         stored = self._files.faiss(self._layer(layer), "features")
         vectors_fn = stored.reconstruct_n(0, stored.ntotal)
         most = min(at_least_1(k) + 1, stored.ntotal)

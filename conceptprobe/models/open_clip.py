@@ -103,7 +103,6 @@ def vision_model(
     variant: str = "",
 ) -> VisionModel:
     """Make a `VisionModel` of any open_clip model; `variant` tells apart models whose spec has one architecture."""
-
     return VisionModel(
         spec.text,
         module,

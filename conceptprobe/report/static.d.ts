@@ -68,6 +68,16 @@ interface ModelData {
   cli: string[];
   layers: LayerData[];
 }
+/** A verdict, with the groups that it is in. */
+interface VerdictData {
+  name: Verdict;
+  glyph: string;
+  marker: string;
+  explanation: string;
+  positive: boolean;
+  one_concept: boolean;
+  tested: boolean;
+}
 /** Model, value, low, high. */
 type Interval = [number, Maybe<number>, Maybe<number>, Maybe<number>];
 interface ProbeSummary {
@@ -127,6 +137,7 @@ interface ReportData {
   sources: { spec: string; fingerprint: string; background: string }[];
   models: ModelData[];
   probes: ProbeSummary[];
+  verdicts: VerdictData[];
   concepts_note: Maybe<string>;
   missing: { reasons: string[] };
   caveats: string[];
@@ -151,7 +162,6 @@ interface ImageTable {
   tag_names: string[];
 }
 interface CatalogueTable {
-  verdicts: Verdict[];
   words: string[];
   columns: Record<string, Packed>;
 }

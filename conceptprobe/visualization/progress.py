@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TaskProgressColumn, TextColumn
+
+from conceptprobe.display.progress import progress_bar
 
 
 class Meter:
@@ -18,17 +19,14 @@ class Meter:
 
     def __init__(self, units: int, done: int, steps: int) -> None:
         self._units, self._done, self._steps = units, done, steps
-        self._bar = Progress(
-            TextColumn("visualizing"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[finished]}"),
-            TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True),
-        )  # fmt: skip
+        self._bar = progress_bar(TaskProgressColumn(), TextColumn("{task.fields[finished]}"), show=True)
 
     @contextmanager
     def shown(self, show: bool) -> Iterator[None]:
         """Show the bar on stderr while the block runs."""
         self._bar.disable = not show
         with self._bar:
-            self._task = self._bar.add_task("", total=self._units * self._steps, finished="")
+            self._task = self._bar.add_task("visualizing", total=self._units * self._steps, finished="")
             self.finish(0)
             yield
 

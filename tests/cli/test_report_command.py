@@ -16,6 +16,8 @@ from conceptprobe.probes.framework.probe import rows_of
 from conceptprobe.probes.framework.responses import Condition
 from conceptprobe.probes.framework.result import ProbeResult, make_curves, make_differences
 
+pytestmark = pytest.mark.slow
+
 CODE = "from conceptprobe.cli import main; main()"
 
 

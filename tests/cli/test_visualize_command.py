@@ -16,6 +16,8 @@ from conceptprobe.indexing import build_index
 from conceptprobe.models import load_model
 from conceptprobe.visualization.results.visualizations import load_visualizations
 
+pytestmark = pytest.mark.slow
+
 LAYER = "blocks.1.mlp.hidden"
 QUICK = ("--steps", "2", "--views", "1", "--device", "cpu")
 

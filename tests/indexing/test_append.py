@@ -43,6 +43,7 @@ def build(model: VisionModel, images: ImageSource, out: Path, **changes: Any) ->
     return build_index(model, images, LAYERS, out, **{**SETTINGS, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampled", [32_768, 9])
 def test_new_ids_after_full_batches_give_the_bytes_of_a_fresh_build(
     sampled: int, mini: VisionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -60,6 +61,7 @@ def test_new_ids_after_full_batches_give_the_bytes_of_a_fresh_build(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "i", "images"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
@@ -101,6 +103,7 @@ def _all_lists(index: Index, feature: str, pooling: str) -> list[Any]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_cannot_be_appended_is_refused_and_changes_nothing(mini: VisionModel, tmp_path: Path) -> None:
     root = tmp_path / "images"
     images = add_images(root, [*names(0, 7), "003bad.png"])
@@ -129,6 +132,7 @@ def test_what_cannot_be_appended_is_refused_and_changes_nothing(mini: VisionMode
         append_index(tmp_path / "fixed", larger)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["stream", "join", "finish", "clear", "replace_folder"])
 def test_an_error_leaves_the_old_index_and_is_made_good_by_the_same_call(
     step: str, mini: VisionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -174,6 +174,7 @@ def test_planted_features(folder: ImageSource, tmp_path: Path) -> None:
     assert stats["firing_rate"][2] == 0
 
 
+@pytest.mark.slow
 def test_same_bytes_for_any_number_of_workers(folder: ImageSource, mini: VisionModel, tmp_path: Path) -> None:
     for workers in (0, 1, 3):
         build_index(mini, folder, "blocks[-2:].mlp.hidden", tmp_path / str(workers), batch_size=16, workers=workers)
@@ -181,6 +182,7 @@ def test_same_bytes_for_any_number_of_workers(folder: ImageSource, mini: VisionM
     same_files(tmp_path / "0", tmp_path / "3")
 
 
+@pytest.mark.slow
 def test_a_bad_image_is_listed_and_changes_nothing_else(mini: VisionModel, tmp_path: Path) -> None:
     root = make_folder(tmp_path / "images", 20)
     good = build_index(mini, load_images(f"folder:{root}"), "final", tmp_path / "good", batch_size=8, workers=0)
@@ -200,6 +202,7 @@ def test_a_bad_image_is_listed_and_changes_nothing_else(mini: VisionModel, tmp_p
         np.testing.assert_allclose(index.top(feature, 20).values, good.top(feature, 20).values, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_search_similar_and_neighbours_against_numpy(folder: ImageSource, mini: VisionModel, tmp_path: Path) -> None:
     name = "blocks.5.mlp.hidden"
     index = build_index(mini, folder, name, tmp_path / "i", pooling=("cls",), batch_size=30, workers=0)

@@ -64,6 +64,7 @@ def test_shards_in_any_order_give_the_bytes_of_one_build(
     same_files(tmp_path / "merged", whole)
 
 
+@pytest.mark.slow
 def test_more_images_than_are_sampled(
     mini: VisionModel, images: ImageSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +88,7 @@ def test_merging_in_steps_gives_the_same_bytes(
     same_files(tmp_path / "all", whole)
 
 
+@pytest.mark.slow
 def test_an_index_that_can_grow_is_the_same_too(mini: VisionModel, images: ImageSource, tmp_path: Path) -> None:
     once = build(mini, images, tmp_path / "once", growable=True)
     assert (once.path / checkpoint.STATE).is_file()
@@ -99,6 +101,7 @@ def test_a_shard_answers_nothing(shards: list[Path], mini: VisionModel, images: 
         open_index(shards[1])
 
 
+@pytest.mark.slow
 def test_shards_that_do_not_fit_are_refused(
     shards: list[Path], whole: Path, mini: VisionModel, images: ImageSource, tmp_path: Path
 ) -> None:
@@ -165,6 +168,7 @@ def paths_below(folder: Path) -> set[str]:
     return {os.path.join(where, name) for where, _, files in os.walk(folder) for name in (*files, "")}
 
 
+@pytest.mark.slow
 def test_killed_in_a_shard_or_in_the_merge_it_ends_with_the_same_bytes(
     images: ImageSource, whole: Path, tmp_path: Path
 ) -> None:
@@ -195,6 +199,7 @@ def test_the_manifest_says_nothing_of_shards(whole: Path, shards: list[Path]) ->
     assert part["counts"]["listed"] == 12
 
 
+@pytest.mark.slow
 def test_bottom_lists_are_the_lowest(mini: VisionModel, images: ImageSource, whole: Path, tmp_path: Path) -> None:
     every = build(mini, images, tmp_path / "all", k=50)
     for pooling in ("mean", "max"):

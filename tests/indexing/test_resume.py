@@ -124,6 +124,7 @@ def test_an_error_at_any_step_is_made_good_by_the_same_command(
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
+@pytest.mark.slow
 def test_what_was_left_is_only_gone_on_with_by_the_same_plan(
     root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +144,7 @@ def test_it_does_not_start_over(root: Path, whole: Path, tmp_path: Path, monkeyp
     same_files(tmp_path / "index", whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["sample-mean.bin", "images.faiss", checkpoint.NAME])
 def test_a_checkpoint_of_which_something_is_lost_is_none(
     lost: str, root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -155,6 +157,7 @@ def test_a_checkpoint_of_which_something_is_lost_is_none(
     same_files(tmp_path / "index", whole)
 
 
+@pytest.mark.slow
 def test_a_derived_layer_is_never_gone_on_with(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
 
@@ -183,6 +186,7 @@ def hold(root: Path, out: Path, step: str, started: object, end: object) -> None
     build(root, out, interval=1e9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["finish", "replace_folder"])
 def test_two_processes_on_one_directory(step: str, root: Path, whole: Path, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
@@ -223,6 +227,7 @@ def test_a_file_that_a_kill_left_half_written(
     same_files(tmp_path / "index", whole)
 
 
+@pytest.mark.slow
 def test_what_only_lacked_its_renaming_gives_way_to_another_plan(
     root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,6 +158,7 @@ def test_without_torch_lucent_the_baseline_says_what_to_install(
         render.render_vis(cnn, "0:1", thresholds=(1,), engine="lucent", **QUIET)
 
 
+@pytest.mark.slow
 def test_a_script_picks_the_right_feature_of_a_vit() -> None:
     """Of three images, each made for another of 768 features, a feature is highest in the one that was made for it.
 

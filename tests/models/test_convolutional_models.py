@@ -6,6 +6,8 @@ from torch import nn
 
 from conceptprobe.models import ModelError, UnknownLayerError, VisionModel, load_model
 
+pytestmark = pytest.mark.slow
+
 
 def captured(model, pixels, layers):
     with torch.no_grad():

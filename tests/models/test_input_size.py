@@ -42,6 +42,7 @@ def test_the_size_is_what_comes_last(text, weights, pixels):
     assert (spec.text, spec.weights, spec.pixels) == (text, weights, pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -62,6 +63,7 @@ def test_a_size_that_does_not_do_is_refused(text, says):
         load_model(text, "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "grid"),
     [
@@ -93,6 +95,7 @@ def test_the_weights_are_those_of_timm_at_that_size(pixels, tmp_path):
         assert torch.allclose(model.logits(pixels), other(normalised(model, pixels)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_weights_are_those_of_open_clip_at_that_size(pixels, tmp_path):
     path = tmp_path / "weights.pt"
     torch.save(open_clip.create_model("ViT-S-32-alt").state_dict(), path)
@@ -103,6 +106,7 @@ def test_the_weights_are_those_of_open_clip_at_that_size(pixels, tmp_path):
     assert torch.allclose(model.encode_image(pixels, normalize=False), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_positions_of_torchvision_are_resampled():
     own, other = (load_model(f"torchvision:vit_b_16@random{size}", "cpu").module for size in ("", "#96"))
     grid = own.encoder.pos_embedding[:, 1:].transpose(1, 2).reshape(1, -1, 14, 14)
@@ -119,6 +123,7 @@ def test_a_file_may_be_of_that_size_already(tmp_path):
     assert torch.equal(model.module.pos_embed, own.pos_embed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["timm:resnet18@random", "torchvision:resnet18@random"])
 def test_a_cnn_keeps_its_weights_and_is_shown_other_images(spec, pixels):
     own, other = load_model(spec, "cpu"), load_model(f"{spec}#96", "cpu")

@@ -75,6 +75,7 @@ def test_an_unknown_module_says_which_are_near(tiny):
         tiny.resolve("module:blocks.0.attn.qk")
 
 
+@pytest.mark.slow
 def test_a_module_that_does_not_run_is_no_layer():
     clip = load_model("open_clip:RN50@random", "cpu")
     with pytest.raises(UnknownLayerError, match="does not run in a forward of the image tower"):

@@ -7,6 +7,7 @@ from conceptprobe.mini.architecture import data_path
 from conceptprobe.models import ModelError, WeightsError, load_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clip", "supervised", "distilled"])
 def test_the_twins_have_the_same_layers_and_other_weights(name):
     model = load_model(f"mini:{name}", "cpu")
@@ -46,6 +47,7 @@ def test_the_weights_of_one_twin_do_not_fit_the_other():
         load_model(f"mini:clip@{data_path('supervised.safetensors')}", "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spec", ["mini:clip", "timm:vit_tiny_patch16_224@random", "open_clip:RN50@random", "torchvision:resnet18@random"]
 )

@@ -46,6 +46,7 @@ def test_timm(overlay, image):
     assert torch.allclose(normalised(preprocessing(image), preprocessing), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
 def test_open_clip(mode, image):
     module = open_clip.create_model("RN50", force_preprocess_cfg={"resize_mode": mode})
@@ -55,6 +56,7 @@ def test_open_clip(mode, image):
     assert torch.allclose(normalised(preprocessing(image), preprocessing), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_32"])
 def test_torchvision(name, image):
     model = load_model(f"torchvision:{name}@random", "cpu")

@@ -30,6 +30,7 @@ def clip_module():
     return open_clip.create_model("ViT-S-32-alt")
 
 
+@pytest.mark.slow
 def test_random_weights_are_always_the_same_and_leave_no_trace():
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -88,6 +89,7 @@ def test_the_averaged_model_of_torch_is_read(tmp_path):
     assert torch.equal(model.module.fc.weight, averaged.module.fc.weight)
 
 
+@pytest.mark.slow
 def test_the_classifier_is_as_the_file_has_it(tmp_path, resnet_state):
     without = {key: value for key, value in resnet_state.items() if not key.startswith("fc.")}
     safetensors.torch.save_file(without, tmp_path / "none.safetensors")
@@ -111,6 +113,7 @@ def test_a_directory_as_the_hub_lays_it_out(tmp_path, resnet_state):
     assert model.preprocessing["resize"] == [224, 224]
 
 
+@pytest.mark.slow
 def test_open_clip_weights_from_a_file_and_from_a_directory(tmp_path, clip_module):
     state = clip_module.state_dict()
     torch.save(state, tmp_path / "epoch_3.pt")
@@ -143,6 +146,7 @@ def test_torchvision_weights_from_a_file(tmp_path):
     assert model.class_names[0] == "tench"
 
 
+@pytest.mark.slow
 def test_a_file_of_another_architecture_names_keys_and_shapes(tmp_path, resnet_state):
     path = tmp_path / "resnet18.safetensors"
     safetensors.torch.save_file(resnet_state, path)
@@ -157,6 +161,7 @@ def test_a_file_of_another_architecture_names_keys_and_shapes(tmp_path, resnet_s
         load_model(f"timm:resnet18@{path}", "cpu")
 
 
+@pytest.mark.slow
 def test_positions_of_another_image_size_are_refused(tmp_path, clip_module):
     state = {**clip_module.state_dict(), "visual.positional_embedding": torch.zeros(82, 384)}
     torch.save(state, tmp_path / "large.pt")
@@ -213,6 +218,7 @@ def test_a_proxy_counts_as_a_network(monkeypatch):
         assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tag", "activation"), [("openai", QuickGELU), ("laion2b_s34b_b79k", nn.GELU)])
 def test_a_tag_decides_which_gelu(tag, activation, tmp_path, monkeypatch):
     """OpenAI's weights were trained with QuickGELU; the architecture ViT-B-32 alone says GELU."""

@@ -8,7 +8,7 @@ import pytest
 
 from conceptprobe.concepts.scoring.verdicts import ONE_CONCEPT, POSITIVE, TESTED, VERDICTS
 from conceptprobe.report import write_report
-from conceptprobe.report.write import STATIC
+from conceptprobe.report.pages import STATIC
 
 
 def test_every_page_reads_the_verdicts_with_the_report(make_index, tmp_path, read_data):

@@ -98,6 +98,7 @@ def test_what_can_be_asked_for_and_in_which_order_it_comes(model: VisionModel) -
         assert len(visualize(model, one, preset=SHORT)) == 1
 
 
+@pytest.mark.slow
 def test_an_image_is_the_same_alone_among_others_and_in_other_chunks(model: VisionModel) -> None:
     what = [f"module:stages.{layer}:{number}" for number in range(4) for layer in (0, 1)]
     together = visualize(model, what, preset=SHORT)
@@ -268,6 +269,7 @@ def test_two_links_to_a_folder_are_one_folder(model: VisionModel, tmp_path: Path
     assert len(load_visualizations(tmp_path / "scratch")) == 1
 
 
+@pytest.mark.slow
 def test_chunks_get_smaller_where_memory_runs_out(
     model: VisionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,6 +381,7 @@ def test_compiled_blocks_change_nothing_and_are_put_back() -> None:
     assert np.abs(compiled.images_nhwc.astype(int) - plain.images_nhwc).max() <= 1
 
 
+@pytest.mark.slow
 def test_only_whole_blocks_before_the_target_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     from conceptprobe.visualization.optimization.model_state import blocks_before, compiled_blocks
 

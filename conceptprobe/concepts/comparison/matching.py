@@ -15,10 +15,10 @@ from scipy.stats import false_discovery_control
 
 from conceptprobe.concepts.comparison.layer_pairs import SAMPLE, check_comparable, feature_vectors, pair_layers
 from conceptprobe.concepts.errors import ContrastError
-from conceptprobe.concepts.statistics.shares import wilson_interval
 from conceptprobe.display import figures, html
 from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.indexing.storage.faiss_files import unit
+from conceptprobe.intervals import wilson_interval
 from conceptprobe.output.tables import load_tables, save_tables
 from conceptprobe.validation import CONFIG, make_settings
 
@@ -121,7 +121,7 @@ def summarise_matches(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (layer, side), part in frame.groupby(["layer", "side"], sort=False):
         count, total = int(part["matched"].sum()), len(part)
-        interval = wilson_interval(count, total)
+        interval = wilson_interval(count / total, total)
         rows.append((layer, side, count, total, count / total, *interval, part.loc[part["matched"], "r"].median()))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

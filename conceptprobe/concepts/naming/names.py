@@ -18,13 +18,13 @@ from conceptprobe.concepts.naming.settings import NamingSettings
 from conceptprobe.concepts.naming.vocabulary import read_words
 from conceptprobe.concepts.sets.concept_set import ConceptSet
 from conceptprobe.concepts.sets.from_index import concepts_of
-from conceptprobe.concepts.statistics.shares import wilson_interval
 from conceptprobe.display import figures, html
 from conceptprobe.display.progress import tracked
 from conceptprobe.images import ImagesLike, as_images
 from conceptprobe.indexing import Index
 from conceptprobe.indexing.index import IndexLike, as_index
 from conceptprobe.indexing.source import source_of
+from conceptprobe.intervals import wilson_interval
 from conceptprobe.models import ModelLike, as_model
 from conceptprobe.output.tables import load_tables, save_tables
 from conceptprobe.search.embeddings import CACHE
@@ -102,7 +102,7 @@ class FeatureNames:
         rows = []
         for (layer, source), part in first.groupby(["layer", "source"], sort=False):
             count, total = int((~part["abstained"]).sum()), len(part)
-            interval = wilson_interval(count, total)
+            interval = wilson_interval(count / total, total)
             rows.append((layer, source, count, total, count / total, *interval, part["auc"].median()))
         return pd.DataFrame(rows, columns=list(SUMMARY))
 

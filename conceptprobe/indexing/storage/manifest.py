@@ -224,7 +224,8 @@ def _shown(value: Any) -> str:
 
 def hash_files(folder: Path, leave: Collection[Path] = ()) -> dict[str, str]:
     """sha256 of every file below a folder but the manifest, those to leave out, and what a kill left half-written; each
-    flushed to disk; keys are POSIX paths, sorted."""
+    flushed to disk; keys are POSIX paths, sorted.
+    """
     hashes = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (NAME, MARK)):
         if path not in leave and path.suffix != TEMPORARY:

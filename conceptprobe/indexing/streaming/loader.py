@@ -20,7 +20,8 @@ from conceptprobe.models.preprocessing import Preprocessing, as_floats
 @dataclass(frozen=True)
 class Batch:
     """Batch `number` holds rows number * size onwards. It is always full: rows past the end of the source and images
-    that cannot be read are zeros, so that no image's result depends on another's. `good` are the places to use."""
+    that cannot be read are zeros, so that no image's result depends on another's. `good` are the places to use.
+    """
 
     number: int
     pixels_bchw: torch.Tensor

@@ -130,7 +130,8 @@ def _take_up(state: State, reducers: dict[str, LayerReducer], sample: np.ndarray
 
 def _stored(folder: Path, manifest: Manifest, plan: str, images: ImageSource, work: Work) -> State | None:
     """The last checkpoint, unless the images are others by now: one that it lists as unreadable can be read, or one of
-    SPOT that it has seen, spread over all of them, has changed."""
+    SPOT that it has seen, spread over all of them, has changed.
+    """
     state = load_state(folder / checkpoint.NAME, plan=plan)
     if state is None or any(is_hash(content_hash(images, row, decode=True)) for row, _ in state.bad):
         return None

@@ -28,6 +28,8 @@ from conceptprobe.indexing import Index, build_index
 from conceptprobe.indexing.storage.manifest import SourceEntry
 from conceptprobe.models import load_model
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 200
 K = 30
 LAYERS = "blocks[-2:].mlp.hidden"

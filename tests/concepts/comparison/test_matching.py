@@ -47,6 +47,7 @@ def test_unrelated_features_are_not_matched(common: int, rng: Generator) -> None
         assert (frame["mutual"] & (frame["p_permuted"] <= 0.01)).mean() > 0.1
 
 
+@pytest.mark.slow
 def test_of_matched_features_few_are_wrong_where_half_have_no_counterpart(rng: Generator) -> None:
     false, total = 0, 0
     for _ in range(5):

@@ -140,6 +140,7 @@ def test_a_meaning_is_found_among_images_of_all_looks() -> None:
     assert found.mean_f.mean() < 2
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers_and_clear_cases_are_drawn_once() -> None:
     rng = np.random.default_rng(6)
     descriptors = looks(rng)

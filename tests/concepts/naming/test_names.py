@@ -40,6 +40,7 @@ def embeddings(rng: np.random.Generator, n: int, d: int = 12) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.tensor(rng.standard_normal((n, d)), dtype=torch.float32), dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cells", [2**24, 150])  # 150: images and words come in many parts
 def test_soft_wpmi_is_the_formula(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("conceptprobe.concepts.naming.soft_wpmi.CELLS", cells)
@@ -222,6 +223,7 @@ def test_the_half_that_tests_chooses_nothing(tmp_path: Path) -> None:
     assert words["abstained"].all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("concepts", [meanings(), None])
 def test_permuted_images_leave_no_names(tmp_path: Path, concepts: ConceptSet | None) -> None:

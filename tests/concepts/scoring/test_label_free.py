@@ -21,6 +21,8 @@ from conceptprobe.indexing import Index, build_index
 from conceptprobe.intervals import wilson_interval
 from conceptprobe.models import load_model
 
+pytestmark = pytest.mark.slow
+
 LAYER = "blocks.5.mlp.hidden"
 N, K = 400, 6
 

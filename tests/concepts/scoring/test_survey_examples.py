@@ -13,6 +13,8 @@ from conceptprobe.indexing import Index, build_index
 from conceptprobe.models import load_model
 from survey.examples import THEMES, Example, K, examine, main, p_of_difference
 
+pytestmark = pytest.mark.slow
+
 LAYER = "blocks.5.mlp.hidden"
 OTHERS = 700
 

@@ -76,6 +76,7 @@ def test_images_of_several_leaves_and_of_none() -> None:
     np.testing.assert_allclose(spread.information_f, [0.75 * a + 0.25 * b, a, np.nan])
 
 
+@pytest.mark.slow
 def test_the_least_spread_of_a_concept_is_drawn_once_and_repeats(tree: ConceptSet) -> None:
     at = np.array([tree.position("super 2"), tree.position("tag"), tree.position("super 2")])
     hits = np.array([8, 5, 200])

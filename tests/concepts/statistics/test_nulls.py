@@ -44,6 +44,7 @@ def test_too_few_images_are_refused() -> None:
         next(draw_lists(np.random.default_rng(0), 1, 3, 4, np.array([1.0, 0, 0, 1])))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_draws() -> None:
     weights_n = np.random.default_rng(1).random(1_300_000)
     tracemalloc.start()

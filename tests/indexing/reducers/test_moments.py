@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ def same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return all(a[name].numpy().tobytes() == b[name].numpy().tobytes() for name in a)
 
 
+@pytest.mark.slow
 @given(n=st.integers(1, 40), shards=st.integers(1, 7), seed=st.integers(0, 2**20), data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_same_bits_for_any_shards_in_any_order(n: int, shards: int, seed: int, data: st.DataObject) -> None:

@@ -43,6 +43,7 @@ floats = st.one_of(
 matrices = hnp.arrays(np.float32, st.tuples(st.integers(1, 40), st.integers(1, 4)), elements=floats)
 
 
+@pytest.mark.slow
 @given(values=matrices, k=st.integers(1, 12), data=st.data())
 @settings(max_examples=200, deadline=None)
 def test_equals_a_full_sort_for_any_cut_and_order(values: np.ndarray, k: int, data: st.DataObject) -> None:

@@ -23,6 +23,7 @@ def vectors() -> np.ndarray:
     return (plane + 0.1 * rng.standard_normal(plane.shape)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", FORMS)
 def test_writes_the_bytes_that_faiss_writes(
     text: str, vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -46,6 +47,7 @@ def test_vectors_come_back(text: str, vectors: np.ndarray, tmp_path: Path) -> No
     assert np.abs(back - vectors[1990:]).max() <= 2 * size * allowed[text.rpartition(",")[2]]
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_nothing(vectors: np.ndarray, tmp_path: Path) -> None:
     before = faiss.omp_get_max_threads()
     try:

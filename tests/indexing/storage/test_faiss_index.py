@@ -31,6 +31,7 @@ def exact(mini: VisionModel, images: ImageSource, tmp_path_factory: pytest.TempP
     return build(mini, images, tmp_path_factory.mktemp("exact") / "index", "Flat")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "share"), [("SQfp16", 0.95), ("IVF8,Flat", 0.5), ("PQ32", 0.2)])
 def test_answers_near_the_exact_ones(
     text: str, share: float, mini: VisionModel, images: ImageSource, exact: Index, tmp_path: Path
@@ -49,6 +50,7 @@ def test_answers_near_the_exact_ones(
     pd.testing.assert_frame_equal(index.neighbours(f"{LAYER}:3"), exact.neighbours(f"{LAYER}:3"))
 
 
+@pytest.mark.slow
 def test_all_lists_give_the_exact_answer(mini: VisionModel, images: ImageSource, exact: Index, tmp_path: Path) -> None:
     index = build(mini, images, tmp_path / "index", "IVF8,Flat")
     direction = np.random.default_rng(0).standard_normal(768)
@@ -64,6 +66,7 @@ def test_all_lists_give_the_exact_answer(mini: VisionModel, images: ImageSource,
             wrong.search(LAYER, direction, nprobe=9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["SQ8", "IVF8,PQ16"])
 def test_a_resumed_build_ends_with_the_same_bytes(
     text: str, mini: VisionModel, images: ImageSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -91,6 +94,7 @@ def test_a_resumed_build_ends_with_the_same_bytes(
     same_files(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_shards_join_to_the_same_bytes(mini: VisionModel, images: ImageSource, tmp_path: Path) -> None:
     build(mini, images, tmp_path / "whole", "IVF8,SQ8")
     for shard in range(3):

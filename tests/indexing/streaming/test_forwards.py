@@ -54,6 +54,7 @@ def where_forwards_run(model: VisionModel, images: ImageSource, layers: str = LA
     return ran
 
 
+@pytest.mark.slow
 def test_batches_side_by_side_give_the_bytes_of_one_after_the_other(
     emoji: ImageSource, tmp_path: Path, threads: None
 ) -> None:
@@ -65,6 +66,7 @@ def test_batches_side_by_side_give_the_bytes_of_one_after_the_other(
     assert files(tmp_path / "1") == files(tmp_path / "2") == files(tmp_path / "3")
 
 
+@pytest.mark.slow
 def test_forwards_run_beside_the_caller_unless_something_could_tell(emoji: ImageSource, threads: None) -> None:
     model, here = load_model("mini:supervised", device="cpu"), {threading.get_ident()}
     torch.set_num_threads(1)
@@ -91,6 +93,7 @@ def test_a_fault_in_a_lane_comes_through_and_leaves_nothing_behind(emoji: ImageS
     assert not any(module._forward_hooks for module in model.module.modules())
 
 
+@pytest.mark.slow
 def test_one_visit_serves_several_threads(threads: None) -> None:
     model = load_model("mini:clip", device="cpu")
     torch.set_num_threads(1)

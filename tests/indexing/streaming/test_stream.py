@@ -73,6 +73,7 @@ def test_it_goes_on_once_the_images_can_be_read(
     same_files(tmp_path / "i", tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_an_image_that_was_skipped_before_and_can_be_read_now_is_not_missed(
     mini: VisionModel, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +123,7 @@ def test_the_log_tells_all_that_happened(
     assert set(events) == {"start", "progress", "skipped", "checkpoint", "failed", "end"}
 
 
+@pytest.mark.slow
 def test_a_build_within_an_intervention_is_never_gone_on_with(
     mini: VisionModel, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def test_a_value_is_made_once_and_the_one_used_longest_ago_goes_first() -> None:
     assert made == ["a", "b", "c", "b", "huge", "huge"]
 
 
+@pytest.mark.slow
 def test_probes_that_share_a_memory_find_the_same_and_see_clean_images_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = load_model("mini:supervised"), load_images("mini:emoji/noto")
     read: list[int] = []

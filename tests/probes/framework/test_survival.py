@@ -20,6 +20,7 @@ def overlap_by_hand(before_n: np.ndarray, after_n: np.ndarray, kept: list[int]) 
 values = arrays(np.float32, (24, 3), elements=st.integers(-4, 4).map(float))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(values, values, st.sets(st.integers(0, 23), max_size=8))
 def test_overlap_is_that_of_sorted_lists(before: np.ndarray, after: np.ndarray, left_out: set[int]) -> None:

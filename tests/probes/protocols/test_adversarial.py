@@ -5,6 +5,7 @@ from conceptprobe.models import VisionModel, load_model
 from conceptprobe.probes import ProbeError, run_probe
 
 
+@pytest.mark.slow
 def test_accuracy_falls_and_curves_are_of_images_known_before() -> None:
     result = run_probe("adversarial", "mini:supervised", "mini:emoji", n=16, epsilons=(4.0,), steps=4, shown=3)
     values = result.frame.pivot_table(index="image", columns=["metric", "series", "x"], values="value")
@@ -22,6 +23,7 @@ def test_accuracy_falls_and_curves_are_of_images_known_before() -> None:
     }
 
 
+@pytest.mark.slow
 def test_an_epsilon_of_zero_is_the_identity() -> None:
     result = run_probe("adversarial", "mini:clip", "mini:emoji", n=8, epsilons=(0.0,), steps=2)
     values = result.frame.pivot_table(index="image", columns=["metric", "series", "x"], values="value")
@@ -29,6 +31,7 @@ def test_an_epsilon_of_zero_is_the_identity() -> None:
     assert np.allclose(values["cosine", "fgsm", 0], 1)
 
 
+@pytest.mark.slow
 def test_a_features_activation_is_driven_down_and_up() -> None:
     feature = "blocks.3.mlp.hidden:5"
     result = run_probe(

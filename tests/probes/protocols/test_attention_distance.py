@@ -31,6 +31,7 @@ def test_what_is_paid_to_prefix_tokens_counts_only_where_it_is_not_renormalised(
     )
 
 
+@pytest.mark.slow
 def test_it_runs_on_the_twins_with_a_value_for_every_head_block_and_image() -> None:
     result = run_probe("attention_distance", ["mini:clip", "mini:supervised"], "mini:emoji", n=8)
     heads = result.frame[result.frame["series"].str.startswith("head ")]
@@ -41,6 +42,7 @@ def test_it_runs_on_the_twins_with_a_value_for_every_head_block_and_image() -> N
     np.testing.assert_allclose(mean.sort_index(), by_hand.sort_index(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_cnn_is_refused_before_work() -> None:
     with pytest.raises(ProbeError, match="looks at attention"):
         run_probe("attention_distance", "timm:resnet18@random", "mini:emoji", n=4)

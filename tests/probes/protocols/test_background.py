@@ -29,6 +29,7 @@ def test_a_mask_that_shows_everything_changes_nothing(tmp_path) -> None:  # type
     assert values["foreground only"].tolist() == values["clean"].tolist()
 
 
+@pytest.mark.slow
 def test_it_runs_on_the_alpha_channels_of_the_emoji() -> None:
     result = run_probe("background", ["mini:clip", "mini:supervised"], "mini:emoji", n=8)
     assert {*result.curves["series"]} == {"clean", "foreground only", "background only"}

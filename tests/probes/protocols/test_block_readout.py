@@ -109,12 +109,14 @@ def test_linear_probes_read_the_cls_token_of_each_block_and_of_the_last_four_tog
     assert result.artifacts["mini:clip/c"].shape == (7,)
 
 
+@pytest.mark.slow
 def test_without_enough_images_linear_probes_are_left_out_and_it_says_so() -> None:
     result = run_probe("block_readout", "mini:supervised", "mini:emoji", n=8)
     assert METRIC not in {*result.frame["metric"]}
     assert "No linear probes: 8 images" in result.caveats[0]
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_name_classes_has_linear_probes_and_its_embedding() -> None:
     result = run_probe(
         "block_readout", "mini:distilled", "mini:emoji", n=24, target="group", test=0.6, last=2, c_values=(0.1,)
@@ -126,6 +128,7 @@ def test_a_model_that_cannot_name_classes_has_linear_probes_and_its_embedding() 
     assert "last 2 blocks together" in {*result.frame["series"]}
 
 
+@pytest.mark.slow
 def test_bad_input_is_refused_before_any_compute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VisionModel, "capture", lambda *args: pytest.fail("it computed"))
     known = ("skull", "pizza")

@@ -106,6 +106,7 @@ def test_central_patches_come_first() -> None:
     assert sorted(ranks.ravel()) == list(range(24))
 
 
+@pytest.mark.slow
 def test_maps_are_what_cls_pays_to_patches_in_shares() -> None:
     model, images = load_model("mini:clip"), choose_images(load_images("mini:emoji"), RunSettings(n=5))
     maps = attention_maps(model, images, None)
@@ -115,6 +116,7 @@ def test_maps_are_what_cls_pays_to_patches_in_shares() -> None:
     np.testing.assert_allclose(maps[4], expected / expected.sum(-1, keepdims=True), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_runs_on_the_twins_with_maps_of_some_images(tmp_path: Path) -> None:
     result = run_probe("cls_attention", ["mini:clip", "mini:supervised"], "mini:emoji", n=12, shown=3)
     values = result.frame[result.frame["metric"] == "jaccard"].pivot_table(
@@ -198,6 +200,7 @@ def test_bad_settings_are_refused_before_any_compute(
         run_probe("cls_attention", "mini:clip", "mini:emoji", n=4, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_models_without_cls_or_attention_and_images_without_masks_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +215,7 @@ def test_models_without_cls_or_attention_and_images_without_masks_are_refused(
         run_probe("cls_attention", "mini:clip", f"folder:{tmp_path}")
 
 
+@pytest.mark.slow
 def test_the_distillation_token_can_be_the_one_that_looks() -> None:
     model = load_model("timm:deit_tiny_distilled_patch16_224@random")
     own, distilled = (

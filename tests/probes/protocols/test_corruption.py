@@ -214,6 +214,7 @@ def test_tiny_or_grey_images_are_refused() -> None:
             corrupt(np.zeros(shape), "fog", 1, generator())
 
 
+@pytest.mark.slow
 def test_the_probe_says_that_its_images_are_only_like_those_of_imagenet_c() -> None:
     result = run_probe(
         "corruption", "mini:supervised", "mini:emoji", n=8, corruptions=("contrast",), severities=(1, 2, 3, 4, 5)

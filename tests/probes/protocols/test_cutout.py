@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ def test_places_depend_on_the_id_and_differ_between_draws() -> None:
     assert not both.equal(SquareHole(("a", "b"), 0.1, 0, 1)(pixels, np.arange(2)))
 
 
+@pytest.mark.slow
 def test_no_hole_is_the_identity_and_a_hole_of_everything_leaves_black() -> None:
     result = run_probe("cutout", "mini:supervised", "mini:emoji", n=16, shares=(0.0, 1.0), draws=1)
     values = result.frame.pivot_table(index="image", columns=["metric", "series", "x"], values="value")

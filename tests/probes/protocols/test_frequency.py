@@ -53,6 +53,7 @@ def test_every_wave_is_there_once() -> None:
     assert not {*found} & {(-down, -across) for down, across in found}
 
 
+@pytest.mark.slow
 def test_the_heat_map_is_symmetric_and_its_middle_is_the_clean_error() -> None:
     result = run_probe("frequency", "mini:supervised", "mini:emoji", n=12, radii=(8.0,), heat_map=1)
     heat = result.artifacts["mini:supervised/error_by_wave"]

@@ -66,6 +66,7 @@ def test_features_are_named_or_of_a_verdict() -> None:
         named_features(probed, ["blocks.5.mlp.hidden:768"])
 
 
+@pytest.mark.slow
 def test_silencing_features_is_compared_with_silencing_as_many_others() -> None:
     names = tuple(f"blocks.5.mlp.hidden:{i}" for i in range(0, 768, 2))
     result = run_probe("lesion", "mini:supervised", "mini:emoji", n=12, parts=(), features=names, draws=2)

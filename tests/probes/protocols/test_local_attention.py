@@ -94,6 +94,7 @@ def test_with_radius_0_and_no_relay_patches_do_not_depend_on_each_other() -> Non
     assert (before[:2] - after[:2]).abs().amax(1).min() > 1e-2
 
 
+@pytest.mark.slow
 def test_it_runs_on_the_twins_and_leaves_out_what_hides_nothing() -> None:
     twins = ["mini:clip", "mini:supervised"]
     result = run_probe("local_attention", twins, "mini:emoji", n=8, classes=LABELS, radii=(0, 4, 5))
@@ -125,6 +126,7 @@ def test_what_cannot_be_asked_is_refused_before_any_compute(
         run_probe("local_attention", loaded, "mini:emoji", n=4, classes=names, layers=(), radii=radii)
 
 
+@pytest.mark.slow
 def test_without_relay_a_radius_of_the_whole_grid_still_hides_prefix_tokens() -> None:
     result = run_probe("local_attention", "mini:supervised", "mini:emoji", n=4, radii=(5, 9), relay=False)
     assert {*zip(result.frame["series"], result.frame["x"], strict=True)} == {("clean", 0), ("local, no relay", 5)}

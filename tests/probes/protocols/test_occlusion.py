@@ -17,6 +17,7 @@ from conceptprobe.probes.protocols.occlusion import Occlusion, block_inputs, che
 from conceptprobe.probes.stimuli.drops import TokenDrop, random_drop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mini:clip", "mini:supervised"])
 @pytest.mark.parametrize("mass", [False, True])
 def test_dropping_nothing_is_the_identity_and_dropping_all_leaves_one_answer(model: str, mass: bool) -> None:
@@ -116,6 +117,7 @@ def test_the_guide_is_masks_where_there_are_some_then_attention_then_none(
         check(cnn, emoji, Occlusion(blocks=(0,)))
 
 
+@pytest.mark.slow
 def test_another_model_guides_the_drops_of_all() -> None:
     models = ["mini:clip", "mini:supervised"]
     result = run_probe(

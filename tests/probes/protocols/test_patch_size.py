@@ -26,6 +26,7 @@ def ask(probe: str, models: tuple[str, ...], **options: Any) -> ProbeResult:
     return run_probe(probe, [load(spec) for spec in models], load_images("mini:emoji/noto"), n=8, **options)
 
 
+@pytest.mark.slow
 def test_patch_sizes_are_in_pixels_and_facts_tell_what_else_differs() -> None:
     assert (patch_pixels(load(SMALL)), patch_pixels(load(LARGE))) == (16, 32)
     assert facts(load(LARGE)).startswith(
@@ -33,6 +34,7 @@ def test_patch_sizes_are_in_pixels_and_facts_tell_what_else_differs() -> None:
     )
 
 
+@pytest.mark.slow
 def test_it_is_the_same_probes_with_the_patch_size_as_x() -> None:
     result = ask("patch_size", (SMALL, LARGE), probes=("attention_distance", "shuffle"))
     assert {(row.model, row.x) for row in result.curves.itertuples()} == {(SMALL, 16), (LARGE, 32)}
@@ -55,6 +57,7 @@ def value_of(curves: pd.DataFrame, **point: Any) -> float:
     return float(value)
 
 
+@pytest.mark.slow
 def test_differences_are_paired_by_image_over_the_patch_sizes() -> None:
     result = ask("patch_size", (SMALL, LARGE), probes=("attention_distance",))
     distance = ask("attention_distance", (SMALL,))
@@ -111,6 +114,7 @@ def test_every_part_runs() -> None:
     assert {*result.survival["series"].str.split(":").str[0]} == {"background", "cutout", "occlusion", "shuffle"}
 
 
+@pytest.mark.slow
 def test_only_what_the_parts_need_is_asked_for() -> None:
     """Models without classes, as those of DINO, can be asked where they look."""
     models = ("mini:distilled", "timm:vit_small_patch14_dinov2@random#56")

@@ -65,6 +65,7 @@ def test_turns_are_by_quarters_and_four_are_none() -> None:
     assert turn_by(1)(pixels, numbers)[..., 0, 0].equal(pixels[..., 0, -1])  # counter-clockwise
 
 
+@pytest.mark.slow
 def test_each_image_to_test_is_asked_in_its_four_turns_at_every_block() -> None:
     result = run_probe("rotation", ["mini:clip", "mini:supervised"], "mini:emoji", n=24, c_values=(0.1,))
     assert result.about["models"][0]["layers"] == [f"blocks.{i}.resid" for i in range(6)]
@@ -76,6 +77,7 @@ def test_each_image_to_test_is_asked_in_its_four_turns_at_every_block() -> None:
     assert result.artifacts["mini:clip/c"].tolist() == [0.1] * 6
 
 
+@pytest.mark.slow
 def test_images_can_be_kept_together_by_a_column() -> None:
     source = load_images("mini:emoji")
     result = run_probe("rotation", "mini:clip", source, n=40, layers="embedding", together="style", c_values=(0.1,))

@@ -24,6 +24,7 @@ def weights(model: VisionModel) -> str:
     return hashlib.sha256(b"".join(name.encode() + value for name, value in sorted(state.items()))).hexdigest()
 
 
+@pytest.mark.slow
 def test_the_model_stays_as_it_is() -> None:
     model = load_model("mini:supervised")
     before, random_state = weights(model), torch.get_rng_state()

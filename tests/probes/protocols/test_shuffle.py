@@ -29,6 +29,7 @@ def test_pixels_are_kept_and_an_images_order_depends_on_its_id() -> None:
     assert both.flatten(1).sort(1).values.equal(pixels.flatten(1).sort(1).values)
 
 
+@pytest.mark.slow
 def test_grids_that_do_not_divide_the_image_are_named_and_left_out() -> None:
     result = run_probe(
         "shuffle", "mini:clip", "mini:emoji", n=8, grids=((2, 2), (14, 14)), draws=1, classes=["skull", "pizza"]

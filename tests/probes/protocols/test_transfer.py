@@ -54,6 +54,7 @@ def test_models_are_compared_on_the_same_images_to_test(result: ProbeResult) -> 
     assert f"tested on {tested} others" in result.caveats[0]
 
 
+@pytest.mark.slow
 def test_by_default_the_embedding_is_read_and_labels_without_enough_images_are_told_by_their_group() -> None:
     result = run_probe("transfer", "mini:clip", "mini:emoji", n=130)
     assert result.about["models"][0]["layers"] == ["embedding"]
@@ -62,12 +63,14 @@ def test_by_default_the_embedding_is_read_and_labels_without_enough_images_are_t
     assert "units, none of them on both sides" in result.caveats[0]
 
 
+@pytest.mark.slow
 def test_a_model_of_any_kind_and_any_column_will_do() -> None:
     result = run_probe("transfer", "timm:resnet18@random#32", "mini:emoji", n=60, target="style", test=0.3, k=0)
     assert {*result.frame["series"]} == {"most frequent class", "logistic regression"}
     assert result.artifacts["timm:resnet18@random#32/c"].shape == (1,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

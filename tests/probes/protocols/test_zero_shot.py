@@ -66,6 +66,7 @@ def test_the_gain_is_that_of_all_prompts_over_one(asked: ProbeResult) -> None:
     assert gain.any()
 
 
+@pytest.mark.slow
 def test_one_prompt_alone_is_all_prompts(clip: VisionModel) -> None:
     result = run_probe("zero_shot", clip, "mini:emoji", n=24, classes=NAMES, prompts=("art of the {}",))
     for metric in ("correct", "top-5"):

@@ -129,6 +129,7 @@ def test_scores_are_those_of_loops(case: Case) -> None:
     assert "diversity" not in set(found.summary()["measure"])
 
 
+@pytest.mark.slow
 def test_the_encoder_chooses_as_a_loop_does(case: Case) -> None:
     encoder = load_model("mini:clip@random", "cpu")
     found = evaluate(case.made, case.index, encoder, model=case.model, tops=3, controls=IMAGES)
@@ -157,6 +158,7 @@ def test_the_encoder_chooses_as_a_loop_does(case: Case) -> None:
     assert found.settings["encoder"] == "mini:clip@random"
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_evaluation(case: Case) -> None:
     encoder = load_model("mini:clip@random", "cpu")
     torch.manual_seed(0)

@@ -70,6 +70,7 @@ def test_its_value_is_that_of_a_loop(index: Index, pooling: str) -> None:
         assert float(found[image]) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_it_ranks_first_where_the_activation_alone_does_not(index: Index, tmp_path: Path) -> None:
     model, target = wrapped(), f"{LAYER}:0"
     plain, own = (

@@ -106,6 +106,7 @@ def test_the_optimizers_are_those_of_torch(kind: str, schedule: str) -> None:
     torch.testing.assert_close(ours, theirs.detach(), rtol=1e-6, atol=1e-8)  # theirs keeps a momentum in float32
 
 
+@pytest.mark.slow
 def test_pixels_reach_the_planted_optimum() -> None:
     model = patch_model()
     preset = replace(PLAIN, parametrization=Pixels(), learning_rate=0.05, steps=100)
@@ -114,6 +115,7 @@ def test_pixels_reach_the_planted_optimum() -> None:
     assert ((reached - low) / (high - low)).min() >= 0.99
 
 
+@pytest.mark.slow
 def test_fourier_reaches_most_of_the_planted_optimum() -> None:
     model = patch_model()
     made = run(model, some("module:0", range(FILTERS)), replace(PLAIN, learning_rate=0.1, steps=400))
@@ -131,6 +133,7 @@ def reach(model: VisionModel, made: Optimised) -> tuple[np.ndarray, np.ndarray, 
     return reached.numpy(), weight_fd.clamp(max=0).sum(1).numpy(), weight_fd.clamp(min=0).sum(1).numpy()
 
 
+@pytest.mark.slow
 def test_phases_reach_their_own_bound() -> None:
     model, phase = patch_model(), Phase(squash="none")
     made = run(
@@ -187,6 +190,7 @@ def test_an_image_is_the_same_to_the_bit_where_the_model_does_not_round_by_batch
     assert len({image.tobytes() for image in together}) == 8
 
 
+@pytest.mark.slow
 def test_an_image_does_not_depend_on_the_others() -> None:
     check_independence(mixer(), some("module:blocks.1", range(8)), few=slice(3, 6))
 
@@ -364,6 +368,7 @@ def test_a_set_has_images_of_its_own() -> None:
     assert not np.allclose(made.images_nghwc[0, 0], made.images_nghwc[0, 1])
 
 
+@pytest.mark.slow
 def test_near_keeps_an_image_near_its_start() -> None:
     model, objective = mixer(), feature("module:blocks.1", 3)
     starts = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))
@@ -428,6 +433,7 @@ def test_a_damaged_checkpoint_is_none(tmp_path: Any) -> None:
     assert Checkpoint(path, ["a"]).load() is None
 
 
+@pytest.mark.slow
 def test_chunks_shrink_where_memory_runs_out_and_remember_it() -> None:
     chunks, tried = Chunks(), []
 

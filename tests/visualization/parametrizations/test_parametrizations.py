@@ -279,6 +279,7 @@ def test_every_planted_unit_is_driven_to_its_optimum(
     assert planted.share(planted.climb(way, steps, rate)).min() >= share
 
 
+@pytest.mark.slow
 def test_phases_reach_the_analytic_optimum_of_a_linear_unit() -> None:
     planted, way = Planted(), Phase(squash="none")
     magnitudes = way.magnitudes(planted.size).double()
