@@ -118,11 +118,11 @@ class OneScale:
         return about((frame[1] / 2, frame[0] / 2), shrink, 0.0, 0.0, shrink)
 
     def extents(self, progress: float) -> tuple[float, float]:
-        """The smallest and the largest share of the frame\'s sides that a view shows."""
+        """The smallest and the largest share of the frame's sides that a view shows."""
         return 1.0 / max(self.scales), 1.0 / min(self.scales)
 
     def describe(self) -> dict[str, Any]:
-        """The name and every setting, in JSON\'s types."""
+        """The name and every setting, in JSON's types."""
         return {"name": "OneScale", "scales": list(self.scales)}
 
 
@@ -141,11 +141,11 @@ class OneRotation:
         return about((frame[1] / 2, frame[0] / 2), cos, -sin, sin, cos)
 
     def extents(self, progress: float) -> tuple[float, float]:
-        """The smallest and the largest share of the frame\'s sides that a view shows."""
+        """The smallest and the largest share of the frame's sides that a view shows."""
         return 1.0, 1.0
 
     def describe(self) -> dict[str, Any]:
-        """The name and every setting, in JSON\'s types."""
+        """The name and every setting, in JSON's types."""
         return {"name": "OneRotation", "angles": list(self.angles)}
 
 
@@ -178,7 +178,7 @@ class FunctionTransform:
         return torch.stack([resize(view, size) for view in made], 1)
 
     def describe(self) -> dict[str, Any]:
-        """The name and every setting, in JSON\'s types."""
+        """The name and every setting, in JSON's types."""
         return {"name": "FunctionTransform", "function": getattr(self.function, "__qualname__", repr(self.function))}
 
 

@@ -96,7 +96,7 @@ class Jitter(_Described):
         return Affine(x0=shift[..., 0], y0=shift[..., 1])
 
     def extents(self, progress: float) -> tuple[float, float]:
-        """The smallest and the largest share of the frame\'s sides that a view shows."""
+        """The smallest and the largest share of the frame's sides that a view shows."""
         return 1.0, 1.0
 
 
@@ -119,7 +119,7 @@ class Scale(_Described):
         return about(_middle(frame), shrink, 0.0, 0.0, shrink)
 
     def extents(self, progress: float) -> tuple[float, float]:
-        """The smallest and the largest share of the frame\'s sides that a view shows."""
+        """The smallest and the largest share of the frame's sides that a view shows."""
         return 1.0 / self.high, 1.0 / self.low
 
 
@@ -138,7 +138,7 @@ class Rotate(_Described):
         return about(_middle(frame), cos, -sin, sin, cos)
 
     def extents(self, progress: float) -> tuple[float, float]:
-        """The smallest and the largest share of the frame\'s sides that a view shows."""
+        """The smallest and the largest share of the frame's sides that a view shows."""
         return 1.0, 1.0
 
 
@@ -162,13 +162,13 @@ class Crop(_Described):
         return Affine(share, 0.0, 0.0, share, room * u_nek[..., 1] * frame[1], room * u_nek[..., 2] * frame[0])
 
     def extents(self, progress: float) -> tuple[float, float]:
-        """The smallest and the largest share of the frame\'s sides that a view shows."""
+        """The smallest and the largest share of the frame's sides that a view shows."""
         return self.low, self.high
 
 
 @dataclass(frozen=True)
 class ShrinkingCrop(_Described):
-    """Show a box around the middle that shrinks as the optimisation goes on (MACO, Fel et al. 2023).
+    """Show a box around the middle that shrinks during the optimisation (MACO, Fel et al. 2023).
 
     All numbers are shares of the image's side. The side of the box is normal, and so is its centre, around the middle
     of the image.
@@ -197,7 +197,7 @@ class ShrinkingCrop(_Described):
         return Affine(share, 0.0, 0.0, share, x * frame[1], y * frame[0])
 
     def extents(self, progress: float) -> tuple[float, float]:
-        """The smallest and the largest share of the frame\'s sides that a view shows."""
+        """The smallest and the largest share of the frame's sides that a view shows."""
         mean = self._mean(progress)
         low, high = (min(max(mean + by * self.sd, self.smallest), 1.0) for by in (-2, 2))
         return low, high
