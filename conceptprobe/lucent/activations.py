@@ -109,6 +109,7 @@ class ActivationLookup:
         self.names: list[str] = []
 
     def __call__(self, name: str) -> Tensor:
+        """The activations of a layer, or the images for "input"."""
         if name == INPUT:
             return self._images()
         layer = self._named.layer(name)
@@ -152,7 +153,7 @@ class LucentObjective:
 
     @property
     def images(self) -> int:
-        """Images of the batch."""
+        """Number of images of the batch."""
         return self._batch
 
     @property

@@ -86,8 +86,9 @@ def staged(out: str | os.PathLike[str], check: Callable[[Path], None]) -> Iterat
 
 @contextmanager
 def resumable(folder: Path, check: Callable[[Path], None], busy: str) -> Iterator[None]:
-    """Lock a folder into which a run writes whole files, one after the other. After an error or a kill the files stay,
-    and the next run resumes from them. The folder is made where there is none.
+    """Lock a folder into which a run writes whole files, one after the other.
+
+    After an error or a kill the files stay, and the next run resumes from them. The folder is made where there is none.
 
     Args:
         folder: The path to write; missing, empty, or a folder that `check` accepts.

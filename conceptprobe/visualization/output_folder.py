@@ -18,8 +18,9 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @contextmanager
 def resumed(out: Path, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Lock a new folder, or one of the same settings. The checkpoint in it is removed at the end, and stays after an
-    exception.
+    """Lock a new folder, or one of the same settings.
+
+    The checkpoint in the folder is removed at the end; after an exception it stays, and the next run resumes from it.
 
     Raises:
         FolderBusyError: Another process visualizes into the folder.

@@ -43,7 +43,8 @@ def inner_products(acts_ngepc: Tensor) -> Tensor:
     if images * patches * patches <= features * features:
         return torch.einsum("ngepc,nheqc->nghepq", acts_ngepc, acts_ngepc).square().sum((4, 5))
     gram_ngecd = torch.einsum("ngepc,ngepd->ngecd", acts_ngepc, acts_ngepc)
-    return torch.einsum("ngecd,nhecd->nghe", gram_ngecd, gram_ngecd)
+    inner_nghe: Tensor = torch.einsum("ngecd,nhecd->nghe", gram_ngecd, gram_ngecd)
+    return inner_nghe
 
 
 def caricature(acts_ngepc: Tensor, targets_npc: Tensor, power_n: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ _FOURIER = Preset(
         "at its own size"
     ),
     parametrization=Fourier(),
-    # Lucid's jitter of d pixels cuts the image to a random place out of d + 1: half as far in each direction.
+    # Lucid's jitter of d pixels cuts the image to one of d + 1 random positions: half as far in each direction.
     transforms=(
         Pad(12, of=128, shown=False),
         Jitter(4, of=128),

@@ -77,7 +77,8 @@ class L2(_Described):
     def __call__(self, images_nchw: Tensor, views_nechw: Tensor) -> Tensor:
         """The weighted penalty of each image [n]."""
         away = images_nchw - GREY
-        return self.weight * torch.linalg.vector_norm(away, dim=(1, 2, 3)) / away[0].numel() ** 0.5
+        penalty_n: Tensor = self.weight * torch.linalg.vector_norm(away, dim=(1, 2, 3)) / away[0].numel() ** 0.5
+        return penalty_n
 
 
 @dataclass(frozen=True)
@@ -102,4 +103,5 @@ class Spectral(_Described):
         if w % 2 == 0:
             twice[-1] = 1.0
         power_nchf = torch.fft.rfft2(images_nchw, norm="ortho").abs().square()
-        return self.weight * (power_nchf * (cost * twice)).sum((-2, -1)).mean(1) / (h * w)
+        penalty_n: Tensor = self.weight * (power_nchf * (cost * twice)).sum((-2, -1)).mean(1) / (h * w)
+        return penalty_n

@@ -25,12 +25,14 @@ def radii(size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
     """Cycles per pixel of each entry of a spectrum, [h, w // 2 + 1], float32, at most sqrt(1/2)."""
     h, w = size
     rows = torch.fft.fftfreq(h, device=device, dtype=torch.float32)[:, None]
-    return (rows**2 + torch.fft.rfftfreq(w, device=device, dtype=torch.float32) ** 2).sqrt()
+    radii_hw: Tensor = (rows**2 + torch.fft.rfftfreq(w, device=device, dtype=torch.float32) ** 2).sqrt()
+    return radii_hw
 
 
 def to_spectrum(values_nchw: Tensor) -> Tensor:
     """The spectrum of each channel, [n, c, h, w // 2 + 1], complex."""
-    return torch.fft.rfft2(values_nchw, norm="ortho")
+    spectrum: Tensor = torch.fft.rfft2(values_nchw, norm="ortho")
+    return spectrum
 
 
 def from_spectrum(spectrum: Tensor, size: tuple[int, int]) -> Tensor:
@@ -48,7 +50,8 @@ def from_spectrum(spectrum: Tensor, size: tuple[int, int]) -> Tensor:
     mirrored = spectrum.index_select(-2, mirror).conj()
     spectrum = torch.where(twice & (rows > mirror)[:, None], mirrored, spectrum)
     real = twice & (rows == mirror)[:, None]
-    return torch.fft.irfft2(torch.complex(spectrum.real, spectrum.imag * ~real), s=size, norm="ortho")
+    values: Tensor = torch.fft.irfft2(torch.complex(spectrum.real, spectrum.imag * ~real), s=size, norm="ortho")
+    return values
 
 
 def counts(size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SLACK = 1.25  # a view may show this many pixels for each of its own before more than one sample a pixel is taken
+SLACK = 1.25  # image pixels for each pixel of a view, above which several samples are averaged
 
 Number = Tensor | float
 Size = tuple[int, int]

@@ -168,7 +168,7 @@ class Crop(_Described):
 
 @dataclass(frozen=True)
 class ShrinkingCrop(_Described):
-    """Show a box around the middle that shrinks as the optimisation goes on (MACO, Fel et al. 2023).
+    """Show a box around the middle that shrinks during the optimisation (MACO, Fel et al. 2023).
 
     All numbers are shares of the image's side. The side of the box is normal, and so is its centre, around the middle
     of the image.

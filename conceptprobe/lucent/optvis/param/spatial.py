@@ -21,7 +21,8 @@ def pixel_image(shape: Sequence[int], sd: float | None = None) -> Parameters:
 def rfft2d_freqs(h: int, w: int) -> np.ndarray:
     """Cycles per pixel of each entry of a spectrum of h by w pixels; odd widths have an extra column."""
     rows, columns = np.fft.fftfreq(h)[:, None], np.fft.fftfreq(w)[: w // 2 + 1 + w % 2]
-    return np.sqrt(rows * rows + columns * columns)
+    frequencies: np.ndarray = np.sqrt(rows * rows + columns * columns)
+    return frequencies
 
 
 def fft_image(shape: Sequence[int], sd: float | None = None, decay_power: float = 1) -> Parameters:
@@ -34,7 +35,8 @@ def fft_image(shape: Sequence[int], sd: float | None = None, decay_power: float 
 
     def inner() -> Tensor:
         complex_spectrum = torch.view_as_complex(scale * spectrum)
-        return torch.fft.irfftn(complex_spectrum, s=(h, w), norm="ortho") / LUCID
+        images: Tensor = torch.fft.irfftn(complex_spectrum, s=(h, w), norm="ortho") / LUCID
+        return images
 
     return [spectrum], inner
 
