@@ -35,8 +35,8 @@ def make_settings(kind: type[T], values: Mapping[str, Any], *, what: str, error:
     for name in values:
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise error(f"{name!r} is not a setting of {what}{hint}. Settings: {', '.join(known) or 'none'}")
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise error(f"{name!r} is not a setting of {what}{hint} Settings: {', '.join(known) or 'none'}")
     try:
         return kind(**{name: _plain(value) for name, value in values.items()})
     except ValidationError as invalid:
