@@ -28,7 +28,7 @@ from .indexing import (
 )
 from .indexing.errors import IndexingError
 from .indexing.ray_engine import build_index_on_ray
-from .models import Layer, VisionModel, list_models, load_model
+from .models import Layer, Tokens, VisionModel, list_models, load_model
 from .models.errors import ModelError
 from .probes import PROBES, ProbeResult, load_probe, run_probe
 from .probes.errors import ProbeError
@@ -77,6 +77,7 @@ __all__ = [
     "ProbeResult",
     "ReportError",
     "Taxonomy",
+    "Tokens",
     "TopImages",
     "Verification",
     "VisionModel",

@@ -9,7 +9,7 @@ from torch import nn
 
 from conceptprobe.models.errors import ModelError, UnknownLayerError
 from conceptprobe.models.hook_points import AS_IS, CHANNELS_LAST, TIME_FIRST, HookedLayer, HookPoint, first_tensor
-from conceptprobe.models.layers import MODULE, Layer, Tokens
+from conceptprobe.models.layers import MODULE, Layer, Tokens, is_square
 
 _BATCH = 2
 
@@ -22,7 +22,7 @@ class Anatomy:
         named: The layers that have canonical names, in model order.
         blocks: Paths of the modules (stages and blocks of a CNN) that are listed as layers, in model order. Modules
             that cannot be layers are left out.
-        tokens: The layout of the tokens [B,T,C] that the module at a path returns.
+        tokens: The layout of the tokens [B,T,C] that the module at a path returns, by the path and T.
         channels_last: Whether the module at a path returns maps as [B,H,W,C].
         channels: The number of channels of the maps that the module at a path returns, or None if it is not declared.
         fixed_size: Whether the model takes images of one size only.
@@ -30,10 +30,25 @@ class Anatomy:
 
     named: dict[str, HookedLayer] = field(default_factory=dict)
     blocks: tuple[str, ...] = ()
-    tokens: Callable[[str], Tokens] = lambda path: Tokens()
+    tokens: Callable[[str, int], Tokens] = lambda path, count: Tokens()
     channels_last: Callable[[str], bool] = lambda path: False
     channels: Callable[[str], int | None] = lambda path: None
     fixed_size: bool = False
+
+
+def declared_tokens(module: nn.Module, count: int) -> Tokens:
+    """The layout of `count` tokens of a model that declares its prefix tokens, by number or as parameters.
+
+    Some of its modules put the prefix before the patches and some do not, so it counts only where a square grid of
+    patches is left without it, as in timm's models with several stages or a late CLS token.
+    """
+    classes = [value for name, value in module.named_parameters() if name.startswith("cls_token")]
+    prefix = getattr(module, "num_prefix_tokens", None)
+    if prefix is None:
+        prefix = max((value.shape[1] for value in classes), default=0)
+    if not prefix or is_square(count) or not is_square(count - prefix):
+        return Tokens()
+    return Tokens(prefix, 0 if classes else None)
 
 
 def find_module_layers(
@@ -77,7 +92,7 @@ def _module_layer(path: str, module: nn.Module, outputs: list[object], anatomy: 
     (shape,) = outputs
     if not isinstance(shape, torch.Size):
         raise UnknownLayerError(f"{name} cannot be a layer: it returns {type(shape).__name__}, not a tensor")
-    tokens = anatomy.tokens(path)
+    tokens = anatomy.tokens(path, shape[1] if len(shape) == 3 else 0)
     layout = AS_IS
     if len(shape) == 4:
         layout = CHANNELS_LAST if anatomy.channels_last(path) else AS_IS

@@ -1,6 +1,7 @@
 """Layers and the patterns that select them by name."""
 
 import difflib
+import math
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -53,6 +54,11 @@ class Tokens:
     def layer(self, name: str, width: int, kind: str = "tokens") -> Layer:
         """A layer with this token layout."""
         return Layer(name, width, kind, self.prefix, self.cls, self.grid)
+
+
+def is_square(count: int) -> bool:
+    """Whether so many tokens fill a square grid."""
+    return count > 0 and math.isqrt(count) ** 2 == count
 
 
 def select(pattern: str, known: Collection[str]) -> list[str]:

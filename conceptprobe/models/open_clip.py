@@ -184,9 +184,9 @@ def _vit_anatomy(visual: VisionTransformer) -> Anatomy:
     layers.append(HookedLayer(tokens.layer("final", width), HookPoint(last_norm)))
     blocks = f"{VISUAL}transformer.resblocks."
     within = Tokens(tokens.prefix, tokens.cls, tokens.grid, batch_first=visual.transformer.batch_first)
-    around = (f"{VISUAL}ln_pre", f"{VISUAL}transformer", f"{VISUAL}patch_dropout")
+    around = (f"{VISUAL}ln_pre", f"{VISUAL}transformer", f"{VISUAL}patch_dropout", f"{VISUAL}ln_post")
 
-    def tokens_of(path: str) -> Tokens:
+    def tokens_of(path: str, count: int) -> Tokens:
         if path.startswith(blocks):
             return within
         return tokens if path in around else Tokens()

@@ -68,8 +68,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or not all(0 <= value <= 1 for value in self.mean):
             raise ModelError(f"mean={self.mean} must be three numbers between 0 and 1, for pixels in [0,1]")
-        if len(self.std) != 3 or not all(0 < value <= 1 for value in self.std):
-            raise ModelError(f"std={self.std} must be three numbers above 0 and at most 1, for pixels in [0,1]")
+        if len(self.std) != 3 or not all(0 < value < 10 for value in self.std):
+            raise ModelError(f"std={self.std} must be three numbers above 0 and below 10, for pixels in [0,1]")
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Pixels [3,H,W], float32 in [0,1], of an RGB image."""

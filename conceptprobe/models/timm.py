@@ -19,7 +19,7 @@ from timm.models.vision_transformer_relpos import RelPosAttention, VisionTransfo
 from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import nn
 
-from conceptprobe.models.anatomy import Anatomy
+from conceptprobe.models.anatomy import Anatomy, declared_tokens
 from conceptprobe.models.attention import UnfusedAttention
 from conceptprobe.models.checkpoints import (
     downloading,
@@ -130,10 +130,16 @@ def anatomy(trunk: Any, prefix: str = "", embedding: bool = True) -> Anatomy:
     if embedding:
         layers += _embedding(trunk)
     in_order = tuple(f"{prefix}{part}" for part in ("blocks", "norm", "norm_pre", "pos_drop", "patch_drop"))
+
+    def tokens_of(path: str, count: int) -> Tokens:
+        if isinstance(trunk, _VITS):
+            return tokens if path in in_order or path.startswith(in_order[0] + ".") else Tokens()
+        return declared_tokens(trunk, count) if path.startswith(prefix) else Tokens()
+
     return Anatomy(
         named={hooked.layer.name: hooked for hooked in layers},
         blocks=tuple(blocks),
-        tokens=lambda path: tokens if path in in_order or path.startswith(in_order[0] + ".") else Tokens(),
+        tokens=tokens_of,
         channels_last=functools.partial(_channels_last, trunk, prefix),
         channels={path: n for path in blocks for stage, n in stages.items() if _is_within(path, prefix + stage)}.get,
         fixed_size=getattr(getattr(trunk, "patch_embed", None), "strict_img_size", False),

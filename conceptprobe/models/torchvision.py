@@ -147,7 +147,7 @@ def _vit_anatomy(vit: VisionTransformer) -> Anatomy:
     layers.append(HookedLayer(Layer("embedding", width, "vector"), HookPoint(vit.heads, "input")))
     return Anatomy(
         {hooked.layer.name: hooked for hooked in layers},
-        tokens=lambda path: tokens if path.startswith("encoder") else Tokens(),
+        tokens=lambda path, count: tokens if path.startswith("encoder") else Tokens(),
         fixed_size=True,
     )
 

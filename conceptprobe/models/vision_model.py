@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,13 +13,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from conceptprobe.models.anatomy import Anatomy
+from conceptprobe.models.anatomy import Anatomy, declared_tokens
 from conceptprobe.models.convolutional import block_paths
 from conceptprobe.models.errors import ModelError, UnknownLayerError
 from conceptprobe.models.fingerprint import fingerprint
 from conceptprobe.models.hook_points import evaluating, hooking
 from conceptprobe.models.layer_table import LayerTable
-from conceptprobe.models.layers import Layer, Tokens, suggest
+from conceptprobe.models.layers import Layer, Tokens, is_square, suggest
 from conceptprobe.models.preprocessing import Preprocessing
 
 See = Callable[[str, Tensor], None]
@@ -90,13 +91,15 @@ class VisionModel:
             mean: What is subtracted from each channel before the module sees the pixels.
             std: What each channel is divided by.
             name: The model's spec; `wrap:<class name>` if it is None.
-            tokens: The token layout of modules that return [B,T,C]; patches only if it is None.
+            tokens: The token layout of modules that return [B,T,C]. If it is None, the module's `num_prefix_tokens`
+                (of timm's models) is used, else all tokens are patches, unless they are a square grid plus a few.
             channels_last: Whether modules that return four dimensions return [B,H,W,C].
             class_names: Names of the module's outputs if those are logits.
 
         Raises:
             UnknownLayerError: The module has no such submodule, or it cannot be a layer.
-            ModelError: The normalisation is not for pixels in [0,1], or there are not as many names as outputs.
+            ModelError: The normalisation is not for pixels in [0,1], names and outputs differ in number, or `tokens` is
+                needed to tell prefix tokens from patches.
         """
         size = (image_size, image_size) if isinstance(image_size, int) else image_size
         known = dict(module.named_modules())
@@ -104,10 +107,9 @@ class VisionModel:
         for path in paths:
             if path not in known:
                 raise UnknownLayerError(f"the module has no submodule {path!r}.{suggest(path, known)}")
-        declared = tokens or Tokens()
         anatomy = Anatomy(
             blocks=tuple(block_paths(module)) if layers is None else (),
-            tokens=lambda path: declared,
+            tokens=functools.partial(_wrapped_tokens, module, tokens, size[0] == size[1]),
             channels_last=lambda path: channels_last,
         )
         spec = name or f"wrap:{type(module).__name__}"
@@ -419,6 +421,22 @@ class VisionModel:
             output = self._forward(((pixels - mean) / std).to(self.dtype))
         self._check_interventions()
         return output
+
+
+def _wrapped_tokens(module: nn.Module, tokens: Tokens | None, square: bool, path: str, count: int) -> Tokens:
+    """The token layout of a wrapped module: as given, as the module declares it, or patches only."""
+    if tokens is not None:
+        return tokens
+    if hasattr(module, "num_prefix_tokens"):
+        return declared_tokens(module, count)
+    few = next((few for few in range(1, 6) if is_square(count - few)), 0)
+    if square and few and count - few >= 16 and not is_square(count):
+        side = math.isqrt(count - few)
+        raise ModelError(
+            f"module:{path} returns {count} tokens, which may be {side} x {side} patches after {few} others (CLS, "
+            f"registers): pass tokens=cp.Tokens(prefix={few}, cls=0), or cp.Tokens() if all are patches"
+        )
+    return Tokens()
 
 
 def _block(layer: str) -> int:

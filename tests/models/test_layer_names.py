@@ -36,7 +36,7 @@ def test_patterns(pattern, expected):
     ("pattern", "says"),
     [
         ("blocks.3.mlp.hiden", "Did you mean blocks.3.mlp.hidden"),
-        ("blocks[12].resid", r"\[12\] selects nothing of 'blocks'; it has 12 children"),
+        ("blocks[12].resid", r"\[12\] selects no child of 'blocks'; it has 12 children"),
         ("layers[0].resid", "no numbered children"),
         ("blocks[a].resid", "neither an index nor a slice"),
         ("blocks[::0].resid", "step of 0"),

@@ -45,7 +45,7 @@ def test_class_names_are_as_many_as_outputs():
     ("change", "message"),
     [
         ({"std": (0.5, 0.0, 0.5)}, r"std=\(0\.5, 0\.0, 0\.5\) must be three numbers above 0"),
-        ({"std": (58.4, 57.1, 57.4)}, "must be three numbers above 0 and at most 1"),
+        ({"std": (58.4, 57.1, 57.4)}, "must be three numbers above 0 and below 10"),
         ({"mean": (123.7, 116.3, 103.5)}, "must be three numbers between 0 and 1"),
         ({"mean": (0.5,)}, "must be three numbers"),
         ({"mean": (float("nan"),) * 3}, "must be three numbers"),
