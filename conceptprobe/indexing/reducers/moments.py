@@ -56,7 +56,7 @@ class Moments:
         self.firing += (values > 0).sum(0)
         self.nonfinite += len(values_bf) - count
 
-    def pass_over(self, batch: int) -> None:
+    def skip_batch(self, batch: int) -> None:
         """Batch number `batch` has no image: its place is taken, so that others are joined across it."""
         nothing = torch.zeros_like(self.minimum, dtype=torch.float64)
         self._place(0, batch, Node(nothing, nothing, nothing))

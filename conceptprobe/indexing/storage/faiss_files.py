@@ -11,7 +11,7 @@ import numpy as np
 
 from conceptprobe.indexing.errors import IndexingError, MissingFaissError
 from conceptprobe.indexing.storage.factory import CODEBOOK, Factory
-from conceptprobe.indexing.storage.rowfile import mapped
+from conceptprobe.indexing.storage.rowfile import map_rows
 
 
 def require_faiss(purpose: str) -> Any:
@@ -73,7 +73,7 @@ class FlatIndexWriter:
 
     def rows(self) -> np.ndarray:
         """All rows that were added, float32 [n,d], mapped from the disk."""
-        return mapped(self.path, self._width, np.float32, self.flush())
+        return map_rows(self.path, self._width, np.float32, self.flush())
 
     def close(self) -> None:
         """Write the number of rows into the header, and close the file."""
@@ -100,7 +100,7 @@ def map_flat(path: Path, width: int, rows: int) -> np.ndarray:
         start = file.read(len(header))
     if start != header or path.stat().st_size != len(header) + 4 * width * rows:
         raise IndexingError(f"{path} is damaged: it is no flat FAISS index of {rows} vectors; build the index again")
-    return mapped(path, width, np.float32, rows)
+    return map_rows(path, width, np.float32, rows)
 
 
 def _flat_header(width: int, rows: int) -> bytes:
@@ -149,7 +149,7 @@ def on_gpu(index: Any) -> Any:
         return index
 
 
-def probing(index: Any, nprobe: int | None) -> Any:
+def search_parameters(index: Any, nprobe: int | None) -> Any:
     """What makes a search look into so many inverted lists; None for as many as the index says.
 
     Raises:
