@@ -168,8 +168,10 @@ class Index:
         return float(self._files.arrays(self._layer(layer), "stats")[f"{self._pooling(pooling)}.high"][0])
 
     def stats(self, layer: str, pooling: str | None = None) -> pd.DataFrame:
-        """One row a feature: feature, count and nonfinite (images), mean, std, min, max, firing_rate (share above 0),
-        high_rate (share above the layer's 0.95 quantile, of all its features together), q01 .. q99, dead.
+        """Statistics of a layer, one row a feature.
+
+        Columns: feature, count and nonfinite (images), mean, std, min, max, firing_rate (share above 0), high_rate
+        (share above the layer's 0.95 quantile, of all its features together), q01 .. q99, dead.
 
         high_rate and the quantiles are of a uniform sample of up to 32,768 images, so exact up to as many; of more
         images, all the quantiles of a feature are within 1 % in rank with probability 99.7 % or more, whatever its

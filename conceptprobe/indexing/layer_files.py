@@ -21,6 +21,7 @@ def write_layer(reducer: LayerReducer, new_row: np.ndarray, sampled: np.ndarray)
     """Write the layer's files.
 
     Args:
+        reducer: The reduction of the layer.
         new_row: From rows of the listing to rows of the images that were indexed, int64.
         sampled: Rows of the listing of the sampled images.
     """

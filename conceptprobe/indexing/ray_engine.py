@@ -57,6 +57,9 @@ def build_index_on_ray(
 
     Args:
         model: It is sent to the workers, and runs there on the kind of device that it is on here.
+        images: As of `build_index`.
+        layers: As of `build_index`.
+        out: As of `build_index`.
         ray_workers: How many workers; by default as many as the nodes of the cluster have room for when they are idle.
             Each takes a GPU and 1 + `workers` processors where the model is on a GPU, else as many processors as torch
             has threads here, and `workers` more. One that finds no room begins when there is some.
@@ -136,6 +139,7 @@ class Tree:
 
     @classmethod
     def of(cls, folder: Path, count: int) -> "Tree":
+        """The tree of so many shards below a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         levels = [tuple(folder / f"{number}-of-{count}" for number in range(count))]
         while len(levels[-1]) > FAN_IN:

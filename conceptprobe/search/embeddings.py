@@ -37,6 +37,7 @@ def embed_images(
 
     Args:
         model: The scorer; it needs an embedding.
+        source: The images.
         rows: Rows of the source, int [n], in any order; by default all.
         batch_size: Images that the model sees at once.
         workers: Processes that decode images; by default half the processors.
@@ -80,8 +81,16 @@ def map_images(
 
     Args:
         fn: From pixels [B,3,H,W] to finite rows [B,d], each of its own image alone.
-        preprocess, shape: What makes the pixels of an image, and their height and width.
+        source: The images.
+        rows: As of `embed_images`.
+        preprocess: Makes the pixels of an image.
+        shape: Height and width of the pixels.
         key: What tells the function from others; with images, rows and batch size it names the file in the cache.
+        description: The text of the progress bar and of errors.
+        batch_size: As of `embed_images`.
+        workers: As of `embed_images`.
+        cache: As of `embed_images`.
+        progress: As of `embed_images`.
         device: Where the function gets its pixels, by default the CPU.
     """
     chosen = np.arange(len(source)) if rows is None else np.asarray(rows, np.int64)

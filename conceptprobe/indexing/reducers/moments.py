@@ -79,6 +79,7 @@ class Moments:
         self.nodes[level, number] = node
 
     def state_dict(self) -> dict[str, torch.Tensor]:
+        """Everything as tensors."""
         keys = sorted(self.nodes)
         state = {name: getattr(self, name) for name in ("minimum", "maximum", "firing", "nonfinite")}
         if keys:
@@ -88,6 +89,7 @@ class Moments:
         return state
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Restore what `state_dict` gave."""
         device = self.minimum.device
         for name in ("minimum", "maximum", "firing", "nonfinite"):
             setattr(self, name, state[name].to(device))

@@ -182,6 +182,8 @@ def write_factory(path: Path, vectors_nd: np.ndarray, factory: Factory) -> None:
     Of an index with inverted lists, a search looks into a sixteenth of them unless it is told otherwise.
 
     Args:
+        path: The file.
+        factory: The kind of index.
         vectors_nd: float32 [n,d]; mapped from a file, it is never read as a whole.
     """
     index = trained(vectors_nd, factory)
@@ -268,6 +270,9 @@ def _write_lists(file: BinaryIO, index: Any, vectors_nd: np.ndarray, lists_n: np
     """An index of inverted lists: header, length of every list, then list by list the codes and the row numbers.
 
     Args:
+        file: Open for writing and reading.
+        index: Trained and empty.
+        vectors_nd: float32 [n,d].
         lists_n: Number of the list of each vector, int64 [n].
     """
     faiss = require_faiss("writing an index")

@@ -65,6 +65,7 @@ def rerun(
     """Run images that the index lists somewhere.
 
     Args:
+        index: The index.
         arrays: The arrays of a layer's file, by the names of both.
         count: How many images.
         model: By default what the manifest names.
