@@ -95,7 +95,7 @@ class TopK:
         self.positions_fk[changed] = places.gather(1, order)
 
     def result(self) -> TopLists:
-        """The statistics."""
+        """The lists, sorted."""
         values, rows = unpack(self.keys_fk)
         return TopLists(rows, 0.0 - values if self.lowest else values, self._positions())
 
