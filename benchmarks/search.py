@@ -31,7 +31,7 @@ from conceptprobe.indexing.storage.factory import EXACT, Factory
 from conceptprobe.indexing.storage.faiss_files import FlatIndexWriter, write_factory
 from conceptprobe.indexing.storage.layout import layer_folder
 from conceptprobe.indexing.storage.manifest import Manifest, ModelEntry, SourceEntry
-from conceptprobe.indexing.storage.rowfile import RowFile, mapped
+from conceptprobe.indexing.storage.rowfile import RowFile, map_rows
 from conceptprobe.models import Layer
 
 LAYER, K, CHUNK = "planted", 10, 10_000
@@ -62,7 +62,7 @@ def make_index(folder: Path, width: int, faiss: str) -> Index:
     """What of an index a search needs, over the vectors in `folder / vectors`."""
     path = folder / faiss.replace(",", "-")
     layer_folder(path, LAYER).mkdir(parents=True)
-    vectors_nf = mapped(folder / "vectors", width, np.float32, (folder / "vectors").stat().st_size // (4 * width))
+    vectors_nf = map_rows(folder / "vectors", width, np.float32, (folder / "vectors").stat().st_size // (4 * width))
     target = layer_folder(path, LAYER) / "images.faiss"
     if faiss == EXACT:
         writer = FlatIndexWriter(target, width)
@@ -82,7 +82,7 @@ def make_index(folder: Path, width: int, faiss: str) -> Index:
 
 def directions(folder: Path, width: int, count: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
-    vectors_nf = mapped(folder / "vectors", width, np.float32, (folder / "vectors").stat().st_size // (4 * width))
+    vectors_nf = map_rows(folder / "vectors", width, np.float32, (folder / "vectors").stat().st_size // (4 * width))
     mean = vectors_nf[: 10 * CHUNK].mean(0)
     return {
         "image": np.stack([vectors_nf[row] - mean for row in rng.integers(len(vectors_nf), size=count)]),

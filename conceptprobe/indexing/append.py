@@ -1,4 +1,4 @@
-"""Let an index grow: run the images that are new, and join them with what was kept of the others."""
+"""Append images to an index: run the new images, and join their reduction with that of the old ones."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from conceptprobe.indexing.merge import join
 from conceptprobe.indexing.model import model_of
 from conceptprobe.indexing.reducers.sample import sampled_rows
 from conceptprobe.indexing.settings import run_settings
-from conceptprobe.indexing.storage.directory import check_place, is_finished, making, recover
+from conceptprobe.indexing.storage.directory import check_output_path, is_finished, recover, staged_index
 from conceptprobe.indexing.storage.manifest import (
     AppendEntry,
     Counts,
@@ -30,9 +30,9 @@ from conceptprobe.indexing.storage.manifest import (
     differences,
     entry_differences,
 )
-from conceptprobe.indexing.storage.shard import Part, read_part
+from conceptprobe.indexing.storage.shard import Shard, read_shard
 from conceptprobe.indexing.streaming.progress import Meter, metered
-from conceptprobe.indexing.streaming.stream import Work, empty_folder, stream
+from conceptprobe.indexing.streaming.stream import Workload, empty_folder, stream
 from conceptprobe.models import ModelLike, as_model
 
 NEW = "new"  # where the new images are reduced meanwhile
@@ -49,21 +49,25 @@ def append_index(
     progress: bool = False,
     log: str | os.PathLike[str] | None = None,
 ) -> Index:
-    """Add the images of a source that an index does not have yet. Only those are run through the model; the others are
-    read to see that they are the same still.
+    """Add the images of a source that an index does not have yet.
 
-    Where every new id sorts after all others, and those fill their last batch, the result has the bytes of a fresh
-    build of all the images. Else batches are cut at other places than there, so the last bits of values and sums may
-    differ from a fresh build's; then `Manifest.appended` says so and why. Lists, counts and the sample are exact either
+    Only the new images are run through the model; the old ones are read to check that they did not change.
+
+    If every new id sorts after all old ones, and the old images fill their last batch, the result has the bytes of a
+    fresh build of all images. Otherwise batches are cut differently, so that the last bits of values and sums may
+    differ from a fresh build; then `Manifest.appended` says so and why. Lists, counts and the sample are exact either
     way.
 
-    The index stays as it is until the new one takes its place; a call that was killed goes on where it was.
+    The old index stays until the new one replaces it; a call that was killed resumes.
 
     Args:
         path: An index that was built with `growable`.
         images: The source with all images, old and new.
         model: The model of the index; by default it is loaded by the spec in the manifest.
-        workers, max_skipped, progress, log: As of `build_index`.
+        workers: As of `build_index`.
+        max_skipped: As of `build_index`, of the new images.
+        progress: As of `build_index`.
+        log: As of `build_index`.
 
     Raises:
         IndexingError: The index cannot grow; the model or the way of decoding differs; or an image of the index is not
@@ -78,7 +82,7 @@ def append_index(
     old = index.manifest
     if not old.growable:
         raise IndexingError(f"{path} was not built to grow: build it again with growable=True (--growable)")
-    check_place(path, overwrite=True)
+    check_output_path(path, overwrite=True)
     if model is None:
         model = model_of(index, device=old.model.device or "auto")
     layers = model.resolve(list(old.layers))
@@ -90,21 +94,21 @@ def append_index(
     unlike = [text for text in differences(old, manifest) if not text.startswith(may_differ)]
     if unlike:
         raise IndexingError(f"{path} and what is to be appended differ in {'; '.join(unlike)}")
-    part = read_part(path)
-    new_rows = placed(index, images)
+    shard = read_shard(path)
+    new_rows = rows_in_source(index, images)
     fresh = np.setdiff1d(np.arange(len(images)), new_rows)
     if not len(fresh):
         return index
     if damaged := damaged_files(path, old):
         raise IndexingError(f"{path} is damaged: {', '.join(damaged[:3])}; build it again")
-    with metered(f"images of {path}, still the same", len(part.rows), show=progress, log=None) as meter:
-        check_contents(index, images, part.renumbered(new_rows, np.empty(0, np.int64)), meter)
-    first = part.state.batches[-1][1]
-    work = Work(fresh, first)
-    if why := unequal(old, manifest, new_rows):
+    with metered(f"images of {path}, still the same", len(shard.rows), show=progress, log=None) as meter:
+        check_contents(index, images, shard.renumbered(new_rows, np.empty(0, np.int64)), meter)
+    first = shard.state.batches[-1][1]
+    work = Workload(fresh, first)
+    if why := why_different(old, manifest, new_rows):
         note = AppendEntry(len(fresh), (first, first + work.batches(old.batch_size)), why)
         manifest = replace(manifest, appended=(*old.appended, note))
-    with making(path, manifest, overwrite=True) as partial:
+    with staged_index(path, manifest, overwrite=True) as partial:
         if Manifest.read(path) != old:
             raise IndexingError(f"{path} was changed by another process meanwhile: run the same again")
         if not is_finished(partial, manifest):
@@ -114,12 +118,12 @@ def append_index(
             added, reducers = stream(model, images, layers, partial / NEW, manifest, plan, work, settings)
             for reducer in reducers.values():
                 reducer.close()
-            parts = [part.renumbered(new_rows, sampled_rows(images.table["id"])), added]
-            finish(partial, manifest, *join(parts, partial, manifest, images.table), (partial / NEW).rglob("*"))
+            shards = [shard.renumbered(new_rows, sampled_rows(images.table["id"])), added]
+            finish(partial, manifest, *join(shards, partial, manifest, images.table), (partial / NEW).rglob("*"))
     return open_index(path)
 
 
-def placed(index: Index, images: ImageSource) -> np.ndarray:
+def rows_in_source(index: Index, images: ImageSource) -> np.ndarray:
     """For every row of an index's listing the row that has its id in a source, int64.
 
     Raises:
@@ -135,27 +139,28 @@ def placed(index: Index, images: ImageSource) -> np.ndarray:
             f"{images.spec} lacks {len(lost)} images of {index.path}, such as {lost[0].as_py()!r}: append takes the "
             "source with all images, old and new; build an index of what is left instead"
         )
-    return rows.to_numpy().astype(np.int64)
+    result: np.ndarray = rows.to_numpy().astype(np.int64)
+    return result
 
 
-def check_contents(index: Index, images: ImageSource, part: Part, meter: Meter) -> None:
+def check_contents(index: Index, images: ImageSource, shard: Shard, meter: Meter) -> None:
     """Refuse a source in which an image of the index is another by now. Images are read, not decoded."""
     column = pq.read_table(index.path / "images.parquet", columns=["id", "content_hash"])
-    for start in range(0, len(part.rows), _HASHED_AT_ONCE):
-        rows = part.rows[start : start + _HASHED_AT_ONCE].tolist()
+    for start in range(0, len(shard.rows), _HASHED_AT_ONCE):
+        rows = shard.rows[start : start + _HASHED_AT_ONCE].tolist()
         ids, hashes = column.slice(start, len(rows)).to_pydict().values()
         for position, now in changed_images(images, rows, hashes):
             raise IndexingError(
                 f"{ids[position]!r} is not the image that {index.path} holds any more ({now}): build the index again"
             )
         meter.advance(len(rows), [])
-    for row in part.skipped.tolist():
+    for row in shard.skipped.tolist():
         if is_hash(content_hash(images, row, decode=True)):
             id_ = images.table["id"][row].as_py()
             raise IndexingError(f"{id_!r}, which {index.path} skipped, can be read by now: build the index again")
 
 
-def unequal(old: Manifest, new: Manifest, new_rows: Sequence[int] | np.ndarray) -> str:
+def why_different(old: Manifest, new: Manifest, new_rows: Sequence[int] | np.ndarray) -> str:
     """Why appending may not give the bytes of a fresh build; empty where it does."""
     reasons = []
     if old.appended:

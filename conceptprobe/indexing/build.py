@@ -1,4 +1,4 @@
-"""Build an index: stream the images through the model once and keep what the reducers keep."""
+"""Build an index: stream the images through the model once, and reduce their activations."""
 
 import json
 import os
@@ -20,12 +20,12 @@ from conceptprobe.indexing.reducers.pooling import check_pooling
 from conceptprobe.indexing.settings import BuildSettings, IndexSettings, build_settings, index_settings, shard_batches
 from conceptprobe.indexing.storage import checkpoint
 from conceptprobe.indexing.storage.checkpoint import STATE, save_state
-from conceptprobe.indexing.storage.directory import check_place, is_finished, making
+from conceptprobe.indexing.storage.directory import check_output_path, is_finished, staged_index
 from conceptprobe.indexing.storage.factory import EXACT, Factory
 from conceptprobe.indexing.storage.faiss_files import require_faiss
 from conceptprobe.indexing.storage.manifest import Counts, Manifest, ShardEntry, hash_files
-from conceptprobe.indexing.storage.shard import Part, batch_rows
-from conceptprobe.indexing.streaming.stream import HASHES, Work, stream
+from conceptprobe.indexing.storage.shard import Shard, batch_rows
+from conceptprobe.indexing.streaming.stream import HASHES, Workload, stream
 from conceptprobe.models import Layer, ModelLike, VisionModel, as_model
 from conceptprobe.models.hooks import is_changing
 
@@ -55,14 +55,14 @@ def build_index(
 ) -> Index:
     """Index the top images and statistics of every feature of some layers in one pass over a source.
 
-    A build that was killed goes on from its last checkpoint (`<out>.partial`) when it is called again in the same way,
-    and ends with the same bytes as one that was not.
+    A build that was killed resumes from its last checkpoint (in `<out>.partial`) when the same call is repeated. The
+    result has the same bytes as that of a build that was not killed.
 
     Args:
-        model: What `load_model` gives.
-        images: What `load_images` gives.
+        model: A model, or its spec.
+        images: An image source, or its spec.
         layers: Names, globs and slices, as `VisionModel.resolve` takes them.
-        out: The directory to make. It appears there when it is complete, never before.
+        out: The folder to make. It appears only when the index is complete.
         pooling: One or more of `mean`, `max`, `cls`; FAISS vectors are made of the first. By default mean and max,
             or mean alone where one of the layers is a vector.
         k: Length of the top lists, at most 10,000; they are shorter where there are fewer images.
@@ -70,22 +70,22 @@ def build_index(
         batch_size: Images that the model sees at once. The same size gives the same bytes.
         workers: Processes that decode images; by default half the processors. Does not change the result.
         vectors: Whether to write `images.faiss` (4 bytes x width x images a layer) and `features.faiss`.
-        faiss: What `images.faiss` is, as a FAISS index-factory string: `Flat`, which is exact; or what is smaller or
-            faster to search, and not exact: `SQfp16`, `SQbf16`, `SQ8`, `SQ6`, `SQ4`, `PQ<parts>`, each also after
-            `IVF<lists>,`, and `IVF<lists>,Flat`. It is trained on a sample at the end; until then the vectors lie on
-            the disk as they would for `Flat`.
-        growable: Whether to keep what `append_index` goes on from: for every feature and pooling 4 bytes (8 for max)
-            for each image, of at most 32,768; and the vectors as they are where `faiss` is not `Flat`.
-        shard: Number and count: build this one of so many shards, numbered from 0, each with its share of the batches.
-            What comes of it can be joined by `merge_indices`, and asked nothing before.
+        faiss: The index-factory string of `images.faiss`: `Flat`, which is exact; or one that is smaller or faster to
+            search, and not exact: `SQfp16`, `SQbf16`, `SQ8`, `SQ6`, `SQ4`, `PQ<parts>`, each also after
+            `IVF<lists>,`, and `IVF<lists>,Flat`. It is trained on a sample at the end; until then the vectors take as
+            much disk as those of `Flat`.
+        growable: Whether to keep the state that `append_index` needs: for every feature and pooling 4 bytes (8 for max)
+            for each of at most 32,768 images; and the exact vectors where `faiss` is not `Flat`.
+        shard: Number (from 0) and count of shards: build only this shard, which holds its share of the batches.
+            `merge_indices` joins the shards to an index; a shard alone cannot be searched.
         max_skipped: Stop when more images than this cannot be read: a number, or a share of the images such as "5%".
         overwrite: Replace an index that is already there; anything else is never replaced.
         progress: Show a bar on stderr.
         log: A file to append JSON lines to: start, progress, skipped images, checkpoints, end.
 
     Raises:
-        IndexingError: `out` is taken, or a setting is not possible for these layers.
-        TooManySkippedError: More than `max_skipped` images cannot be read. The same call goes on once they can be.
+        IndexingError: `out` exists, or a setting is not possible for these layers.
+        TooManySkippedError: More than `max_skipped` images cannot be read. The same call resumes once they can be.
         UnknownLayerError: A layer does not exist.
         MissingFaissError: `vectors` without FAISS.
     """
@@ -112,7 +112,7 @@ class Plan:
 
     layers: Sequence[Layer]
     manifest: Manifest
-    work: Work
+    work: Workload
 
 
 def plan_build(
@@ -121,7 +121,7 @@ def plan_build(
     """Check that a build is possible, and describe it.
 
     Raises:
-        IndexingError: `out` is taken, or a setting is not possible for these images and layers.
+        IndexingError: `out` exists, or a setting is not possible for these images and layers.
         MissingFaissError: FAISS is needed and not installed.
     """
     chosen = model.resolve(layers)
@@ -130,8 +130,8 @@ def plan_build(
         settings = replace(settings, pooling=("mean",) if has_vector else ("mean", "max"))
     check_inputs(images, chosen, settings)
     batches = shard_batches(settings.shard, -(-len(images) // settings.batch_size))
-    work = Work(batch_rows([batches], settings.batch_size, len(images)), batches[0])
-    check_place(out, settings.overwrite)
+    work = Workload(batch_rows([batches], settings.batch_size, len(images)), batches[0])
+    check_output_path(out, settings.overwrite)
     manifest = Manifest(
         **index_settings(settings),
         model=describe_model(model),
@@ -167,42 +167,42 @@ def check_inputs(images: Sized, layers: Sequence[Layer], settings: IndexSettings
 
 
 def make(
-    model: VisionModel, images: ImageSource, layers: Sequence[Layer], out: Path, manifest: Manifest, work: Work,
+    model: VisionModel, images: ImageSource, layers: Sequence[Layer], out: Path, manifest: Manifest, work: Workload,
     settings: BuildSettings,
 ) -> None:  # fmt: skip
-    """Build what a manifest describes, in a directory beside `out` that takes its place when it is complete."""
-    changing = is_changing(model, layers)  # what was left of such a build is never gone on with
+    """Build the index that a manifest describes in a folder beside `out`, which is renamed to `out` when complete."""
+    changing = is_changing(model, layers)  # such a build never resumes
     plan = json.dumps([manifest.to_json(), str(uuid.uuid4()) if changing else ""])
-    with making(out, manifest, overwrite=settings.overwrite) as partial:
+    with staged_index(out, manifest, overwrite=settings.overwrite) as partial:
         if changing or not is_finished(partial, manifest):
-            part, reducers = stream(model, images, layers, partial, manifest, plan, work, settings)
-            finish(partial, manifest, part, reducers)
+            shard, reducers = stream(model, images, layers, partial, manifest, plan, work, settings)
+            finish(partial, manifest, shard, reducers)
 
 
 def finish(
-    folder: Path, manifest: Manifest, part: Part, reducers: dict[str, LayerReducer], spare: Iterable[Path] = ()
+    folder: Path, manifest: Manifest, shard: Shard, reducers: dict[str, LayerReducer], excluded: Iterable[Path] = ()
 ) -> None:
-    """Write every file of the index, or of the shard, the manifest last. `spare` files do not belong to it."""
+    """Write every file of the index or shard, the manifest last. The manifest does not list `excluded` files."""
     if manifest.part is None:
-        if not len(part.rows):
+        if not len(shard.rows):
             raise IndexingError(
                 f"none of the {manifest.listed} images of {manifest.source.spec} could be read; the first: "
-                f"{part.state.bad[0][1]}"
+                f"{shard.state.bad[0][1]}"
             )
         if manifest.vectors:
             for reducer in reducers.values():  # some of the listed images may have been skipped
-                Factory.parse(manifest.faiss).check(reducer.layer, len(part.rows))
-        new_row = np.full(len(part.rows) + len(part.skipped), -1)
-        new_row[part.rows] = np.arange(len(part.rows))
+                Factory.parse(manifest.faiss).check(reducer.layer, len(shard.rows))
+        new_row = np.full(len(shard.rows) + len(shard.skipped), -1)
+        new_row[shard.rows] = np.arange(len(shard.rows))
         with ThreadPoolExecutor(WRITERS) as pool:
-            list(pool.map(lambda reducer: write_layer(reducer, new_row, part.sampled), reducers.values()))
-    leave = {folder / checkpoint.NAME, folder / HASHES, *spare}
+            list(pool.map(lambda reducer: write_layer(reducer, new_row, shard.sampled), reducers.values()))
+    excluded = {folder / checkpoint.NAME, folder / HASHES, *excluded}
     if manifest.part is not None or manifest.growable:
-        save_state(folder / STATE, part.state)
+        save_state(folder / STATE, shard.state)
     else:
-        leave |= {path for reducer in reducers.values() for path in reducer.spare_files}
+        excluded |= {path for reducer in reducers.values() for path in reducer.state_files}
     for reducer in reducers.values():
         reducer.close()
-    indexed, skipped = len(part.rows), len(part.skipped)
+    indexed, skipped = len(shard.rows), len(shard.skipped)
     counts = Counts(listed=indexed + skipped, indexed=indexed, skipped=skipped)
-    replace(manifest, counts=counts, files=hash_files(folder, leave)).write(folder)
+    replace(manifest, counts=counts, files=hash_files(folder, excluded)).write(folder)

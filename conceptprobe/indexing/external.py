@@ -17,16 +17,16 @@ from conceptprobe.indexing.build import check_inputs, finish
 from conceptprobe.indexing.describe import describe_source, versions
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, open_index
-from conceptprobe.indexing.reducers.layer import Arrival, LayerReducer
+from conceptprobe.indexing.reducers.layer import BatchRows, LayerReducer
 from conceptprobe.indexing.reducers.pooling import pool_each
 from conceptprobe.indexing.reducers.sample import sampled_rows
 from conceptprobe.indexing.settings import build_settings, index_settings
 from conceptprobe.indexing.storage.checkpoint import State
-from conceptprobe.indexing.storage.directory import check_place, making
+from conceptprobe.indexing.storage.directory import check_output_path, staged_index
 from conceptprobe.indexing.storage.factory import EXACT
 from conceptprobe.indexing.storage.layout import layer_folder
 from conceptprobe.indexing.storage.manifest import Manifest, ModelEntry, SourceEntry
-from conceptprobe.indexing.storage.shard import as_part
+from conceptprobe.indexing.storage.shard import as_shard
 from conceptprobe.indexing.streaming.stream import empty_folder, write_tables
 from conceptprobe.models import Layer
 
@@ -54,10 +54,14 @@ def index_activations(
             once.
         images: The source whose rows they are of, in its order; or their ids. Ids that come with an array may be in
             any order, those that come with pieces must ascend.
-        out: The directory to make. It appears there when it is complete, never before.
+        out: The folder to make. It appears only when the index is complete.
         layer: The layer's name in the index.
         model: What to call the model.
-        k, bottom, vectors, faiss, overwrite: As of `build_index`.
+        k: As of `build_index`.
+        bottom: As of `build_index`.
+        vectors: As of `build_index`.
+        faiss: As of `build_index`.
+        overwrite: As of `build_index`.
 
     Raises:
         IndexingError: `out` is taken; a setting is not possible; or the values are not of so many images, or of
@@ -67,7 +71,7 @@ def index_activations(
         pooling=POOLING, k=k, bottom=bottom, batch_size=BATCH, vectors=vectors, faiss=faiss, overwrite=overwrite
     )
     out = Path(out).resolve()
-    check_place(out, overwrite)
+    check_output_path(out, overwrite)
     table, order, source = _listing(images)
     pieces = _pieces(values, len(table), order)
     first = next(pieces, np.empty((0, 0), np.float32))
@@ -80,7 +84,7 @@ def index_activations(
         layers={layer: about},
         versions=versions(),
     )
-    with making(out, manifest, overwrite=overwrite) as partial:
+    with staged_index(out, manifest, overwrite=overwrite) as partial:
         empty_folder(partial)
         reducer = LayerReducer(about, manifest, layer_folder(partial, layer), device=torch.device("cpu"))
         fingerprint = _reduce(_joined(first, pieces), reducer, sampled_rows(table["id"]), len(table))
@@ -91,13 +95,14 @@ def index_activations(
             table.append_column(HASH, pa.nulls(len(table), pa.string())),
             pa.table({"id": pa.array([], table["id"].type), "reason": pa.array([], pa.string())}),
         )
-        finish(partial, manifest, as_part(partial, manifest, state, np.arange(len(table))), {layer: reducer})
+        finish(partial, manifest, as_shard(partial, manifest, state, np.arange(len(table))), {layer: reducer})
     return open_index(out)
 
 
 def _listing(images: ImageSource | Sequence[str]) -> tuple[pa.Table, np.ndarray | None, SourceEntry]:
-    """A row an image in ascending order of ids, which row of the values is each one's (None: the same), and the
-    manifest's entry of the source.
+    """A row an image in ascending order of ids, the row of each in the values, and the manifest's entry of the source.
+
+    The rows are None where the order of the values is that of the ids.
     """
     if isinstance(images, ImageSource):
         return images.table, None, describe_source(images)
@@ -157,7 +162,7 @@ def _reduce(batches: Iterable[np.ndarray], reducer: LayerReducer, sample: np.nda
         sha.update(np.ascontiguousarray(batch, "<f4").data)
         chosen = np.flatnonzero(np.isin(rows, sample, assume_unique=True))
         pooled = pool_each(torch.from_numpy(batch), reducer.layer, reducer.plan.pooling)
-        reducer.add(pooled, Arrival(number, rows, np.arange(len(batch)), chosen))
+        reducer.add(pooled, BatchRows(number, rows, np.arange(len(batch)), chosen))
     if done != images:
         raise IndexingError(f"there are values of {'more' if done > images else done} images, and {images} images")
     return sha.hexdigest()

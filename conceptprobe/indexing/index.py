@@ -1,4 +1,4 @@
-"""Read an index: top images, statistics, search."""
+"""Read an index: top images, statistics and search."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from conceptprobe.display import html
 from conceptprobe.feature import FeatureId
 from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.reducers.sample import QUANTILES, sampled_rows
-from conceptprobe.indexing.storage.faiss_files import probing, unit
+from conceptprobe.indexing.storage.faiss_files import search_parameters, unit
 from conceptprobe.indexing.storage.files import IndexFiles
 from conceptprobe.indexing.storage.manifest import Manifest
 from conceptprobe.indexing.storage.vectors import read_blocks, read_rows
@@ -26,7 +26,8 @@ _VALUES = 1 << 22  # of vectors that are read at once
 PART = "is a shard, a part of an index: join all of them with `conceptprobe index merge`"
 
 
-def at_least_1(k: int) -> int:
+def check_k(k: int) -> int:
+    """Refuse a k below 1."""
     if k < 1:
         raise IndexingError(f"k is {k}: it must be at least 1")
     return k
@@ -122,8 +123,9 @@ class Index:
         return self._list("bottom", self.manifest.bottom, feature, k, pooling)
 
     def strip(self, feature: FeatureId | str, pooling: str | None = None) -> tuple[TopImages, ...]:
-        """Images from all over a feature's range: up to 8 random ones of each tenth of its ranked values, from the
-        lowest tenth to the highest, in each by value descending. They are drawn of the sample that `stats` describes.
+        """Up to 8 random images of each tenth of a feature's ranked values, from the lowest tenth to the highest.
+
+        In each tenth, values descend. The images are drawn from the sample that `stats` describes.
 
         Raises:
             IndexingError: The index has no such feature or pooling.
@@ -150,7 +152,7 @@ class Index:
     def lists(
         self, layer: str, kind: Literal["top", "bottom", "strips"] = "top", pooling: str | None = None
     ) -> ImageLists:
-        """What `top`, `bottom` or `strip` says of every feature of a layer, as arrays.
+        """The lists of `top`, `bottom` or `strip` for every feature of a layer, as arrays.
 
         Raises:
             IndexingError: The index has no such layer or pooling; or it was built without bottom lists.
@@ -166,8 +168,10 @@ class Index:
         return float(self._files.arrays(self._layer(layer), "stats")[f"{self._pooling(pooling)}.high"][0])
 
     def stats(self, layer: str, pooling: str | None = None) -> pd.DataFrame:
-        """One row a feature: feature, count and nonfinite (images), mean, std, min, max, firing_rate (share above 0),
-        high_rate (share above the layer's 0.95 quantile, of all its features together), q01 .. q99, dead.
+        """Statistics of a layer, one row a feature.
+
+        Columns: feature, count and nonfinite (images), mean, std, min, max, firing_rate (share above 0), high_rate
+        (share above the layer's 0.95 quantile, of all its features together), q01 .. q99, dead.
 
         high_rate and the quantiles are of a uniform sample of up to 32,768 images, so exact up to as many; of more
         images, all the quantiles of a feature are within 1 % in rank with probability 99.7 % or more, whatever its
@@ -193,8 +197,10 @@ class Index:
         return self.manifest.vectors and pooling in (None, self.pooling)
 
     def activations(self, layer: str, rows: np.ndarray | None = None) -> np.ndarray:
-        """The activations of images, pooled by the first pooling, float32 [n,f]. They are exact unless the index was
-        built with another `faiss` than `Flat`. An activation that is not finite is 0.
+        """The activations of images, pooled by the first pooling, float32 [n,f].
+
+        They are exact unless the index was built with another `faiss` than `Flat`. An activation that is not finite
+        is 0.
 
         Args:
             layer: A layer of the index.
@@ -208,9 +214,7 @@ class Index:
         return read_rows(stored, np.arange(stored.ntotal) if rows is None else rows)
 
     def activation_blocks(self, layer: str) -> Iterator[np.ndarray]:
-        """The activations of all images in order, float32 [b,f], a bounded number of images at once; see
-        `activations`.
-        """
+        """The `activations` of all images in order, float32 [b,f], a bounded number of images at once."""
         return read_blocks(self._files.faiss(self._layer(layer), "images"))
 
     def sampled_rows(self, images: int) -> np.ndarray:
@@ -220,11 +224,13 @@ class Index:
     def search(
         self, layer: str, direction: Sequence[float] | np.ndarray, k: int = 20, *, nprobe: int | None = None
     ) -> TopImages:
-        """The images whose activations, pooled by the index's first pooling, have the largest inner product with a
-        direction of the layer. Activations that are not finite count as 0. Exact unless the index was built with
-        another `faiss` than `Flat`; then the values, too, are what the index keeps of them.
+        """The images whose activations have the largest inner product with a direction of the layer.
+
+        See `activations` for how they are pooled. The search is exact unless the index was built with another `faiss`
+        than `Flat`; then the inner products are those of the compressed activations.
 
         Args:
+            layer: A layer of the index.
             direction: float [f].
             k: How many; fewer come where the inverted lists that were looked into hold fewer.
             nprobe: How many inverted lists to look into, where the index has some; by default a sixteenth of them.
@@ -242,21 +248,23 @@ class Index:
             raise IndexingError(
                 f"a direction must be finite: {int((~np.isfinite(query)).sum())} of its numbers are not"
             )
-        k = min(at_least_1(k), len(self.images))
+        k = min(check_k(k), len(self.images))
         searched = (
             self._files.searchable(layer) if max(k, nprobe or 0) <= GPU_MOST else self._files.faiss(layer, "images")
         )
-        (values,), (rows,) = searched.search(query[None], k, params=probing(searched, nprobe))
+        (values,), (rows,) = searched.search(query[None], k, params=search_parameters(searched, nprobe))
         order = np.lexsort((rows, -values))
         return self._images(rows[order], values[order], None)
 
     def similar_images(self, id_: str, k: int = 20, layer: str | None = None) -> TopImages:
-        """The images closest to one of the index by the cosine of their activations, each minus the layer's mean
-        (which all images share and which would make them all alike). The image itself is not listed. Where the index
-        does not keep the activations as they are (`faiss`), neither are the cosines.
+        """The images closest to one of the index by the cosine of their activations, without the image itself.
+
+        The layer's mean is subtracted from the activations: all images share it, and it would make them all alike.
+        Cosines are exact unless the index was built with another `faiss` than `Flat`.
 
         Args:
             id_: An image id of the index.
+            k: How many.
             layer: By default the last of the index.
         """
         matches = np.flatnonzero(self.images["id"] == id_)
@@ -272,12 +280,13 @@ class Index:
             block = faiss_index.reconstruct_n(start, min(step, faiss_index.ntotal - start))
             cosines[start : start + len(block)] = unit(block - mean) @ query
         cosines[matches[0]] = -np.inf
-        rows = np.argsort(-cosines, kind="stable")[: min(at_least_1(k), len(cosines) - 1)]
+        rows = np.argsort(-cosines, kind="stable")[: min(check_k(k), len(cosines) - 1)]
         return TopImages(self._ids(rows), cosines[rows], origin=self.path)
 
     def neighbours(self, feature: FeatureId | str, k: int = 10) -> pd.DataFrame:
-        """The features of the same layer whose activations correlate most with a feature's, over a sample of at most
-        1,024 images.
+        """The features of the same layer whose activations correlate most with a feature's.
+
+        The correlation is over a sample of at most 1,024 images.
 
         Returns:
             One row a feature, best first: layer, feature, correlation (Pearson's r). Empty for a feature that does not
@@ -287,7 +296,7 @@ class Index:
         self._check_feature(feature)
         faiss_index = self._files.faiss(feature.layer, "features")
         query = faiss_index.reconstruct(feature.index)[None]
-        k = min(at_least_1(k) + 1, faiss_index.ntotal) if query.any() else 0
+        k = min(check_k(k) + 1, faiss_index.ntotal) if query.any() else 0
         values, rows = faiss_index.search(query, k) if k else (np.empty((1, 0), np.float32), np.empty((1, 0), np.int64))
         others = np.flatnonzero(rows[0] != feature.index)[: max(k - 1, 0)]
         return pd.DataFrame(
@@ -295,12 +304,13 @@ class Index:
         )  # fmt: skip
 
     def neighbour_lists(self, layer: str, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """What `neighbours` says of every feature of a layer: features int64 [f,k], -1 for a feature that does not vary
-        on the sample, and Pearson's r float32 [f,k]. k is at most the number of the other features.
+        """The `neighbours` of every feature of a layer: features int64 [f,k] and Pearson's r float32 [f,k].
+
+        The neighbours of a feature that does not vary on the sample are -1. k is at most the number of other features.
         """
         stored = self._files.faiss(self._layer(layer), "features")
         vectors_fn = stored.reconstruct_n(0, stored.ntotal)
-        most = min(at_least_1(k) + 1, stored.ntotal)
+        most = min(check_k(k) + 1, stored.ntotal)
         values, features = stored.search(vectors_fn, most)
         # Each list drops the feature itself, which is not always first where others tie with it.
         order = np.argsort(features == np.arange(stored.ntotal)[:, None], axis=1, kind="stable")[:, : most - 1]

@@ -21,6 +21,7 @@ def write_layer(reducer: LayerReducer, new_row: np.ndarray, sampled: np.ndarray)
     """Write the layer's files.
 
     Args:
+        reducer: The reduction of the layer.
         new_row: From rows of the listing to rows of the images that were indexed, int64.
         sampled: Rows of the listing of the sampled images.
     """
@@ -94,7 +95,8 @@ def _centred(values_nf: np.ndarray) -> np.ndarray:
     """Values minus each feature's mean; what is not finite counts as the mean, so it adds nothing to a product."""
     finite = np.where(np.isfinite(values_nf), values_nf, np.nan)
     mean = np.nansum(finite, 0) / np.maximum((~np.isnan(finite)).sum(0), 1)
-    return np.nan_to_num(finite - mean).astype(np.float32)
+    result: np.ndarray = np.nan_to_num(finite - mean).astype(np.float32)
+    return result
 
 
 def _write(path: Path, arrays: Arrays) -> None:

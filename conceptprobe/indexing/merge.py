@@ -1,4 +1,4 @@
-"""Join parts of an index: shards that were built anywhere, in any order and in any number of steps."""
+"""Join shards of an index: shards that were built anywhere, in any order and in any number of steps."""
 
 import itertools
 import os
@@ -17,11 +17,11 @@ from conceptprobe.indexing.errors import IndexingError
 from conceptprobe.indexing.index import Index, open_index
 from conceptprobe.indexing.reducers.layer import LayerReducer
 from conceptprobe.indexing.storage.checkpoint import State
-from conceptprobe.indexing.storage.directory import check_place, is_finished, making
+from conceptprobe.indexing.storage.directory import check_output_path, is_finished, staged_index
 from conceptprobe.indexing.storage.faiss_files import require_faiss
 from conceptprobe.indexing.storage.layout import layer_folder
 from conceptprobe.indexing.storage.manifest import Counts, Manifest, ShardEntry, damaged_files, differences
-from conceptprobe.indexing.storage.shard import Part, as_part, joined_runs, read_part
+from conceptprobe.indexing.storage.shard import Shard, as_shard, join_runs, read_shard
 from conceptprobe.indexing.streaming.stream import empty_folder, write_tables
 
 
@@ -31,8 +31,8 @@ def merge_indices(
     """Join all shards of an index, in any order, to the same bytes as one build of all its images would have given.
 
     Args:
-        paths: What `build_index` made with `shard`, or what `join_shards` made of some of those.
-        out: The directory to make. It appears there when it is complete, never before.
+        paths: Shards from `build_index`, or larger shards that `join_shards` made of them.
+        out: The folder to make. It appears only when the index is complete.
         overwrite: Replace an index that is already there; anything else is never replaced.
 
     Raises:
@@ -50,19 +50,22 @@ def join_shards(
     """Join some shards of an index to a larger shard, or all of them to the index itself.
 
     Args:
-        complete: Refuse to begin unless the shards are all there are.
+        paths: The shards.
+        out: The folder to make.
+        complete: Refuse to begin unless every shard of the index is there.
+        overwrite: Replace an index that is already there.
 
     Returns:
         The manifest of what was made; its `part` is None when it is the index.
     """
     folders, out = [Path(path).resolve() for path in paths], Path(out).resolve()
-    check_place(out, overwrite)
+    check_output_path(out, overwrite)
     manifest = joined_manifest(folders, complete=complete)
-    with making(out, manifest, overwrite=overwrite) as partial:
+    with staged_index(out, manifest, overwrite=overwrite) as partial:
         if not is_finished(partial, manifest):
             empty_folder(partial)
-            parts = [read_part(folder) for folder in folders]
-            finish(partial, manifest, *join(parts, partial, manifest))
+            shards = [read_shard(folder) for folder in folders]
+            finish(partial, manifest, *join(shards, partial, manifest))
     return Manifest.read(out)
 
 
@@ -92,7 +95,7 @@ def joined_manifest(folders: Sequence[Path], *, complete: bool) -> Manifest:
             both = f"batches {start} to {min(end, stop) - 1}"
             raise IndexingError(f"{one} and {other} both hold {both}: give only one of them")
     batches = -(-model.listed // model.batch_size)
-    have = joined_runs([(start, stop) for start, stop, _ in runs])
+    have = join_runs([(start, stop) for start, stop, _ in runs])
     edges = [0, *itertools.chain.from_iterable(have), batches]
     missing = [f"{a} to {b - 1}" for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
     if complete and missing:
@@ -100,35 +103,40 @@ def joined_manifest(folders: Sequence[Path], *, complete: bool) -> Manifest:
     for folder, manifest in manifests.items():
         if damaged := damaged_files(folder, manifest):
             raise IndexingError(f"{folder} is damaged: {', '.join(damaged[:3])}; build it again")
-    part = ShardEntry(tuple(have), model.listed) if missing else None
-    return replace(model, part=part, counts=Counts(), files={})
+    shard = ShardEntry(tuple(have), model.listed) if missing else None
+    return replace(model, part=shard, counts=Counts(), files={})
 
 
 def join(
-    parts: Sequence[Part], folder: Path, manifest: Manifest, listing: pa.Table | None = None
-) -> tuple[Part, dict[str, LayerReducer]]:
-    """Join parts into a folder. Their rows are of one listing, and no row is in two of them.
+    shards: Sequence[Shard], folder: Path, manifest: Manifest, listing: pa.Table | None = None
+) -> tuple[Shard, dict[str, LayerReducer]]:
+    """Join shards into a folder. Their rows are of one listing, and no row is in two of them.
 
     Args:
-        listing: What is known of every image of the listing; by default what the parts know of theirs.
+        shards: The shards.
+        folder: Where to write.
+        manifest: The manifest of the result.
+        listing: A row for every image of the listing; by default the rows of the shards.
     """
     if manifest.vectors:
         require_faiss("writing images.faiss and features.faiss")
     reducers = {}
     for name, layer in manifest.layers.items():
         reducers[name] = LayerReducer(layer, manifest, layer_folder(folder, name), device=torch.device("cpu"))
-        reducers[name].join(parts)
-    bad = [(int(row), reason) for part in parts for row, (_, reason) in zip(part.skipped, part.state.bad, strict=True)]
+        reducers[name].join(shards)
+    bad = [
+        (int(row), reason) for shard in shards for row, (_, reason) in zip(shard.skipped, shard.state.bad, strict=True)
+    ]
     state = State(
-        joined_runs([run for part in parts for run in part.state.batches]),
+        join_runs([run for shard in shards for run in shard.state.batches]),
         sorted(bad),
-        np.sort(np.concatenate([part.sampled[part.kept] for part in parts])),
+        np.sort(np.concatenate([shard.sampled[shard.kept] for shard in shards])),
         {name: reducer.state_dict() for name, reducer in reducers.items()},
     )
-    read = _joined_table([part.path / "images.parquet" for part in parts], [part.rows for part in parts])
-    skipped = _joined_table([part.path / "skipped.parquet" for part in parts], [part.skipped for part in parts])
-    rows = np.sort(np.concatenate([np.concatenate([part.rows, part.skipped]) for part in parts]))
-    joined = as_part(folder, manifest, state, rows)
+    read = _joined_table([shard.path / "images.parquet" for shard in shards], [shard.rows for shard in shards])
+    skipped = _joined_table([shard.path / "skipped.parquet" for shard in shards], [shard.skipped for shard in shards])
+    rows = np.sort(np.concatenate([np.concatenate([shard.rows, shard.skipped]) for shard in shards]))
+    joined = as_shard(folder, manifest, state, rows)
     if listing is not None:
         read = take_rows(listing, joined.rows).append_column(HASH, read[HASH])
     write_tables(folder, read, skipped)

@@ -24,6 +24,7 @@ class SourceKey:
 
     @classmethod
     def of(cls, manifest: Manifest) -> "SourceKey":
+        """The source of an index."""
         source = manifest.source
         return cls(source.fingerprint, source.spec, source.background, source.fast_decode is not None)
 

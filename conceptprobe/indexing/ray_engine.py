@@ -36,7 +36,7 @@ from conceptprobe.models.hooks import is_changing
 from conceptprobe.output.folder import locked
 
 SHARDS = 64
-FAN = 8  # shards that are joined at once
+FAN_IN = 8  # shards that are joined at once
 PATIENCE = 60.0  # seconds in which the decoding processes of a killed worker end and let go of its directory
 
 
@@ -57,6 +57,9 @@ def build_index_on_ray(
 
     Args:
         model: It is sent to the workers, and runs there on the kind of device that it is on here.
+        images: As of `build_index`.
+        layers: As of `build_index`.
+        out: As of `build_index`.
         ray_workers: How many workers; by default as many as the nodes of the cluster have room for when they are idle.
             Each takes a GPU and 1 + `workers` processors where the model is on a GPU, else as many processors as torch
             has threads here, and `workers` more. One that finds no room begins when there is some.
@@ -100,7 +103,7 @@ def run_build_on_ray(
             ray.init(where, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
             stack.callback(ray.shutdown)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        room = _room(nodes, processors, cuda)
+        room = _count_workers(nodes, processors, cuda)
         ray_workers, key = ray_workers or room, _key(plan, model)
         left = max(folder.glob(f"{key}-*"), key=lambda tree: len([*tree.glob(f"*/{NAME}")]), default=None)
         wanted = shards or (max(SHARDS, 4 * ray_workers) if left is None else int(left.name.rpartition("-")[2]))
@@ -130,29 +133,30 @@ def run_build_on_ray(
 
 @dataclass(frozen=True)
 class Tree:
-    """Directories of shards, and of what FAN at a time are joined to, until no more than FAN are left."""
+    """Directories of shards, and of what FAN_IN at a time are joined to, until no more than FAN_IN are left."""
 
     levels: tuple[tuple[Path, ...], ...]
 
     @classmethod
     def of(cls, folder: Path, count: int) -> "Tree":
+        """The tree of so many shards below a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         levels = [tuple(folder / f"{number}-of-{count}" for number in range(count))]
-        while len(levels[-1]) > FAN:
-            joins = -(-len(levels[-1]) // FAN)
+        while len(levels[-1]) > FAN_IN:
+            joins = -(-len(levels[-1]) // FAN_IN)
             levels.append(tuple(folder / f"join-{len(levels)}-{number}" for number in range(joins)))
         return cls(tuple(levels))
 
     def children(self, level: int, number: int) -> tuple[Path, ...]:
         """What the directory of a level above 0 is made of."""
-        return self.levels[level - 1][number * FAN : (number + 1) * FAN]
+        return self.levels[level - 1][number * FAN_IN : (number + 1) * FAN_IN]
 
     def missing(self, level: int) -> list[tuple[int, Path]]:
         """Number and path of each directory that is not there, and in no join that is."""
         return [
             (number, path)
             for number, path in enumerate(self.levels[level])
-            if not any((upper[number // FAN**up] / NAME).is_file() for up, upper in enumerate(self.levels[level:]))
+            if not any((upper[number // FAN_IN**up] / NAME).is_file() for up, upper in enumerate(self.levels[level:]))
         ]
 
 
@@ -202,7 +206,7 @@ def _run(start: Callable[[], Any], workers: int, tasks: Mapping[Path, tuple[str,
     starting = {actor.__ray_ready__.remote(): actor for actor in (start() for _ in range(min(workers, len(tasks))))}
     running: dict[Any, tuple[Path, Any]] = {}
 
-    def occupy(actor: Any) -> None:
+    def assign_task(actor: Any) -> None:
         if waiting:
             path, task = waiting.pop(0)
             running[actor.work.remote(path, *task)] = path, actor
@@ -213,19 +217,19 @@ def _run(start: Callable[[], Any], workers: int, tasks: Mapping[Path, tuple[str,
         while waiting or running:
             (ready,), _ = ray.wait([*running, *starting], num_returns=1)
             if ready in starting:
-                occupy(starting.pop(ready))
+                assign_task(starting.pop(ready))
                 continue
             path, actor = running.pop(ready)
             if (fault := ray.get(ready)) is not None:
                 raise IndexingError(fault)
-            occupy(actor)
+            assign_task(actor)
             yield path
     finally:
         for actor in (*starting.values(), *(actor for _, actor in running.values())):
             ray.kill(actor)
 
 
-def _room(nodes: Sequence[Mapping[str, float]], processors: int, cuda: bool) -> int:
+def _count_workers(nodes: Sequence[Mapping[str, float]], processors: int, cuda: bool) -> int:
     """How many workers idle nodes with such resources can hold; none lies on two."""
     workers = 0
     for node in nodes:

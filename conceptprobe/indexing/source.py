@@ -17,6 +17,7 @@ def source_of(index: Index, images: ImageSource | None = None) -> ImageSource:
     """The images of an index, its rows aligned with `Index.images`: those that were skipped are left out.
 
     Args:
+        index: The index.
         images: Where they are now; by default they are looked for where they were when the index was built.
 
     Raises:

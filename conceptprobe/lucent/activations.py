@@ -83,7 +83,8 @@ class NamedModel:
         if grid is None or grid[0] * grid[1] != count:
             side = round(count**0.5)
             grid = (side, side) if side * side == count else (count, 1)
-        return patches_bcp.unflatten(2, grid)
+        result: Tensor = patches_bcp.unflatten(2, grid)
+        return result
 
     def _output(self) -> str:
         """The name of the output: the model's logits or embedding, or else the last module, as in Lucent."""

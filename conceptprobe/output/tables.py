@@ -42,8 +42,8 @@ def save_tables(
 
     def check(out: Path) -> None:
         _check_marked(out, name)
-        if foreign := sorted(path.name for path in out.iterdir() if path.name not in known):
-            raise OutputError(f"{out} holds files that are no earlier {name}, such as {foreign[0]}: {_OTHER}")
+        if others := sorted(path.name for path in out.iterdir() if path.name not in known):
+            raise OutputError(f"{out} holds files that are no earlier {name}, such as {others[0]}: {_OTHER}")
 
     with staged(folder, check) as partial:
         for table, frame in tables.items():

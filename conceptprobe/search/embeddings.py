@@ -1,4 +1,4 @@
-"""The images of an index again, and arrays with a row an image made from them, kept on disk."""
+"""Embeddings of images, and other arrays with a row an image, cached on disk."""
 
 import hashlib
 import json
@@ -37,6 +37,7 @@ def embed_images(
 
     Args:
         model: The scorer; it needs an embedding.
+        source: The images.
         rows: Rows of the source, int [n], in any order; by default all.
         batch_size: Images that the model sees at once.
         workers: Processes that decode images; by default half the processors.
@@ -80,8 +81,16 @@ def map_images(
 
     Args:
         fn: From pixels [B,3,H,W] to finite rows [B,d], each of its own image alone.
-        preprocess, shape: What makes the pixels of an image, and their height and width.
+        source: The images.
+        rows: As of `embed_images`.
+        preprocess: Makes the pixels of an image.
+        shape: Height and width of the pixels.
         key: What tells the function from others; with images, rows and batch size it names the file in the cache.
+        description: The text of the progress bar and of errors.
+        batch_size: As of `embed_images`.
+        workers: As of `embed_images`.
+        cache: As of `embed_images`.
+        progress: As of `embed_images`.
         device: Where the function gets its pixels, by default the CPU.
     """
     chosen = np.arange(len(source)) if rows is None else np.asarray(rows, np.int64)
@@ -92,19 +101,21 @@ def map_images(
     path = None if cache is None else Path(cache) / f"{hashlib.sha256(names + unique.tobytes()).hexdigest()}.npy"
     values = _read(path)
     if values is None:
-        part = source if len(unique) == len(source) else source.subset(unique)
+        subset = source if len(unique) == len(source) else source.subset(unique)
         pin = device is not None and device.type == "cuda"
-        batches = load_batches(part, preprocess, size=batch_size, shape=shape, workers=workers, pin=pin, device=device)
-        total = -(-len(part) // batch_size)
+        batches = load_batches(
+            subset, preprocess, size=batch_size, shape=shape, workers=workers, pin=pin, device=device
+        )
+        total = -(-len(subset) // batch_size)
         done = []
         with torch.inference_mode():
             for batch in tracked(batches, description, total, show=progress):
                 if batch.bad:
                     row, reason = batch.bad[0]
-                    raise IndexingError(f"{source.spec}: {part.table['id'][row].as_py()!r} cannot be read: {reason}")
+                    raise IndexingError(f"{source.spec}: {subset.table['id'][row].as_py()!r} cannot be read: {reason}")
                 done.append(fn(batch.pixels_bchw)[: len(batch.rows)].float().cpu().numpy())
                 if not (finite := np.isfinite(done[-1]).all(1)).all():
-                    id_ = part.table["id"][int(batch.rows[np.argmin(finite)])].as_py()
+                    id_ = subset.table["id"][int(batch.rows[np.argmin(finite)])].as_py()
                     raise IndexingError(f"{description}: what the model gives for {id_!r} is not finite")
         values = np.concatenate(done)
         _write(path, values)
@@ -128,6 +139,6 @@ def _write(path: Path | None, values: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
             np.save(file, values)
-        os.replace(file.name, path)
+        Path(file.name).replace(path)
     except OSError as error:
         warnings.warn(f"{path.parent} cannot keep the result ({error}); it is made again next time", stacklevel=3)

@@ -19,7 +19,7 @@ from conceptprobe.feature import FeatureId
 from conceptprobe.images import ImagesLike, ImageSource, as_images
 from conceptprobe.images.decode import decode_image, parse_background
 from conceptprobe.indexing.errors import IndexingError
-from conceptprobe.indexing.index import Index, IndexLike, as_index, at_least_1
+from conceptprobe.indexing.index import Index, IndexLike, as_index, check_k
 from conceptprobe.indexing.model import model_of
 from conceptprobe.indexing.source import source_of
 from conceptprobe.models import ModelError, ModelLike, VisionModel, as_model
@@ -91,16 +91,16 @@ def find_features(
     images = None if images is None else as_images(images)
     if not indices or sum(query is not None for query in (text, image, feature)) != 1:
         raise IndexingError("give at least one index, and one of text, image and feature")
-    at_least_1(k)
+    check_k(k)
     query = FeatureId.parse(feature) if feature is not None else None
     if query is not None:
         indices[0].top(query, 1, pooling)
     wanted = (layers,) if isinstance(layers, str) else layers
     if wanted is not None and (unknown := [name for name in wanted if not any(name in i.layers for i in indices)]):
         raise IndexingError(f"no index has a layer {unknown[0]!r}; the first has {', '.join(indices[0].layers)}")
-    scorer = _own_model(indices) if scorer is None else scorer
+    scorer = _model_of(indices) if scorer is None else scorer
     query_d = None if text is None else _embed_text(scorer, text)  # refuses what it cannot read before images are
-    lists = [_look(index, scorer, pooling, images=images, cache=cache, progress=progress) for index in indices]
+    lists = [_embed_lists(index, scorer, pooling, images=images, cache=cache, progress=progress) for index in indices]
     first, itself = lists[0], None
     if query is not None:
         itself = np.flatnonzero((first.features["layer"] == query.layer) & (first.features["feature"] == query.index))
@@ -132,11 +132,12 @@ def embed_needed(
 ) -> np.ndarray:  # fmt: skip
     """Embeddings of some images of a source, float32 [n,d], of length one; see `embed_images`."""
     if len(source) <= WHOLE:
-        return embed_images(scorer, source, cache=cache, progress=progress)[rows]
+        result: np.ndarray = embed_images(scorer, source, cache=cache, progress=progress)[rows]
+        return result
     return embed_images(scorer, source, rows, cache=cache, progress=progress)
 
 
-def _look(
+def _embed_lists(
     index: Index, scorer: VisionModel, pooling: str | None, *, images: ImageSource | None,
     cache: str | os.PathLike[str] | None, progress: bool,
 ) -> _Lists:  # fmt: skip
@@ -156,7 +157,7 @@ def _look(
     return _Lists(pd.concat(features, ignore_index=True), places_fk, vectors_nd, source)
 
 
-def _own_model(indices: Sequence[Index]) -> VisionModel:
+def _model_of(indices: Sequence[Index]) -> VisionModel:
     models = {index.manifest.model.fingerprint: index.manifest.model.spec for index in indices}
     if len(models) > 1:
         raise IndexingError(
@@ -187,7 +188,8 @@ def _embed_image(
         rows = np.flatnonzero(index.images["id"] == image)
         if not len(rows):
             raise IndexingError(f"{image!r} is not an image of {index.path}; see the ids in Index.images")
-        return embed_needed(scorer, source, rows, cache=cache)[0]
+        result: np.ndarray = embed_needed(scorer, source, rows, cache=cache)[0]
+        return result
     shown = decode_image(image, parse_background(index.manifest.source.background)).image
     pixels = scorer.preprocess(shown)[None]
     with torch.inference_mode():

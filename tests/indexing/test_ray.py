@@ -15,7 +15,7 @@ import conceptprobe as cp
 from conceptprobe.cli import main
 from conceptprobe.errors import ConceptProbeError
 from conceptprobe.indexing import ray_engine
-from conceptprobe.indexing.ray_engine import Tree, _room, build_index_on_ray
+from conceptprobe.indexing.ray_engine import Tree, _count_workers, build_index_on_ray
 from conceptprobe.indexing.storage.manifest import NAME, Counts, Manifest
 from conceptprobe.output.folder import locked
 
@@ -81,7 +81,7 @@ def test_a_killed_worker_changes_nothing(cluster: None, model: cp.VisionModel, t
 def test_lists_and_tags_of_a_source_come_through_the_joins(
     cluster: None, model: cp.VisionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_engine, "FAN", 2)  # several levels of joins
+    monkeypatch.setattr(ray_engine, "FAN_IN", 2)  # several levels of joins
     source = cp.load_images("mini:emoji/noto").subset(range(150))
     alone = cp.build_index(model, source, LAYER, tmp_path / "alone", workers=0, **SETTINGS)
     together = build_index_on_ray(model, source, LAYER, tmp_path / "together", shards=7, **SETTINGS)
@@ -152,10 +152,10 @@ def test_workers_for_which_no_node_has_room_are_refused(cluster: None, model: cp
 
 def test_room_is_that_of_single_nodes() -> None:
     nodes = [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0}, {"CPU": 4.0, "GPU": 4.0}]
-    assert _room(nodes, 5, cuda=False) == 2
-    assert _room(nodes, 2, cuda=True) == 1 + 2
+    assert _count_workers(nodes, 5, cuda=False) == 2
+    assert _count_workers(nodes, 2, cuda=True) == 1 + 2
     with pytest.raises(ConceptProbeError, match=r"needs 9 processors of one node, .* 8 and 1; 8 and 0; 4 and 4: give"):
-        _room(nodes, 9, cuda=False)
+        _count_workers(nodes, 9, cuda=False)
 
 
 def test_a_bad_setting_is_refused_before_ray_is_started(model: cp.VisionModel, tmp_path: Path) -> None:

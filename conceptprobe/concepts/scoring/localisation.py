@@ -331,4 +331,5 @@ def halves(groups_n: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Which images are in a random half of the groups, bool [n]."""
     count = int(groups_n.max()) + 1
     first_g = rng.permutation(count) < count // 2
-    return first_g[groups_n]
+    result: np.ndarray = first_g[groups_n]
+    return result

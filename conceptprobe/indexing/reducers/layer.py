@@ -1,4 +1,4 @@
-"""Everything that is kept of one layer while images stream by: its state, and files of what is too large for memory."""
+"""The reduction of one layer: a state in memory, and files for what is too large for memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from conceptprobe.indexing.reducers.topk import TopK
 from conceptprobe.indexing.storage.factory import EXACT
 from conceptprobe.indexing.storage.faiss_files import FlatIndexWriter, map_flat
 from conceptprobe.indexing.storage.manifest import Manifest
-from conceptprobe.indexing.storage.rowfile import RowFile, Rows, gathered, mapped
-from conceptprobe.indexing.storage.shard import Part
+from conceptprobe.indexing.storage.rowfile import RowFile, Rows, map_rows, merged_blocks
+from conceptprobe.indexing.storage.shard import Shard
 from conceptprobe.models import Layer
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """Which images a batch brings.
+class BatchRows:
+    """The images of a batch.
 
     Attributes:
         batch: Number of the batch.
         rows: Rows of the listing of the images that were read.
-        good: Their places in the batch; the others do not count.
-        sampled: Which of `rows` are in the sample, as places in it.
+        good: Positions in the batch of the images that were read.
+        sampled: Positions in `rows` of the images in the sample.
     """
 
     batch: int
@@ -39,9 +39,11 @@ class LayerReducer:
     """Lists and statistics of a layer for every pooling, the values of sampled images, vectors for the first pooling.
 
     Args:
-        plan: Says what is kept.
+        layer: The layer.
+        plan: The manifest, which says what to keep.
         folder: The layer's folder.
-        state: What `state_dict` gave, to go on from there in the same folder; None to begin.
+        device: Where the lists and statistics are.
+        state: A `state_dict` to resume from in the same folder; None to begin.
     """
 
     def __init__(
@@ -60,8 +62,8 @@ class LayerReducer:
         }
         self.vectors = FlatIndexWriter(vectors_path(folder, plan), layer.width, vectors) if plan.vectors else None
 
-    def add(self, batch: Mapping[str, Pooled], arrival: Arrival) -> None:
-        """Take in a whole batch, pooled in every way; batches come in ascending order."""
+    def add(self, batch: Mapping[str, Pooled], arrival: BatchRows) -> None:
+        """Reduce a whole batch, pooled in every way; batches come in ascending order."""
         rows_b = torch.from_numpy(arrival.rows).to(self.device)
         places = torch.from_numpy(arrival.good).to(self.device)
         for number, pooling in enumerate(self.plan.pooling):
@@ -79,41 +81,41 @@ class LayerReducer:
             if vectors is not None:
                 vectors.add(as_vectors(values))
 
-    def pass_over(self, batch: int) -> None:
-        """Take in a batch of which no image could be read."""
+    def skip_batch(self, batch: int) -> None:
+        """Count a batch of which no image could be read."""
         for moments in self.state.moments.values():
-            moments.pass_over(batch)
+            moments.skip_batch(batch)
 
-    def join(self, parts: Sequence[Part]) -> None:
-        """Take in what reducers of other images have seen, into one that has seen nothing."""
+    def join(self, shards: Sequence[Shard]) -> None:
+        """Join the reductions of shards; this reducer must be empty."""
         width, name = self.layer.width, self.layer.name
-        for part in parts:
-            if name in part.state.layers:
-                other = LayerState(width, self.plan, state=part.state.layers[name])
-                if part.new_rows is not None:
-                    other.renumber(part.new_rows)
+        for shard in shards:
+            if name in shard.state.layers:
+                other = LayerState(width, self.plan, state=shard.state.layers[name])
+                if shard.new_rows is not None:
+                    other.renumber(shard.new_rows)
                 self.state.merge(other)
         for kind, file in self.sample.items():
-            paths = [sample_path(part.folder(name), kind) for part in parts]
-            for block in gathered(
+            paths = [sample_path(shard.folder(name), kind) for shard in shards]
+            for block in merged_blocks(
                 [
-                    Rows(mapped(path, width, file.dtype, len(part.sampled)), part.sampled[part.kept], part.kept)
-                    for path, part in zip(paths, parts, strict=True)
+                    Rows(map_rows(path, width, file.dtype, len(shard.sampled)), shard.sampled[shard.kept], shard.kept)
+                    for path, shard in zip(paths, shards, strict=True)
                 ]
             ):
                 file.add(block)
         if self.vectors is not None:
-            paths = [vectors_path(part.folder(name), self.plan) for part in parts]
-            for block in gathered(
+            paths = [vectors_path(shard.folder(name), self.plan) for shard in shards]
+            for block in merged_blocks(
                 [
-                    Rows(map_flat(path, width, len(part.rows)), part.rows)
-                    for path, part in zip(paths, parts, strict=True)
+                    Rows(map_flat(path, width, len(shard.rows)), shard.rows)
+                    for path, shard in zip(paths, shards, strict=True)
                 ]
             ):
                 self.vectors.add(block)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """What `state` takes to go on from here. Files are flushed; what they gain later is not missed."""
+        """The state to resume from. Files are flushed; rows that are added to them later do no harm."""
         for file in self.sample.values():
             file.flush()
         state = {**self.state.state_dict(), "sampled": torch.tensor(self.sampled, device="cpu")}
@@ -123,7 +125,7 @@ class LayerReducer:
 
     @property
     def sampled(self) -> int:
-        """How many sampled images came by."""
+        """How many images of the sample were reduced."""
         return self.sample[self.plan.pooling[0]].rows
 
     @property
@@ -132,8 +134,8 @@ class LayerReducer:
         return [file.path for file in self.sample.values()]
 
     @property
-    def spare_files(self) -> list[Path]:
-        """The files that only growing and joining need once the layer is written."""
+    def state_files(self) -> list[Path]:
+        """The files that only appending and joining need once the layer is written."""
         spare = self.vectors is not None and self.plan.faiss != EXACT
         return [*self.sample_files, vectors_path(self.folder, self.plan)] if spare else self.sample_files
 
@@ -151,7 +153,7 @@ class LayerReducer:
 
 
 def sample_kinds(plan: Manifest) -> dict[str, type]:
-    """The sample's files, and what they hold: values for every pooling, and patches where it has them."""
+    """The types of the sample's files: values for every pooling, and patches for max pooling."""
     return {
         **dict.fromkeys(plan.pooling, np.float32),
         **{f"{pooling}-positions": np.int32 for pooling in plan.pooling if pooling == "max"},
@@ -159,26 +161,29 @@ def sample_kinds(plan: Manifest) -> dict[str, type]:
 
 
 def sample_path(folder: Path, name: str) -> Path:
+    """The path of a file of the sample."""
     return folder / f"sample-{name}.bin"
 
 
 def vectors_path(folder: Path, plan: Manifest) -> Path:
-    """Where the vectors of all images lie: they are the exact index, or what another one is made of at the end."""
+    """The path of the exact vectors: the exact index, or the data that another index is trained on at the end."""
     return folder / ("images.faiss" if plan.faiss == EXACT else "images.flat")
 
 
 def as_vectors(values_nf: np.ndarray) -> np.ndarray:
-    """Values as FAISS takes them: what is not finite counts as 0."""
-    return np.nan_to_num(values_nf, nan=0.0, posinf=0.0, neginf=0.0)
+    """Values for FAISS: those that are not finite become 0."""
+    result: np.ndarray = np.nan_to_num(values_nf, nan=0.0, posinf=0.0, neginf=0.0)
+    return result
 
 
 class LayerState:
-    """What is known of a layer's features after any set of batches; merging gives the state of the union, to the bit.
+    """Lists and statistics of a layer after any set of batches; merging gives the state of the union, bit for bit.
 
     Args:
         width: Number of features.
         plan: Says which poolings and how long the lists are.
-        state: What `state_dict` gave, to go on from there; None to begin.
+        device: Where the lists and statistics are.
+        state: A `state_dict` to resume from; None to begin.
     """
 
     def __init__(
@@ -202,8 +207,8 @@ class LayerState:
     def _lists(self) -> dict[str, TopK]:
         return {
             f"{pooling}.{kind}": lists
-            for kind, own in (("top", self.top), ("bottom", self.bottom))
-            for pooling, lists in own.items()
+            for kind, by_pooling in (("top", self.top), ("bottom", self.bottom))
+            for pooling, lists in by_pooling.items()
         }
 
     @property
@@ -213,12 +218,12 @@ class LayerState:
     def add(self, pooling: str, pooled: Pooled, rows_b: torch.Tensor, batch: int) -> None:
         """Take in batch number `batch`: what was pooled of its images, and their rows, int64 [b]."""
         self.moments[pooling].add(pooled.values_bf, batch)
-        for own in (self.top, self.bottom):
-            if pooling in own:
-                own[pooling].add(pooled.values_bf, rows_b, pooled.positions_bf)
+        for lists in (self.top, self.bottom):
+            if pooling in lists:
+                lists[pooling].add(pooled.values_bf, rows_b, pooled.positions_bf)
 
     def merge(self, other: "LayerState") -> None:
-        """Take in the state of other batches."""
+        """Add the state of other batches."""
         for name, lists in self._lists.items():
             lists.merge(other._lists[name])
         for pooling, moments in self.moments.items():
@@ -232,4 +237,4 @@ class LayerState:
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything as tensors."""
         states = {name: reducer.state_dict() for name, reducer in self._reducers.items()}
-        return {f"{name}.{key}": tensor for name, own in states.items() for key, tensor in own.items()}
+        return {f"{name}.{key}": tensor for name, tensors in states.items() for key, tensor in tensors.items()}

@@ -56,7 +56,7 @@ class Moments:
         self.firing += (values > 0).sum(0)
         self.nonfinite += len(values_bf) - count
 
-    def pass_over(self, batch: int) -> None:
+    def skip_batch(self, batch: int) -> None:
         """Batch number `batch` has no image: its place is taken, so that others are joined across it."""
         nothing = torch.zeros_like(self.minimum, dtype=torch.float64)
         self._place(0, batch, Node(nothing, nothing, nothing))
@@ -79,6 +79,7 @@ class Moments:
         self.nodes[level, number] = node
 
     def state_dict(self) -> dict[str, torch.Tensor]:
+        """Everything as tensors."""
         keys = sorted(self.nodes)
         state = {name: getattr(self, name) for name in ("minimum", "maximum", "firing", "nonfinite")}
         if keys:
@@ -88,6 +89,7 @@ class Moments:
         return state
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Restore what `state_dict` gave."""
         device = self.minimum.device
         for name in ("minimum", "maximum", "firing", "nonfinite"):
             setattr(self, name, state[name].to(device))

@@ -20,6 +20,7 @@ class Pooled:
     positions_bf: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Pooled":
+        """The same values on a device."""
         positions = self.positions_bf
         return Pooled(self.values_bf.to(device), None if positions is None else positions.to(device))
 

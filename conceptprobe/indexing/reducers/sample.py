@@ -60,6 +60,7 @@ def summarise(values_nf: np.ndarray, high: float, draws_fds: np.ndarray) -> Summ
     sampling without replacement is no worse), and the standard error in rank of any one is at most 0.28 %.
 
     Args:
+        values_nf: float32 [n,f].
         high: The threshold of `high_rate_f`.
         draws_fds: Numbers from 0 up to 1 that decide which images are taken: a tenth is cut into STRIP_IMAGES equal
             pieces of the ranking, and one image is drawn of each.

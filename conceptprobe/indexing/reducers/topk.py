@@ -95,6 +95,7 @@ class TopK:
         self.positions_fk[changed] = places.gather(1, order)
 
     def result(self) -> TopLists:
+        """The lists, sorted."""
         values, rows = unpack(self.keys_fk)
         return TopLists(rows, 0.0 - values if self.lowest else values, self._positions())
 
@@ -108,9 +109,11 @@ class TopK:
         return None if self.positions_fk is None else self.positions_fk.masked_fill(self.keys_fk == EMPTY, -1)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
+        """Everything as tensors."""
         positions = self._positions()
         return {"keys": self.keys_fk} if positions is None else {"keys": self.keys_fk, "positions": positions}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Restore what `state_dict` gave."""
         self.keys_fk = state["keys"].to(self.keys_fk.device)
         self.positions_fk = state["positions"].to(self.keys_fk.device) if "positions" in state else None

@@ -1,8 +1,7 @@
-"""How far a reduction has come: one file, replaced as a whole.
+"""Checkpoints of a reduction: one file, replaced as a whole.
 
-A build that is under way writes it again and again and goes on from it after a kill. A shard, which is to be joined
-with others, keeps the last one for good, and so does an index that was built to grow. What is too large for it lies in
-row files beside it.
+A build writes checkpoints while it runs, and resumes from the last one after a kill. A shard and a growable index keep
+their last one. Data that is too large for a checkpoint lies in row files beside it.
 """
 
 import json
@@ -24,7 +23,7 @@ INTERVAL = 30.0  # seconds between checkpoints; a kill costs at most that much w
 
 @dataclass
 class State:
-    """What is known of the images of some batches.
+    """The reduction of some batches of images.
 
     Attributes:
         batches: Runs of batches that are done, each from a first number up to but without a last.
@@ -43,19 +42,21 @@ def save_state(path: Path, state: State, *, plan: str = "", files: Iterable[Path
     """Replace the state in a file.
 
     Args:
-        plan: What is being built; only the same plan can go on from it.
-        files: What else lies in the folder, flushed, and is needed to go on.
+        path: The file.
+        state: The state.
+        plan: A description of the build; only a build with the same description resumes from the state.
+        files: Other flushed files in the folder that are needed to resume.
     """
     tensors = {"sampled": torch.from_numpy(state.sampled)}
-    for layer, own in state.layers.items():
-        tensors |= {f"{layer}/{name}": tensor.cpu().contiguous() for name, tensor in own.items()}
+    for layer, arrays in state.layers.items():
+        tensors |= {f"{layer}/{name}": tensor.cpu().contiguous() for name, tensor in arrays.items()}
     sizes = {file.relative_to(path.parent).as_posix(): file.stat().st_size for file in files}
     about = {"plan": plan, "batches": state.batches, "bad": state.bad, "files": sizes}
     replace_file(path, save(tensors, {"state": json.dumps(about)}))  # one entry: of several the order is not fixed
 
 
 def load_state(path: Path, *, plan: str = "") -> State | None:
-    """The state of this plan, or None: there is none, it is of another plan, or something of it is lost."""
+    """The state in a file, or None if it is missing, damaged, of another plan, or lacks some of its files."""
     if not path.is_file():
         return None
     try:

@@ -11,7 +11,7 @@ import numpy as np
 
 from conceptprobe.indexing.errors import IndexingError, MissingFaissError
 from conceptprobe.indexing.storage.factory import CODEBOOK, Factory
-from conceptprobe.indexing.storage.rowfile import mapped
+from conceptprobe.indexing.storage.rowfile import map_rows
 
 
 def require_faiss(purpose: str) -> Any:
@@ -73,7 +73,7 @@ class FlatIndexWriter:
 
     def rows(self) -> np.ndarray:
         """All rows that were added, float32 [n,d], mapped from the disk."""
-        return mapped(self.path, self._width, np.float32, self.flush())
+        return map_rows(self.path, self._width, np.float32, self.flush())
 
     def close(self) -> None:
         """Write the number of rows into the header, and close the file."""
@@ -100,7 +100,7 @@ def map_flat(path: Path, width: int, rows: int) -> np.ndarray:
         start = file.read(len(header))
     if start != header or path.stat().st_size != len(header) + 4 * width * rows:
         raise IndexingError(f"{path} is damaged: it is no flat FAISS index of {rows} vectors; build the index again")
-    return mapped(path, width, np.float32, rows)
+    return map_rows(path, width, np.float32, rows)
 
 
 def _flat_header(width: int, rows: int) -> bytes:
@@ -149,7 +149,7 @@ def on_gpu(index: Any) -> Any:
         return index
 
 
-def probing(index: Any, nprobe: int | None) -> Any:
+def search_parameters(index: Any, nprobe: int | None) -> Any:
     """What makes a search look into so many inverted lists; None for as many as the index says.
 
     Raises:
@@ -182,6 +182,8 @@ def write_factory(path: Path, vectors_nd: np.ndarray, factory: Factory) -> None:
     Of an index with inverted lists, a search looks into a sixteenth of them unless it is told otherwise.
 
     Args:
+        path: The file.
+        factory: The kind of index.
         vectors_nd: float32 [n,d]; mapped from a file, it is never read as a whole.
     """
     index = trained(vectors_nd, factory)
@@ -268,6 +270,9 @@ def _write_lists(file: BinaryIO, index: Any, vectors_nd: np.ndarray, lists_n: np
     """An index of inverted lists: header, length of every list, then list by list the codes and the row numbers.
 
     Args:
+        file: Open for writing and reading.
+        index: Trained and empty.
+        vectors_nd: float32 [n,d].
         lists_n: Number of the list of each vector, int64 [n].
     """
     faiss = require_faiss("writing an index")

@@ -19,15 +19,21 @@ from conceptprobe.validation import first_fault
 
 SCHEMA_VERSION = 2
 NAME = "manifest.json"
-MARK = "unfinished"  # a file that says of a folder that an index is being made there
+MARK = "unfinished"  # an empty file in a folder in which an index is being built
 _FIRST = (
     *("model", "source", "layers", "pooling", "k", "batch_size"),
     *("vectors", "versions", "faiss", "bottom", "growable"),
 )  # the first keys of the JSON file, in this order
 _DECISIVE = ("model", "source", "layers", *(setting.name for setting in fields(IndexSettings)), "versions")
-_SHOWN = 40  # characters of a value that is not the same
+_SHOWN = 40  # characters of a value in a message
 _STORED = ConfigDict(strict=True, extra="forbid")
-_LEFT_OUT = ("device", "dtype", "intervened", "external", "fast_decode")  # of the JSON where they say nothing
+_LEFT_OUT = (
+    "device",
+    "dtype",
+    "intervened",
+    "external",
+    "fast_decode",
+)  # keys that the JSON lacks where they have no value
 
 
 @dataclass(frozen=True, config=_STORED)
@@ -134,13 +140,14 @@ class Manifest(IndexSettings):
         return self.counts.listed if self.part is None else self.part.images
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest as the JSON file holds it."""
+        """The content of the JSON file."""
         stored = asdict(self, dict_factory=lambda entry: {k: v for k, v in entry if v or k not in _LEFT_OUT})
         for layer in stored["layers"].values():
             del layer["name"]
         return dict.fromkeys(_FIRST) | stored
 
     def write(self, folder: Path) -> None:
+        """Write the manifest into a folder, whole or not at all."""
         replace_file(folder / NAME, json.dumps(self.to_json(), indent=1, ensure_ascii=False).encode())
 
     @classmethod
@@ -171,20 +178,20 @@ class Manifest(IndexSettings):
             raise IndexingError(f"{path} is not as it should be ({first_fault(error)}): rebuild the index") from error
 
     @classmethod
-    def foreign(cls, folder: Path) -> list[str]:
-        """Files below an index, of any schema version, that are not its own.
+    def other_files(cls, folder: Path) -> list[str]:
+        """Files below an index, of any schema version, that its manifest does not list.
 
         Raises:
-            IndexingError: The folder holds no manifest, or one that nothing can be told from.
+            IndexingError: The folder holds no manifest, or one that lists no files.
         """
         if not (folder / NAME).is_file():
             raise IndexingError(f"{folder} holds no {NAME}, so it is not a finished index: choose another directory")
         files = _stored(folder / NAME).get("files")
         if not isinstance(files, dict):
             raise IndexingError(f"{folder / NAME} does not list the index's files: remove {folder} by hand")
-        own = {NAME, *files}
+        listed = {NAME, *files}
         names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        return sorted(name for name in names if name not in own)
+        return sorted(name for name in names if name not in listed)
 
 
 def _stored(path: Path) -> dict[str, Any]:
@@ -195,11 +202,12 @@ def _stored(path: Path) -> dict[str, Any]:
         raise IndexingError(
             f"{path} is not readable as a manifest ({error}): remove {path.parent} and build the index again"
         ) from error
-    return stored
+    entries: dict[str, Any] = stored
+    return entries
 
 
 def differences(a: Manifest, b: Manifest) -> list[str]:
-    """What decides a result and is not the same in two manifests, each as `name: one / other`."""
+    """The entries that decide a result and differ between two manifests, each as `name: one / other`."""
     one, other = a.to_json(), b.to_json()
     return [text for key in _DECISIVE for text in entry_differences(key, one[key], other[key])]
 
@@ -222,13 +230,14 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def hash_files(folder: Path, leave: Collection[Path] = ()) -> dict[str, str]:
-    """sha256 of every file below a folder but the manifest, those to leave out, and what a kill left half-written; each
-    flushed to disk; keys are POSIX paths, sorted.
+def hash_files(folder: Path, excluded: Collection[Path] = ()) -> dict[str, str]:
+    """sha256 of every file below a folder by its POSIX path, sorted; every file is flushed to the disk.
+
+    The manifest, excluded files and files that a kill left half-written are left out.
     """
     hashes = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (NAME, MARK)):
-        if path not in leave and path.suffix != TEMPORARY:
+        if path not in excluded and path.suffix != TEMPORARY:
             hashes[path.relative_to(folder).as_posix()] = _hash_file(path)
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -236,7 +245,7 @@ def hash_files(folder: Path, leave: Collection[Path] = ()) -> dict[str, str]:
 
 
 def damaged_files(folder: Path, manifest: Manifest) -> list[str]:
-    """What is not as its hash says, each as `name is missing` or `name has changed`."""
+    """Files that are missing or changed, each as `name is missing` or `name has changed`."""
     states = {name: folder / name for name in manifest.files}
     return [
         f"{name} {'has changed' if path.is_file() else 'is missing'}"

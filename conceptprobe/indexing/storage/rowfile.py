@@ -1,4 +1,4 @@
-"""Rows of numbers in a file, added one after the other and read in blocks, so that memory does not grow with them."""
+"""Files of rows of numbers that are appended and read in blocks, so that memory does not grow with their number."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ class RowFile:
     """A file of `width` little-endian numbers a row, without a header.
 
     Args:
-        rows: How many rows of a file that is there to go on after; 0 begins anew.
+        rows: Number of rows of an existing file to resume after; 0 begins a new file.
     """
 
     def __init__(self, path: Path, width: int, dtype: DTypeLike, rows: int = 0) -> None:
@@ -30,6 +30,7 @@ class RowFile:
         return self.width * self.dtype.itemsize
 
     def add(self, values_nw: np.ndarray) -> None:
+        """Append rows."""
         assert values_nw.shape[1] == self.width, (values_nw.shape, self.width)
         self._file.write(np.ascontiguousarray(values_nw, self.dtype).data)
         self.rows += len(values_nw)
@@ -63,14 +64,15 @@ class RowFile:
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Some rows."""
         self._file.flush()
-        return np.array(mapped(self.path, self.width, self.dtype, self.rows)[rows])
+        return np.array(map_rows(self.path, self.width, self.dtype, self.rows)[rows])
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 
-def mapped(path: Path, width: int, dtype: DTypeLike, rows: int) -> np.ndarray:
-    """The last `rows` rows of a file, read from the disk when they are asked for; what is before them is a header."""
+def map_rows(path: Path, width: int, dtype: DTypeLike, rows: int) -> np.ndarray:
+    """The last `rows` rows of a file, mapped from the disk; everything before them is a header."""
     kind = np.dtype(dtype).newbyteorder("<")
     size = rows * width * kind.itemsize
     if not rows:
@@ -80,11 +82,11 @@ def mapped(path: Path, width: int, dtype: DTypeLike, rows: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of an array, whose numbers say where they belong among those of others.
+    """Rows of an array with their numbers, which order them among the rows of other arrays.
 
     Attributes:
         numbers: int64 [n], ascending.
-        places: Which rows of the array, int64 [n]; the first n where it is None.
+        places: Positions of the rows in the array, int64 [n]; by default the first n.
     """
 
     array: np.ndarray
@@ -92,7 +94,7 @@ class Rows:
     places: np.ndarray | None = None
 
 
-def gathered(parts: Sequence[Rows]) -> Iterator[np.ndarray]:
+def merged_blocks(parts: Sequence[Rows]) -> Iterator[np.ndarray]:
     """The rows of several arrays as one sequence, ascending by their numbers, a bounded number at once."""
     owner = np.repeat(np.arange(len(parts)), [len(part.numbers) for part in parts])
     place = np.concatenate([np.arange(len(p.numbers)) if p.places is None else p.places for p in parts])

@@ -1,4 +1,4 @@
-"""A part of an index: the reduction of some of the batches, in a directory of its own, that joins with others."""
+"""A shard of an index: the reduction of some of its batches in one folder, which `merge_indices` joins."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,16 +14,18 @@ from conceptprobe.indexing.storage.manifest import Manifest
 
 
 @dataclass(frozen=True)
-class Part:
-    """Images that were reduced together. Rows are of the listing that all parts share.
+class Shard:
+    """Images that were reduced together. Rows count the listing that all shards share.
 
     Attributes:
-        path: The directory.
+        path: The folder.
+        manifest: The manifest of the shard.
+        state: Its reduction.
         rows: Rows of the images that were read, int64, ascending.
-        skipped: Rows of those that could not be, in the order of its skipped.parquet.
+        skipped: Rows of the images that could not be read, in the order of skipped.parquet.
         sampled: Rows of the images whose values are all kept, int64, ascending.
-        kept: Places in `sampled` of those that stay in the sample of all.
-        new_rows: What became of the rows that the state knows, int64, where the listing has grown since; else None.
+        kept: Positions in `sampled` of the images that stay in the sample of the whole index.
+        new_rows: The new number of each row in the state, int64, if the listing has grown since; else None.
     """
 
     path: Path
@@ -36,10 +38,11 @@ class Part:
     new_rows: torch.Tensor | None = None
 
     def folder(self, layer: str) -> Path:
+        """The folder of a layer."""
         return layer_folder(self.path, layer)
 
-    def renumbered(self, new_rows: np.ndarray, sample: np.ndarray) -> "Part":
-        """The part in a longer listing: row n becomes new_rows[n], and only the rows `sample` stay in the sample."""
+    def renumbered(self, new_rows: np.ndarray, sample: np.ndarray) -> "Shard":
+        """The shard in a longer listing: row n becomes new_rows[n], and only the rows `sample` stay in the sample."""
         sampled = new_rows[self.sampled]
         return replace(
             self, rows=new_rows[self.rows], skipped=new_rows[self.skipped], sampled=sampled,
@@ -47,8 +50,8 @@ class Part:
         )  # fmt: skip
 
 
-def read_part(path: Path) -> Part:
-    """Open a shard, or an index that was built to grow.
+def read_shard(path: Path) -> Shard:
+    """Open a shard or a growable index.
 
     Raises:
         IndexingError: It is neither, or its state is damaged.
@@ -59,20 +62,23 @@ def read_part(path: Path) -> Part:
     state = load_state(path / STATE)
     if state is None:
         raise IndexingError(f"{path} is damaged: its state cannot be read; build it again")
-    return as_part(path, manifest, state)
+    return as_shard(path, manifest, state)
 
 
-def as_part(path: Path, manifest: Manifest, state: State, rows: np.ndarray | None = None) -> Part:
-    """The part that a state is of.
+def as_shard(path: Path, manifest: Manifest, state: State, rows: np.ndarray | None = None) -> Shard:
+    """The shard with a state.
 
     Args:
-        rows: Rows of the listing that it went through; by default those of its batches.
+        path: The folder.
+        manifest: The manifest.
+        state: The reduction.
+        rows: Rows of the listing that were read or skipped; by default those of the state's batches.
     """
     if rows is None:
         rows = batch_rows(state.batches, manifest.batch_size, manifest.listed)
     skipped = np.array([row for row, _ in state.bad], np.int64)
     good = np.setdiff1d(rows, skipped)
-    return Part(path, manifest, state, good, skipped, state.sampled, np.arange(len(state.sampled)))
+    return Shard(path, manifest, state, good, skipped, state.sampled, np.arange(len(state.sampled)))
 
 
 def batch_rows(batches: Sequence[tuple[int, int]], size: int, listed: int) -> np.ndarray:
@@ -81,8 +87,8 @@ def batch_rows(batches: Sequence[tuple[int, int]], size: int, listed: int) -> np
     return np.concatenate([np.empty(0, np.int64), *runs])
 
 
-def joined_runs(runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Runs of numbers in order, those that touch made one; they must not overlap."""
+def join_runs(runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sort runs of numbers that do not overlap, and join those that touch."""
     joined: list[tuple[int, int]] = []
     for first, last in sorted(run for run in runs if run[0] < run[1]):
         if joined and joined[-1][1] == first:

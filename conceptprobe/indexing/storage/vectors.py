@@ -24,7 +24,8 @@ def read_rows(stored: Any, rows: np.ndarray) -> np.ndarray:
         rows: Ascending.
     """
     if isinstance(stored, require_faiss("reading activations").IndexFlat):
-        return stored.reconstruct_batch(rows)
+        result: np.ndarray = stored.reconstruct_batch(rows)
+        return result
     chosen = []  # of other kinds, only runs of rows can be read
     for number, block in enumerate(read_blocks(stored)):
         inside = rows[(rows >= number * ROWS_READ) & (rows < (number + 1) * ROWS_READ)]

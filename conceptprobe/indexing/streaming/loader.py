@@ -19,8 +19,10 @@ from conceptprobe.models.preprocessing import Preprocessing, as_floats
 
 @dataclass(frozen=True)
 class Batch:
-    """Batch `number` holds rows number * size onwards. It is always full: rows past the end of the source and images
-    that cannot be read are zeros, so that no image's result depends on another's. `good` are the places to use.
+    """Batch `number` holds the rows from number * size on. `good` are the positions of the images that were read.
+
+    A batch is always full: rows past the end of the source and images that cannot be read are zeros, so that no image's
+    result depends on another's.
     """
 
     number: int
@@ -56,11 +58,11 @@ class _Batches(Dataset[_Sent]):
         size: int,
         shape: tuple[int, int],
         device: torch.device,
-    ):
+    ) -> None:
         self.source, self.preprocess, self.size, self.shape = source, preprocess, size, shape
         self.own = preprocess if isinstance(preprocess, Preprocessing) else None
         self.fast = self.own if source.fast_decode else None
-        self.leaves_jpegs = fast_decoder(source, preprocess, device) == "nvjpeg"
+        self.sends_jpegs = fast_decoder(source, preprocess, device) == "nvjpeg"
 
     def __len__(self) -> int:
         return -(-len(self.source) // self.size)
@@ -74,7 +76,7 @@ class _Batches(Dataset[_Sent]):
         for place, row in enumerate(rows.tolist()):
             try:
                 data = self.source.read(row)
-                if self.leaves_jpegs and isinstance(data, bytes) and is_plain_jpeg(data):
+                if self.sends_jpegs and isinstance(data, bytes) and is_plain_jpeg(data):
                     jpegs[place] = data
                     content_hash = hashlib.sha256(data).hexdigest()
                 elif self.fast is not None:
@@ -165,9 +167,12 @@ def load_batches(
     Where the source allows fast decoding, it is used if `preprocess` is a model's `Preprocessing`.
 
     Args:
+        source: The images.
+        preprocess: Makes the pixels of an image.
         size: Images a batch.
         shape: Height and width of what `preprocess` gives.
         workers: Processes that decode; 0 decodes in this one, and None is half the processors.
+        first: Number of the first batch.
         pin: Whether pixels lie in page-locked memory, for copies to CUDA.
         device: Where the pixels are brought to, by default the CPU.
     """

@@ -32,4 +32,5 @@ def decode_jpegs(jpegs: Sequence[torch.Tensor], device: torch.device) -> list[to
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it names a package that would have to be installed
-        return decode_jpeg(list(jpegs), mode=ImageReadMode.RGB, device=device)
+        result: list[torch.Tensor] = decode_jpeg(list(jpegs), mode=ImageReadMode.RGB, device=device)
+        return result

@@ -73,13 +73,15 @@ class Meter:
 def metered(
     title: str, total: int, *, done: int = 0, skipped: int = 0, show: bool, log: Path | None
 ) -> Iterator[Meter]:
-    """Show a bar on stderr, and append events to a file of JSON lines: start, progress, skipped, checkpoint, end, and
-    failed with the error that ends the pass early.
+    """Show a bar on stderr, and append events to a file of JSON lines.
+
+    The events are start, progress, skipped, checkpoint, end, and failed with the error that ends the pass early.
 
     Args:
         title: What is being done.
         total: Images altogether.
         done: Images that an earlier run has done.
+        skipped: How many of them were skipped.
         show: Whether to show the bar.
         log: The file, or None for none.
     """

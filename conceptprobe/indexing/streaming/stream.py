@@ -16,7 +16,7 @@ from conceptprobe.images import ImageSource
 from conceptprobe.images.metadata import HASH
 from conceptprobe.indexing.contents import changed_images, content_hash, is_hash
 from conceptprobe.indexing.errors import IndexingError, TooManySkippedError
-from conceptprobe.indexing.reducers.layer import Arrival, LayerReducer
+from conceptprobe.indexing.reducers.layer import BatchRows, LayerReducer
 from conceptprobe.indexing.reducers.sample import sampled_rows
 from conceptprobe.indexing.settings import RunSettings
 from conceptprobe.indexing.storage import checkpoint
@@ -24,7 +24,7 @@ from conceptprobe.indexing.storage.checkpoint import State, load_state, save_sta
 from conceptprobe.indexing.storage.layout import layer_folder
 from conceptprobe.indexing.storage.manifest import MARK, NAME, Manifest
 from conceptprobe.indexing.storage.rowfile import RowFile
-from conceptprobe.indexing.storage.shard import Part, as_part
+from conceptprobe.indexing.storage.shard import Shard, as_shard
 from conceptprobe.indexing.streaming.forwards import pooled_batches
 from conceptprobe.indexing.streaming.loader import load_batches
 from conceptprobe.indexing.streaming.progress import metered
@@ -33,12 +33,12 @@ from conceptprobe.models import Layer, VisionModel
 HASHES = "hashes.bin"
 HASH_BYTES = 32
 ROW_GROUP = 1 << 17  # rows of a table that are written at once
-SPOT = 64  # images that are read again before a build goes on
+SPOT_CHECKS = 64  # images that are read again before a build resumes
 
 
 @dataclass(frozen=True)
-class Work:
-    """Images to run.
+class Workload:
+    """The images that a pass runs through the model.
 
     Attributes:
         rows: Rows of the listing, int64, ascending; cut into batches in that order.
@@ -49,13 +49,14 @@ class Work:
     first: int = 0
 
     def batches(self, size: int) -> int:
+        """Number of batches of some size."""
         return -(-len(self.rows) // size)
 
 
 def stream(
     model: VisionModel, images: ImageSource, layers: Sequence[Layer], folder: Path, manifest: Manifest, plan: str,
-    work: Work, run: RunSettings,
-) -> tuple[Part, dict[str, LayerReducer]]:  # fmt: skip
+    work: Workload, run: RunSettings,
+) -> tuple[Shard, dict[str, LayerReducer]]:  # fmt: skip
     """Run images through the model and reduce them into `folder`, from the plan's last checkpoint if any.
 
     Raises:
@@ -71,14 +72,14 @@ def stream(
         empty_folder(folder)
         state = State([(work.first, work.first)])
     size, done = manifest.batch_size, state.batches[0][1] - work.first
-    part = as_part(folder, manifest, state, work.rows[: done * size])
+    shard = as_shard(folder, manifest, state, work.rows[: done * size])
     reducers = {
         layer.name: LayerReducer(
             layer, manifest, layer_folder(folder, layer.name), device=model.device, state=state.layers.get(layer.name)
         )
         for layer in layers
     }
-    hashes = RowFile(folder / HASHES, HASH_BYTES, np.uint8, len(part.rows))
+    hashes = RowFile(folder / HASHES, HASH_BYTES, np.uint8, len(shard.rows))
     batches = load_batches(
         todo, model.preprocess, size=size, shape=model.image_size, workers=run.workers,
         pin=model.device.type == "cuda", first=done, device=model.device,
@@ -94,12 +95,12 @@ def stream(
         for batch, acts in pooled:
             rows = work.rows[batch.rows[batch.good]]
             chosen = np.flatnonzero(sample[np.minimum(np.searchsorted(sample, rows), len(sample) - 1)] == rows)
-            arrival = Arrival(work.first + batch.number, rows, batch.good, chosen)
+            arrival = BatchRows(work.first + batch.number, rows, batch.good, chosen)
             for name, reducer in reducers.items():
                 if acts:
                     reducer.add(acts[name], arrival)
                 else:
-                    reducer.pass_over(arrival.batch)
+                    reducer.skip_batch(arrival.batch)
             hashes.add(np.frombuffer(bytes.fromhex("".join(batch.hashes)), np.uint8).reshape(-1, HASH_BYTES))
             bad = [(int(work.rows[row]), reason) for row, reason in batch.bad]
             state.bad += bad
@@ -109,36 +110,38 @@ def stream(
                 raise TooManySkippedError(len(state.bad), int(batch.rows[-1]) + 1, limit, state.bad[-1][1])
             if time.monotonic() - saved >= checkpoint.INTERVAL:
                 hashes.flush()
-                _take_up(state, reducers, sample, work.rows[: (batch.number + 1) * size])
+                _update_state(state, reducers, sample, work.rows[: (batch.number + 1) * size])
                 files = [hashes.path, *(path for reducer in reducers.values() for path in reducer.files)]
                 save_state(folder / checkpoint.NAME, state, plan=plan, files=files)
                 saved = time.monotonic()
                 meter.checkpoint()
-    _take_up(state, reducers, sample, work.rows)
-    part = as_part(folder, manifest, state, work.rows)
-    write_images(folder, images, part.rows, hashes, state.bad)
+    _update_state(state, reducers, sample, work.rows)
+    shard = as_shard(folder, manifest, state, work.rows)
+    write_images(folder, images, shard.rows, hashes, state.bad)
     hashes.close()
-    return part, reducers
+    return shard, reducers
 
 
-def _take_up(state: State, reducers: dict[str, LayerReducer], sample: np.ndarray, rows: np.ndarray) -> None:
-    """Bring a state up to what the reducers have seen, which is so many rows of the listing."""
+def _update_state(state: State, reducers: dict[str, LayerReducer], sample: np.ndarray, rows: np.ndarray) -> None:
+    """Bring a state up to date with reducers that have seen these rows of the listing."""
     state.layers = {name: reducer.state_dict() for name, reducer in reducers.items()}
     bad = np.array([row for row, _ in state.bad], np.int64)
     state.sampled = np.setdiff1d(np.intersect1d(sample, rows, assume_unique=True), bad)
 
 
-def _stored(folder: Path, manifest: Manifest, plan: str, images: ImageSource, work: Work) -> State | None:
-    """The last checkpoint, unless the images are others by now: one that it lists as unreadable can be read, or one of
-    SPOT that it has seen, spread over all of them, has changed.
+def _stored(folder: Path, manifest: Manifest, plan: str, images: ImageSource, work: Workload) -> State | None:
+    """The last checkpoint, or None if the images changed since.
+
+    Images changed if one that was unreadable can be read, or if one of SPOT_CHECKS images, spread over all that were
+    read, has another content hash.
     """
     state = load_state(folder / checkpoint.NAME, plan=plan)
     if state is None or any(is_hash(content_hash(images, row, decode=True)) for row, _ in state.bad):
         return None
     done = (state.batches[0][1] - work.first) * manifest.batch_size
-    rows = as_part(folder, manifest, state, work.rows[:done]).rows
+    rows = as_shard(folder, manifest, state, work.rows[:done]).rows
     hashes = RowFile(folder / HASHES, HASH_BYTES, np.uint8, len(rows))
-    places = np.unique(np.linspace(0, len(rows) - 1, SPOT).astype(int)) if len(rows) else np.arange(0)
+    places = np.unique(np.linspace(0, len(rows) - 1, SPOT_CHECKS).astype(int)) if len(rows) else np.arange(0)
     stored = [row.tobytes().hex() for row in hashes.take(places)]
     hashes.close()
     for position, now in changed_images(images, rows[places].tolist(), stored):
@@ -150,7 +153,7 @@ def _stored(folder: Path, manifest: Manifest, plan: str, images: ImageSource, wo
 
 
 def empty_folder(folder: Path, keep: Collection[str] = ()) -> None:
-    """Remove what another build left, its manifest first, but not the mark of builds, nor what is to be kept."""
+    """Remove the files of another build, the manifest first, except for the mark and the names in `keep`."""
     (folder / NAME).unlink(missing_ok=True)
     for path in folder.iterdir():
         if path.name in (MARK, *keep):

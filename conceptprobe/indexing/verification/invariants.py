@@ -26,6 +26,8 @@ def list_problems(
     """Top or bottom lists: rows, values and perhaps positions [f,k].
 
     Args:
+        what: The lists, as a problem names them.
+        lists: Their arrays.
         count_f: Images with a finite value.
         images: Images of the index.
         patches: How many there are, where that is known.

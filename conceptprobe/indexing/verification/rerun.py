@@ -68,6 +68,7 @@ def rerun(
     """Run images that the index lists somewhere.
 
     Args:
+        index: The index.
         arrays: The arrays of a layer's file, by the names of both.
         count: How many images.
         model: By default what the manifest names.
@@ -116,7 +117,7 @@ def rerun(
             if place not in changed:
                 here = own.rows == rows[place]
                 values += int(here.sum())
-                problems += _far(own, here, now_f, ids[place], TOLERANCE[str(manifest.model.dtype)])
+                problems += _mismatches(own, here, now_f, ids[place], TOLERANCE[str(manifest.model.dtype)])
     return Rerun(len(rows), values, tuple(problems))
 
 
@@ -131,7 +132,7 @@ def _pooled(model: VisionModel, batch: Batch, listed: Sequence[_Listed]) -> Iter
                 yield own, row, values_bf[good]
 
 
-def _far(own: _Listed, here: np.ndarray, now_f: np.ndarray, id_: str, tolerance: float) -> Iterator[str]:
+def _mismatches(own: _Listed, here: np.ndarray, now_f: np.ndarray, id_: str, tolerance: float) -> Iterator[str]:
     """One problem where some listed value of an image is not what the model gives."""
     features, stored = own.features[here], own.values[here]
     now = now_f[features]

@@ -90,8 +90,10 @@ def verify_index(
     path: str | os.PathLike[str], *, model: ModelLike | None = None, images: ImagesLike | None = None,
     images_again: int = RERUN,
 ) -> Verification:  # fmt: skip
-    """Check the hash of every file; that counts, orders, ranges and statistics agree with each other, and lists with
-    the image vectors where those are kept as they are; and that images give the listed values when they are run again.
+    """Check the files, the arrays and some values of an index.
+
+    Every file must have its hash; counts, orders, ranges and statistics must agree with each other, and top lists with
+    the stored activations where those are exact; and images that are run again must give the listed values.
 
     Args:
         path: An index.
@@ -137,7 +139,7 @@ def _readable(what: str, problems: Iterator[str]) -> Iterator[str]:
 
 def _file_problems(index: Index) -> Iterator[str]:
     yield from damaged_files(index.path, index.manifest)
-    for name in Manifest.foreign(index.path):
+    for name in Manifest.other_files(index.path):
         yield f"{name} is not a file of the index"
 
 

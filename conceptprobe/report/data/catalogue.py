@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from conceptprobe.concepts.naming.names import CONCEPTS, WORDS
+from conceptprobe.concepts.naming.namer import CONCEPTS, WORDS
 from conceptprobe.concepts.scoring.verdicts import POSITIVE, VERDICTS, Verdict, counted_verdicts
 from conceptprobe.display.text import shorten
 from conceptprobe.report.collect.concept_tables import ConceptTable

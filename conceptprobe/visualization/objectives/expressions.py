@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Real
-from typing import Literal, Union
+from typing import Literal, Union, cast
 
 from conceptprobe.models import VisionModel
 from conceptprobe.visualization.errors import VisualizeError
@@ -147,5 +147,5 @@ def _combine(operator: Operator, left: object, right: object) -> Objective:
                 raise VisualizeError(f"an objective cannot be combined with {side}: give a finite number")
             sides.append(Number(float(side)))
         else:
-            return NotImplemented
+            return cast(Objective, NotImplemented)
     return Combination(operator, *sides)

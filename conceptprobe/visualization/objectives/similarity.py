@@ -58,7 +58,8 @@ def caricature(acts_ngepc: Tensor, targets_npc: Tensor, power_n: Tensor) -> Tens
     square_nxx = target_nxxpc.square().sum((3, 4)).clamp_min(_TINY)
     norm_nge = torch.linalg.vector_norm(acts_ngepc, dim=(3, 4)).clamp_min(_TINY)
     cosine_nge = dot_nge / (norm_nge * square_nxx.sqrt())
-    return dot_nge / square_nxx * cosine_nge.clamp_min(COSINE_FLOOR) ** power_n[:, None, None]
+    result: Tensor = dot_nge / square_nxx * cosine_nge.clamp_min(COSINE_FLOOR) ** power_n[:, None, None]
+    return result
 
 
 def distance(acts_ngepc: Tensor, targets_npc: Tensor) -> Tensor:

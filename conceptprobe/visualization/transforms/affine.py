@@ -131,7 +131,8 @@ def _look(pixels_bchw: Tensor, grid_nehw2: Tensor, mode: str) -> Tensor:
     tall = grid_nehw2.reshape(len(pixels_bchw), -1, w, 2)
     sampled = F.grid_sample(pixels_bchw, tall, mode=mode, padding_mode="border", align_corners=False)
     each = n * views // len(pixels_bchw)
-    return sampled.unflatten(2, (each, h)).transpose(1, 2).reshape(n, views, -1, h, w)
+    result: Tensor = sampled.unflatten(2, (each, h)).transpose(1, 2).reshape(n, views, -1, h, w)
+    return result
 
 
 def _grid(affine: Affine, batch: tuple[int, int], size: Size, samples: int, canvas_size: Size, like: Tensor) -> Tensor:

@@ -261,7 +261,8 @@ class Pad(_Described):
     def around(self, views_nechw: Tensor, by: int) -> Tensor:
         """The views with `by` more pixels on each side."""
         padded = F.pad(views_nechw.flatten(0, 1), [by] * 4, self.mode, self.value if self.mode == "constant" else None)
-        return padded.unflatten(0, views_nechw.shape[:2])
+        result: Tensor = padded.unflatten(0, views_nechw.shape[:2])
+        return result
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def test_batches_without_an_image_change_nothing_and_take_no_memory() -> None:
             if number in batches:
                 moments.add(torch.from_numpy(batches[number]), number)
             else:
-                moments.pass_over(number)
+                moments.skip_batch(number)
         return moments
 
     whole, left, right = reduced(list(range(1000))), reduced(order[:400]), reduced(order[400:])

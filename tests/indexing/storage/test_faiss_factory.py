@@ -9,7 +9,7 @@ import pytest
 from conceptprobe.indexing import IndexingError
 from conceptprobe.indexing.storage import faiss_files as factory
 from conceptprobe.indexing.storage.factory import Factory
-from conceptprobe.indexing.storage.faiss_files import on_gpu, probing, read_faiss, trained, write_factory
+from conceptprobe.indexing.storage.faiss_files import on_gpu, read_faiss, search_parameters, trained, write_factory
 from conceptprobe.models import Layer
 
 FORMS = ["SQfp16", "SQbf16", "SQ8", "SQ6", "SQ4", "PQ16", "IVF32,Flat", "IVF32,SQfp16", "IVF32,SQ4", "IVF32,PQ16"]
@@ -99,20 +99,20 @@ def test_how_many_lists_to_look_into(vectors: np.ndarray, tmp_path: Path) -> Non
     index, exact = read_faiss(tmp_path / "i"), faiss.IndexFlatIP(64)
     exact.add(vectors)
     assert index.nprobe == 2
-    assert probing(index, None) is None
+    assert search_parameters(index, None) is None
     queries = np.random.default_rng(1).standard_normal((50, 64)).astype(np.float32)
     expected = exact.search(queries, 10)[1]
 
     def recall(nprobe: int | None) -> float:
-        found = index.search(queries, 10, params=probing(index, nprobe))[1]
+        found = index.search(queries, 10, params=search_parameters(index, nprobe))[1]
         return np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, expected, strict=True)])
 
     assert recall(1) < recall(None) < recall(32) == 1
     for wrong in (0, 33):
         with pytest.raises(IndexingError, match="32 inverted lists"):
-            probing(index, wrong)
+            search_parameters(index, wrong)
     with pytest.raises(IndexingError, match="no inverted lists"):
-        probing(exact, 1)
+        search_parameters(exact, 1)
 
 
 class FakeGpu:

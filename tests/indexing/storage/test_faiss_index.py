@@ -9,7 +9,7 @@ from conceptprobe.images import ImageSource, load_images
 from conceptprobe.indexing import IndexingError, build_index, merge_indices
 from conceptprobe.indexing import build as building
 from conceptprobe.indexing.index import Index
-from conceptprobe.indexing.reducers.layer import Arrival, LayerReducer
+from conceptprobe.indexing.reducers.layer import BatchRows, LayerReducer
 from conceptprobe.indexing.storage import checkpoint
 from conceptprobe.models import VisionModel
 from tests.indexing.index_files import make_folder, same_files
@@ -78,7 +78,7 @@ def test_a_resumed_build_ends_with_the_same_bytes(
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
-    def add_three(reducer: LayerReducer, acts: torch.Tensor, arrival: Arrival) -> None:
+    def add_three(reducer: LayerReducer, acts: torch.Tensor, arrival: BatchRows) -> None:
         if arrival.batch == 3:
             raise KeyboardInterrupt
         add(reducer, acts, arrival)
