@@ -111,7 +111,6 @@ interface VerdictData {
 }
 interface ReportData {
   schema: number;
-  verdicts: VerdictData[];
   title: string;
   date: Maybe<string>;
   conceptprobe: string;
