@@ -104,7 +104,7 @@ def make_names(index: Index, family: ConceptSet, seed: int) -> FeatureNames:
 def make_contrast(indices: list[Index], scores: list[FeatureScores], seed: int) -> Contrast:
     """A contrast of full size, at random."""
     rng = np.random.default_rng(seed)
-    features = indices[0].manifest.layers[LAYER]["width"]
+    features = indices[0].width(LAYER)
     names = [index.manifest.model.spec for index in indices]
     order = rng.permutation(features)
     sides = []
@@ -116,7 +116,7 @@ def make_contrast(indices: list[Index], scores: list[FeatureScores], seed: int) 
         )
     rows = [(layer, measure) for layer in (LAYER, "all") for measure in MEASURES]
     columns = ("a", "b", "difference", "low", "high", "se", "se_images", "low_binomial", "high_binomial",
-               "matched_difference", "p", "q")  # fmt: skip
+               "p", "q", "matched_difference", "matched_low", "matched_high", "matched_p")  # fmt: skip
     differences = pd.DataFrame(rows, columns=["layer", "measure"]).assign(
         model_a=names[0], model_b=names[1], **dict.fromkeys(columns, 0.1)
     )

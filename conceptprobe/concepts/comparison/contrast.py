@@ -38,8 +38,9 @@ class Contrast:
             layers together; `a | b` where the models name the layer differently), measure (a verdict, whose rate among
             the tested features is compared, or `abstraction`), a, b, difference (a - b), low, high (the 95 % interval),
             se, se_images, low_binomial, high_binomial (as if features were independent; for comparison only),
-            matched_difference and p (within strata, against permuted model labels), q (Benjamini-Hochberg over the rows
-            of the two models).
+            p (of no difference, by the standard error of the interval) and q (Benjamini-Hochberg over the rows of the
+            two models); and another question, whether features of the same layer and a similar firing rate differ:
+            matched_difference, matched_low, matched_high, matched_p.
         models: One row for each model, layer and measure: model, layer, measure, value, low, high, counted (the number
             of features that are averaged), features, tested, dead, untested, clusters.
         concepts: One row for each model and concept, with the columns of `concept_states` and two more: power (the
@@ -83,7 +84,7 @@ class Contrast:
         """The differences and whether they are shown, that is, whether the interval leaves out 0.
 
         One row for each other model, layer and measure: model_a, model_b, layer, measure, a, b, difference, low, high,
-        shown, matched_difference, p, q.
+        shown, p, q, matched_difference, matched_low, matched_high, matched_p.
         """
         return summarise(self.frame)
 

@@ -7,7 +7,7 @@ from scipy import sparse
 from scipy.stats import norm
 from scipy.stats import t as student
 
-LEVEL = 0.95
+from conceptprobe.intervals import LEVEL
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +55,7 @@ class Estimate:
         high: The upper end of the interval.
         se: The standard error.
         se_images: The standard error from the choice of images, beyond the chance within each cluster by itself.
+        p: The two-sided p-value of a true value of 0; below 0.05 where the interval leaves out 0.
     """
 
     value: float
@@ -62,9 +63,10 @@ class Estimate:
     high: float
     se: float
     se_images: float
+    p: float
 
 
-NOTHING = Estimate(*[np.nan] * 5)
+NOTHING = Estimate(*[np.nan] * 6)
 
 
 def estimate(measure: Measure, sign_f: np.ndarray, cluster_f: np.ndarray) -> Estimate:
@@ -105,8 +107,10 @@ def estimate(measure: Measure, sign_f: np.ndarray, cluster_f: np.ndarray) -> Est
     within_bg = ((measure.value_bf - centre_f * measure.counts_bf) * weight_f) @ member_fg
     images = measure.image_scale * max(0.0, within_bg.sum(1).var(ddof=1) - within_bg.var(0, ddof=1).sum())
     se = float(np.sqrt(variance + images))
-    half = float(student.ppf(0.5 + LEVEL / 2, max(freedom, 1))) * se
-    return Estimate(float(value), float(value - half), float(value + half), se, float(np.sqrt(images)))
+    distribution = student(max(freedom, 1))
+    half = float(distribution.ppf(0.5 + LEVEL / 2)) * se
+    p = 2 * float(distribution.sf(abs(value) / se)) if se else float(value == 0)
+    return Estimate(float(value), float(value - half), float(value + half), se, float(np.sqrt(images)), p)
 
 
 def binomial(measure: Measure, sign_f: np.ndarray) -> Estimate:
@@ -120,7 +124,8 @@ def binomial(measure: Measure, sign_f: np.ndarray) -> Estimate:
         variance += values.var() / len(values)
     se = float(np.sqrt(variance))
     half = float(norm.ppf(0.5 + LEVEL / 2)) * se
-    return Estimate(float(value), float(value - half), float(value + half), se, 0.0)
+    p = 2 * float(norm.sf(abs(value) / se)) if se else float(value == 0)
+    return Estimate(float(value), float(value - half), float(value + half), se, 0.0, p)
 
 
 def cluster_members(cluster_f: np.ndarray) -> sparse.csr_array:

@@ -7,6 +7,8 @@ import pandas as pd
 from numpy.random import Generator
 from scipy import sparse
 
+from conceptprobe.intervals import LEVEL
+
 PERMUTATIONS = 2_000
 BANDS = 5
 
@@ -18,10 +20,15 @@ class Matched:
     Attributes:
         value: The mean over the strata of A's average minus B's, weighted by n_a n_b / (n_a + n_b) (Cochran 1954); NaN
             where no stratum has features of both models.
-        p: The two-sided p-value against permuted model labels.
+        low: The lower end of the 95 % interval, for other features over the same images: the value minus the 95 %
+            quantile of the size of the difference under permuted model labels.
+        high: The upper end of the interval.
+        p: The two-sided p-value against permuted model labels; at most 0.05 where the interval leaves out 0.
     """
 
     value: float
+    low: float
+    high: float
     p: float
 
 
@@ -85,7 +92,9 @@ def matched_difference(
         sums_p2[:, 0] += (total_a * n_b - total_b * n_a) / (n_a + n_b)
         sums_p2[:, 1] += n_a * n_b / (n_a + n_b)
     if not sums_p2[0, 1]:
-        return Matched(np.nan, np.nan)
+        return Matched(*[np.nan] * 4)
     differences = sums_p2[:, 0] / np.where(sums_p2[:, 1] > 0, sums_p2[:, 1], np.nan)
-    as_large = np.sum(np.abs(differences[1:]) >= np.abs(differences[0]) - 1e-12)
-    return Matched(float(differences[0]), float((1 + as_large) / (1 + permutations)))
+    value, sizes = float(differences[0]), np.abs(differences[1:])
+    as_large = np.sum(sizes >= abs(value) - 1e-12)
+    half = float(np.nanquantile(sizes, LEVEL, method="higher"))
+    return Matched(value, value - half, value + half, float((1 + as_large) / (1 + permutations)))

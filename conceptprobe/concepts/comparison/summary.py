@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 MOST_NAMES = 12
 COLUMNS = (
-    "model_a", "model_b", "layer", "measure", "a", "b", "difference", "low", "high", "shown", "matched_difference", "p",
-    "q",
+    "model_a", "model_b", "layer", "measure", "a", "b", "difference", "low", "high", "shown", "p", "q",
+    "matched_difference", "matched_low", "matched_high", "matched_p",
 )  # fmt: skip
 
 
@@ -41,7 +41,8 @@ def describe_contrast(contrast: "Contrast") -> str:
     for other in others:
         rows = summary[summary["model_b"] == other]
         lines += ["", f"{first} against {other}, all layers:"]
-        lines += [f"  {describe_difference(row)}" for row in rows[rows["layer"] == ALL].itertuples()]
+        for row in rows[rows["layer"] == ALL].itertuples():
+            lines += [f"  {describe_difference(row)}", *(f"    {line}" for line in describe_matched(row))]
         by_layer = rows[(rows["layer"] != ALL) & (rows["measure"] == "conceptual")]
         lines += ["by layer:", *(f"  {row.layer}: {describe_difference(row)}" for row in by_layer.itertuples())]
         if len(contrast.matches):
@@ -60,13 +61,24 @@ def describe_difference(row: Any) -> str:
         return f"{title}: nothing to compare"
     unit, digits, percent, points = (100, 1, " %", " points") if rate else (1, 3, "", "")
     difference, half = unit * row.difference, unit * (row.high - row.low) / 2
-    matched = "" if pd.isna(row.p) else f", matched {unit * row.matched_difference:+z.{digits}f}, p {row.p:.2g}"
-    details = f"({unit * row.a:.{digits}f} and {unit * row.b:.{digits}f}{percent}{matched})"
+    details = f"({unit * row.a:.{digits}f} and {unit * row.b:.{digits}f}{percent}, p {row.p:.2g})"
     if not row.shown:
         return f"{title}: no difference is shown: {difference:+z.{digits}f} ± {half:.{digits}f}{points} {details}"
     more, fewer = ("more", "fewer") if rate else ("higher", "lower")
     direction = more if difference > 0 else fewer
     return f"{title}: {row.model_a} has {abs(difference):.{digits}f} ± {half:.{digits}f}{points} {direction} {details}"
+
+
+def describe_matched(row: Any) -> Iterator[str]:
+    """What a row of `Contrast.summary` says of features of the same layer and a similar firing rate."""
+    if pd.isna(row.matched_difference):
+        return
+    unit, digits, points = (100, 1, " points") if row.measure in TESTED else (1, 3, "")
+    value, half = unit * row.matched_difference, unit * (row.matched_high - row.matched_low) / 2
+    yield (
+        f"between features of the same layer and a similar firing rate: {value:+z.{digits}f} ± {half:.{digits}f}{points}"
+        f" (p {row.matched_p:.2g})"
+    )
 
 
 def describe_concepts(concepts: pd.DataFrame, a: str, b: str) -> Iterator[str]:

@@ -31,17 +31,19 @@ def difference_table(comparison: Comparison, a: Side, b: Side) -> pd.DataFrame:
         means = [measure.of(sign == model).mean() for model in (1, -1)]
         rows.append(
             (a.name, b.name, layer, name, *means, difference.value, difference.low, difference.high, difference.se,
-             difference.se_images, naive.low, naive.high, matched.value, matched.p)
+             difference.se_images, naive.low, naive.high, difference.p, matched.value, matched.low, matched.high,
+             matched.p)
         )  # fmt: skip
     columns = (
         "model_a", "model_b", "layer", "measure", "a", "b", "difference", "low", "high", "se", "se_images",
-        "low_binomial", "high_binomial", "matched_difference", "p",
+        "low_binomial", "high_binomial", "p", "matched_difference", "matched_low", "matched_high", "matched_p",
     )  # fmt: skip
     frame = pd.DataFrame(rows, columns=columns)
     known = frame["p"].notna()
-    frame["q"] = np.nan
+    q = np.full(len(frame), np.nan)
     if known.any():
-        frame.loc[known, "q"] = false_discovery_control(frame.loc[known, "p"])
+        q[known] = false_discovery_control(frame.loc[known, "p"])
+    frame.insert(frame.columns.get_loc("p") + 1, "q", q)
     return frame
 
 

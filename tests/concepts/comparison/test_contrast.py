@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.stats import binom
 from typer.testing import CliRunner
 
@@ -112,6 +113,16 @@ def test_the_same_features_in_both_models_do_not_differ_at_all() -> None:
     assert (result.value, result.se) == (pytest.approx(0), pytest.approx(0))
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.1, 0.2, 0.3])
+def test_p_is_that_of_the_interval(shift: float) -> None:
+    value_f = (np.random.default_rng(5).random(200) < np.repeat([0.3 + shift, 0.3], 100)).astype(float)
+    result = estimate(measure(value_f), np.repeat([1, -1], 100), np.arange(200))
+    freedom = 198
+    assert result.p == pytest.approx(2 * stats.t.sf(abs(result.value) / result.se, freedom))
+    assert (result.p < 0.05) == (result.low > 0 or result.high < 0)
+    assert estimate(measure(np.zeros(10)), np.repeat([1, -1], 5), np.arange(10)).p == 1
+
+
 def test_no_case_among_few_features_is_not_surely_none() -> None:
     none = dataclasses.replace(measure(np.zeros(100)), is_rate=True)
     sign_f = np.repeat([1, -1], 50)
@@ -205,6 +216,18 @@ def test_a_difference_that_firing_rates_explain_goes_away_within_strata() -> Non
     assert crude > 0.08
     assert abs(result.value) < 0.05
     assert result.p > 0.05
+    assert result.low < 0 < result.high
+
+
+def test_the_interval_within_strata_leaves_out_0_where_permuted_labels_do() -> None:
+    rng = np.random.default_rng(6)
+    sign_f, stratum_f = np.tile([1, -1], 100), np.repeat(np.arange(4), 50)
+    for shift in np.linspace(0, 0.4, 9):
+        value_f = (rng.random(200) < 0.3 + shift * (sign_f == 1)).astype(float)
+        result = matched_difference(value_f, np.ones(200), sign_f, np.arange(200), stratum_f, rng)
+        assert (result.low + result.high) / 2 == pytest.approx(result.value)
+        if result.low > 0 or result.high < 0:
+            assert result.p <= 0.05
 
 
 def test_redundant_features_count_as_one_for_p() -> None:
@@ -291,6 +314,10 @@ def test_contrast_of_the_twins(twins: list[Index], result: Contrast, tmp_path: P
     value = result.models.set_index(["model", "layer", "measure"])["value"]
     assert row["a"] == value["mini:clip", row["layer"], row["measure"]]
     np.testing.assert_allclose(result.frame["difference"], result.frame["a"] - result.frame["b"])
+    known = result.frame[result.frame["p"].notna()]
+    assert ((known["p"] < 0.05) == ((known["low"] > 0) | (known["high"] < 0))).all()
+    assert (known["q"] >= known["p"]).all()
+    assert result.frame["matched_difference"].between(result.frame["matched_low"], result.frame["matched_high"]).all()
     assert ((result.frame["low"] <= result.frame["difference"]) | result.frame["low"].isna()).all()
     rates = result.models[result.models["measure"] != "abstraction"].groupby(["model", "layer"])["value"].sum()
     np.testing.assert_allclose(rates, 1)
@@ -300,6 +327,9 @@ def test_contrast_of_the_twins(twins: list[Index], result: Contrast, tmp_path: P
     assert "mini:clip against mini:supervised" in text
     assert "that mini:supervised was trained to tell apart" in text
     summary = result.summary()
+    assert (
+        text.count("between features of the same layer and a similar firing rate") == (summary["layer"] == "all").sum()
+    )
     assert text.count("no difference is shown") == int((~summary["shown"] & told_in_text(summary)).sum())
     assert text.count(" points more") == int((summary["shown"] & told_in_text(summary) & more_points(summary)).sum())
     folder = result.save(tmp_path / "contrast")
