@@ -40,7 +40,7 @@ def make_settings(kind: type[T], values: Mapping[str, Any], *, what: str, error:
     try:
         return kind(**{name: _plain(value) for name, value in values.items()})
     except ValidationError as invalid:
-        raise error(f"{what}: {first_fault(invalid)}") from invalid
+        raise error(f"{what}: {first_fault(invalid)}{_range_hint(kind, invalid)}") from invalid
 
 
 def first_fault(invalid: ValidationError) -> str:
@@ -51,6 +51,22 @@ def first_fault(invalid: ValidationError) -> str:
     if fault["type"] in ("missing", "missing_argument"):
         return f"{name} is missing"
     return f"{name} is {fault['input']!r}: {message[:1].lower()}{message[1:]}" if name else message
+
+
+def _range_hint(kind: type, invalid: ValidationError) -> str:
+    """Both ends of the range of a number that is outside of it; pydantic names only the end that was passed."""
+    fault = invalid.errors(include_url=False)[0]
+    if not str(fault["type"]).startswith(("greater_than", "less_than")) or len(fault["loc"]) != 1:
+        return ""
+    constraints = getattr(kind, "__pydantic_fields__")[fault["loc"][0]].metadata  # noqa: B009 (pydantic's, not typed)
+    bounds = {
+        key: getattr(entry, key) for entry in constraints for key in ("ge", "gt", "le", "lt") if hasattr(entry, key)
+    }
+    if len(bounds) < 2:
+        return ""
+    low = f"from {bounds['ge']:,}" if "ge" in bounds else f"above {bounds['gt']:,}"
+    high = f"to {bounds['le']:,}" if "le" in bounds else f"below {bounds['lt']:,}"
+    return f"; allowed is {low} {'' if 'ge' in bounds and 'le' in bounds else 'and '}{high}"
 
 
 def _plain(value: Any) -> Any:

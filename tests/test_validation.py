@@ -17,7 +17,7 @@ class WrongError(ConceptProbeError):
 class Settings:
     layers: tuple[str, ...]
     k: Annotated[int, Field(ge=1, le=10)] = 5
-    rate: float = 0.5
+    rate: Annotated[float, Field(gt=0, lt=2)] = 0.5
     fast: bool = False
     limit: int | None = None
 
@@ -43,7 +43,14 @@ def test_numbers_of_numpy_are_taken():
     [
         ({"layers": ("a",), "kk": 1}, "'kk' is not a setting of a thing; did you mean 'k'?"),
         ({"k": 1}, "a thing: layers is missing"),
-        ({"layers": ("a",), "k": 11}, "a thing: k is 11: input should be less than or equal to 10"),
+        (
+            {"layers": ("a",), "k": 11},
+            "a thing: k is 11: input should be less than or equal to 10; allowed is from 1 to 10",
+        ),
+        (
+            {"layers": ("a",), "rate": 0.0},
+            "rate is 0.0: input should be greater than 0; allowed is above 0 and below 2",
+        ),
         ({"layers": ("a",), "k": "3"}, "a thing: k is '3': input should be a valid integer"),
         ({"layers": ("a",), "k": True}, "a thing: k is True: input should be a valid integer"),
         ({"layers": ("a",), "k": 2.0}, "a thing: k is 2.0: input should be a valid integer"),

@@ -76,8 +76,8 @@ def describe_matched(row: Any) -> Iterator[str]:
     unit, digits, points = (100, 1, " points") if row.measure in TESTED else (1, 3, "")
     value, half = unit * row.matched_difference, unit * (row.matched_high - row.matched_low) / 2
     yield (
-        f"between features of the same layer and a similar firing rate: {value:+z.{digits}f} ± {half:.{digits}f}{points}"
-        f" (p {row.matched_p:.2g})"
+        "between features of the same layer and a similar firing rate: "
+        f"{value:+z.{digits}f} ± {half:.{digits}f}{points} (p {row.matched_p:.2g})"
     )
 
 
