@@ -130,7 +130,7 @@ def test_jsonl_sidecars_in_sub_folders(tmp_path, write_images):
     ("text", "message"),
     [
         ("name,label\na.png,x\n", "no column `file_name`"),
-        ("file_name,label\nimages/a.png,x\n", "relative to the sidecar's own folder"),
+        ("file_name,label\nimages/a.png,x\n", "relative to the sidecar's folder"),
         ("file_name,label\na.png,x,y,z\n", "cannot be read as a table"),
         ("", "cannot be read as a table"),
         ("file_name,label\n", "none of the 0 file names"),

@@ -110,7 +110,7 @@ def test_files_that_are_no_table(tmp_path):
 
 def test_columns_of_one_name_are_refused_and_an_indexs_own_hashes_are_left_out(tmp_path, images):
     (tmp_path / "t.csv").write_text("path,label,note,note\nc.png,1,2,3\n")
-    with pytest.raises(SourceError, match="several columns are named 'note': give each a name"):
+    with pytest.raises(SourceError, match="several columns are named 'note': give each a different name"):
         load_images(f"table:{tmp_path / 't.csv'}")
     (tmp_path / "t.csv").write_text("path,content_hash\nc.png,abc\n")
     assert load_images(f"table:{tmp_path / 't.csv'}").table.column_names == ["id"]
