@@ -123,7 +123,7 @@ def test_mistakes_are_named(args: tuple[str, ...], message: str) -> None:
 def test_scores_of_another_model_are_refused(tmp_path: Path, scores: Path) -> None:
     fails(
         probe("occlusion", "--model", "mini:clip", *IMAGES, "--scores", scores),
-        "the scores of mini:supervised are of none of the models mini:clip",
+        "scores are given for mini:supervised, which is none of the models mini:clip",
     )
     settings = {"model": MODEL, "fingerprints": {"model": "of other weights"}}
     frame = pd.DataFrame({"layer": [LAYER], "feature": [0], "verdict": ["object"]})

@@ -170,7 +170,7 @@ def test_many_visualizations_are_cut() -> None:
     images = np.zeros((MOST_VISUALIZATIONS + 3, 8, 8, 3), np.uint8)
     reader = read(Visualizations(images, tuple(record(f"{LAYER}:{i}") for i in range(len(images))))._repr_html_())
     assert len(reader.of("img")) == MOST_VISUALIZATIONS
-    assert "3 more are not shown" in reader.texts
+    assert "3 more images are not shown" in reader.texts
 
 
 @pytest.mark.parametrize("spec", ["folder:/nowhere/at/all", "dataset:mine"])

@@ -81,7 +81,7 @@ def load_verification(folder: str | os.PathLike[str]) -> Verification:
     Raises:
         OutputError: The folder holds no verification, or a damaged one, or one of another version.
     """
-    tables, about = load_tables(folder, RESULT, ("checks",), command="conceptprobe index verify INDEX")
+    tables, about = load_tables(folder, RESULT, ("checks",), command="conceptprobe index verify INDEX --out {folder}")
     texts = tables["checks"].groupby("result")["text"].apply(tuple)
     return Verification(Path(about["index"]), texts.get("wrong", ()), texts.get("checked", ()))
 

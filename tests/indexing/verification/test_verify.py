@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from conceptprobe.errors import OutputError
 from conceptprobe.images import load_images
 from conceptprobe.indexing import IndexingError, Verification, build_index, load_verification, verify_index
-from conceptprobe.indexing.storage.manifest import Manifest, hash_files
+from conceptprobe.indexing.storage.manifest import Counts, Manifest, hash_files
 from conceptprobe.models import load_model
 from tests.indexing.index_files import make_folder, picture
 
@@ -157,7 +157,7 @@ def test_tables_that_do_not_fit(index: Path) -> None:
         assert message in problems(index, images_again=0)
     pq.write_table(table, index / "images.parquet")
     pq.write_table(pa.table({"id": table["id"].slice(0, 1), "reason": [""]}), index / "skipped.parquet")
-    resign(index, counts={"listed": 32, "indexed": 30, "skipped": 1})
+    resign(index, counts=Counts(32, 30, 1))
     found = problems(index, images_again=0)
     assert "counts do not add up" in found
     assert "1 images are both indexed and skipped, such as 'class0/0000.png'" in found

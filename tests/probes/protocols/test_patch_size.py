@@ -87,7 +87,7 @@ def test_a_part_keeps_its_own_x_in_the_name_of_the_series() -> None:
     found = at_patch_size(table, "occlusion", 16)
     assert found["series"].tolist() == ["clean", "occlusion: random 0.5", "occlusion: random 0.9"]
     assert found["x"].tolist() == [16, 16, 16]
-    assert at_patch_size(table[1:2], "occlusion", 16, own_x=False)["series"].tolist() == ["occlusion: random"]
+    assert at_patch_size(table[1:2], "occlusion", 16, keep_x=False)["series"].tolist() == ["occlusion: random"]
 
 
 def test_occlusion_drops_the_same_pixels_for_all_models() -> None:

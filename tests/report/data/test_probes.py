@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conceptprobe.cli.probe import parse_setting
+from conceptprobe.cli.probe_inputs import parse_setting
 from conceptprobe.probes import PROBES
 from conceptprobe.probes.framework.result import TABLES, make_curves, make_differences
 from conceptprobe.report import ReportError, write_report
