@@ -100,15 +100,6 @@ interface Headline {
   differences: [number, number, Maybe<number>, Maybe<number>, Maybe<number>][];
   line: [number, Maybe<number>, Maybe<number>][];
 }
-interface VerdictData {
-  name: Verdict;
-  glyph: string;
-  marker: string;
-  explanation: string;
-  positive: boolean;
-  one_concept: boolean;
-  tested: boolean;
-}
 interface ReportData {
   schema: number;
   title: string;
