@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ class IndexFiles:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.table = cache(self._read_table)
-        self.arrays = cached(LRUCache(CACHED_BYTES, _cached_bytes))(self._read_arrays)
+        self.arrays = cached(LRUCache(CACHED_BYTES, _cached_bytes), lock=RLock())(self._read_arrays)
         self.faiss = cache(self._open_faiss)
-        self.searchable = cached(LRUCache(CACHED_ON_GPU))(self._move_to_gpu)
+        self.searchable = cached(LRUCache(CACHED_ON_GPU), lock=RLock())(self._move_to_gpu)
 
     def _read_table(self, name: str) -> pd.DataFrame:
         """`images` or `skipped`."""
