@@ -42,7 +42,7 @@ def describe_contrast(contrast: "Contrast") -> str:
         rows = summary[summary["model_b"] == other]
         lines += ["", f"{first} against {other}, all layers:"]
         for row in rows[rows["layer"] == ALL].itertuples():
-            lines += [f"  {describe_difference(row)}", *(f"    {line}" for line in describe_matched(row))]
+            lines += [f"  {describe_difference(row)}", *(f"  {line}" for line in describe_matched(row))]
         by_layer = rows[(rows["layer"] != ALL) & (rows["measure"] == "conceptual")]
         lines += ["by layer:", *(f"  {row.layer}: {describe_difference(row)}" for row in by_layer.itertuples())]
         if len(contrast.matches):
@@ -53,10 +53,14 @@ def describe_contrast(contrast: "Contrast") -> str:
     return "\n".join([*lines, *([""] if contrast.caveats else []), *(f"Mind: {text}." for text in contrast.caveats)])
 
 
+def measure_title(measure: str) -> str:
+    """What a measure is of, as a sentence begins with it."""
+    return f"{measure} features" if measure in TESTED else "mean abstraction of object and conceptual features"
+
+
 def describe_difference(row: Any) -> str:
     """One row of `Contrast.summary` as a sentence."""
-    rate = row.measure in TESTED
-    title = f"{row.measure} features" if rate else "mean abstraction of object and conceptual features"
+    rate, title = row.measure in TESTED, measure_title(row.measure)
     if pd.isna(row.difference):
         return f"{title}: nothing to compare"
     unit, digits, percent, points = (100, 1, " %", " points") if rate else (1, 3, "", "")
@@ -76,7 +80,7 @@ def describe_matched(row: Any) -> Iterator[str]:
     unit, digits, points = (100, 1, " points") if row.measure in TESTED else (1, 3, "")
     value, half = unit * row.matched_difference, unit * (row.matched_high - row.matched_low) / 2
     yield (
-        "between features of the same layer and a similar firing rate: "
+        f"{measure_title(row.measure)} at similar firing rates in a layer: "
         f"{value:+z.{digits}f} ± {half:.{digits}f}{points} (p {row.matched_p:.2g})"
     )
 

@@ -327,9 +327,7 @@ def test_contrast_of_the_twins(twins: list[Index], result: Contrast, tmp_path: P
     assert "mini:clip against mini:supervised" in text
     assert "that mini:supervised was trained to tell apart" in text
     summary = result.summary()
-    assert (
-        text.count("between features of the same layer and a similar firing rate") == (summary["layer"] == "all").sum()
-    )
+    assert text.count(" at similar firing rates in a layer: ") == (summary["layer"] == "all").sum()
     assert text.count("no difference is shown") == int((~summary["shown"] & told_in_text(summary)).sum())
     assert text.count(" points more") == int((summary["shown"] & told_in_text(summary) & more_points(summary)).sum())
     folder = result.save(tmp_path / "contrast")
